@@ -1,0 +1,1 @@
+"""Deep learning radiomic signature: the arithmetic behind the notebooks."""

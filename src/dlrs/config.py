@@ -1,0 +1,100 @@
+"""Paths, random streams, hashes, whole-file writes, and the ticket that says what ran."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class InputError(ValueError):
+    """A file that a person gave is not what was expected.
+
+    The message names file, row and column where they apply, what was found,
+    what was expected, and what to do about it. `row` is the row's number in
+    the file as a spreadsheet shows it (the header is row 1).
+    """
+
+    def __init__(
+        self, file, found: str, *, expected: str, remedy: str, row: int | None = None, column: str | None = None
+    ):
+        place = [str(file)]
+        if row is not None:
+            place.append(f"row {row}")
+        if column is not None:
+            place.append(f"column {column}")
+        super().__init__(f"{', '.join(place)}: {found}; expected {expected}. {remedy}")
+
+
+def resolve(path: str | Path) -> Path:
+    """Return an absolute path; a relative one is taken from the repository's root, wherever the notebook runs."""
+    path = Path(path)
+    return path if path.is_absolute() else ROOT / path
+
+
+def display_path(path: str | Path) -> str:
+    """Return a path as it may be printed: relative to the repository's root where it lies inside."""
+    path = Path(path)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def stream(seed: int, *names: str | int) -> np.random.Generator:
+    """Return the random generator that belongs to a purpose.
+
+    Every purpose (`"times"`, `"noise", "P017"`) gets its own stream from the
+    one seed, so that drawing more of one thing never shifts another.
+    """
+    words = [zlib.crc32(str(name).encode()) for name in names]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+
+
+def sha256(path: str | Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, moved there only when the block ends well.
+
+    A process killed half-way leaves the old file or none, never half of one.
+    The temporary name keeps the file's ending, since many writers go by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def published(path: str | Path = "paper/paper_results.yaml") -> dict:
+    """Return the paper's printed numbers, the only place where they are typed."""
+    return yaml.safe_load(resolve(path).read_text(encoding="utf-8"))
+
+
+def ticket(*packages: str) -> dict[str, str]:
+    """Return commit, Python, platform and the versions of `packages`, for the last cell of a notebook."""
+    asked = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = asked.stdout.strip() or "not in a git checkout"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return {
+        "commit": commit,
+        "python": platform.python_version(),
+        "machine": machine,
+        **{p: version(p) for p in packages},
+    }
