@@ -1,0 +1,204 @@
+"""Axes-level figures in one style: data first, `ax=None`, the axes returned; nothing is computed or saved here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+# Okabe and Ito's colours; one model keeps its colour in every figure.
+PALETTE = {
+    "Nomogram": "#0072B2",
+    "Clinical": "#D55E00",
+    "DLRS": "#009E73",
+    "DL-prob": "#009E73",
+    "T2W": "#CC79A7",
+    "ADC": "#E69F00",
+    "Treat all": "#7f7f7f",
+    "Treat none": "#1c1c1c",
+    "low risk": "#0072B2",
+    "high risk": "#D55E00",
+    "sensitivity": "#0072B2",
+    "1 - specificity": "#D55E00",
+    "high risk, all": "#0072B2",
+    "high risk, with metastasis": "#D55E00",
+    "12 months": "#56B4E9",
+    "24 months": "#0072B2",
+    "36 months": "#1c1c1c",
+}
+
+
+def style() -> None:
+    """Set the one style of all figures."""
+    sns.set_theme(context="paper", style="ticks", font_scale=1.05)
+    plt.rcParams.update(
+        {
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlelocation": "left",
+            "axes.titleweight": "bold",
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def panel_letter(ax: Axes, letter: str) -> Axes:
+    """Write a panel's letter outside its upper left corner."""
+    ax.annotate(
+        letter,
+        (0, 1),
+        xytext=(-34, 8),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize="large",
+        fontweight="bold",
+    )
+    return ax
+
+
+def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", ax: Axes | None = None) -> Axes:
+    """Draw ROC curves.
+
+    Parameters
+    ----------
+    curves
+        `fpr`, `tpr` and a column `by` that names the curve; points in order.
+    labels
+        Curve's name to its legend line, which holds its area and interval.
+    """
+    ax = ax or plt.gca()
+    ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
+    for name, label in labels.items():
+        one = curves[curves[by] == name]
+        ax.plot(one["fpr"], one["tpr"], color=PALETTE[name], label=label, linewidth=1.5)
+    ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.legend(loc="lower right", handlelength=1.4)
+    return ax
+
+
+def kaplan_meier(
+    fitters: Mapping[str, object],
+    *,
+    at_risk_months: Sequence[float],
+    text: str = "",
+    ylabel: str = "Distant-metastasis-free survival",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw Kaplan-Meier curves with intervals, censoring marks and the numbers at risk below.
+
+    Parameters
+    ----------
+    fitters
+        Group's name to a fitted `lifelines.KaplanMeierFitter`.
+    at_risk_months
+        Times (months) at which the numbers at risk are printed.
+    text
+        A line inside the axes, such as the log-rank P.
+    """
+    ax = ax or plt.gca()
+    for place, (name, fitter) in enumerate(fitters.items()):
+        color = PALETTE[name]
+        curve = fitter.survival_function_.iloc[:, 0]
+        band = fitter.confidence_interval_survival_function_
+        ax.step(curve.index, curve, where="post", color=color, linewidth=1.5, label=name)
+        ax.fill_between(band.index, band.iloc[:, 0], band.iloc[:, 1], step="post", color=color, alpha=0.15, linewidth=0)
+        censored = fitter.event_table.index[fitter.event_table["censored"] > 0]
+        ax.plot(censored, curve.reindex(censored, method="ffill"), "|", color=color, markersize=4, markeredgewidth=0.7)
+        below = -0.30 - 0.085 * place
+        ax.text(-0.02, below, name, transform=ax.transAxes, ha="right", va="center", fontsize="small", color=color)
+        for month in at_risk_months:
+            count = int((np.asarray(fitter.durations) >= month).sum())
+            where = ax.get_xaxis_transform()
+            ax.text(month, below, f"{count}", transform=where, ha="center", va="center", fontsize="small")
+    ax.text(-0.02, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
+    ax.text(0.03, 0.05, text, transform=ax.transAxes, va="bottom")
+    end = max(at_risk_months)
+    ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
+    ax.legend(loc="lower right", handlelength=1.4)
+    return ax
+
+
+def threshold_curves(
+    frame: pd.DataFrame,
+    *,
+    y: str,
+    labels: Mapping[str, str],
+    ylabel: str,
+    by: str = "model",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what depends on the risk threshold: net benefit, ROC components or clinical impact.
+
+    Parameters
+    ----------
+    frame
+        `threshold`, the column `y`, a column `by` naming the curve, and
+        `lower` and `upper` where a curve has a band.
+    labels
+        Curve's name to its legend line.
+    """
+    ax = ax or plt.gca()
+    for name, label in labels.items():
+        one = frame[frame[by] == name]
+        dashed = "--" if name == "Treat all" else "-"
+        ax.plot(one["threshold"], one[y], color=PALETTE[name], label=label, linewidth=1.4, linestyle=dashed)
+        if "lower" in one and one["lower"].notna().any():
+            ax.fill_between(one["threshold"], one["lower"], one["upper"], color=PALETTE[name], alpha=0.15, linewidth=0)
+    ax.set(xlabel="Risk threshold (metastasis within 36 months)", ylabel=ylabel, xlim=(0, 1))
+    ax.legend(loc="upper right", handlelength=1.6)
+    return ax
+
+
+def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
+    """Draw a nomogram: one horizontal scale a row, all read vertically.
+
+    Parameters
+    ----------
+    scales
+        From top to bottom: `label`; `position` of each tick on the row's own
+        width, 0 to 1; `text` of each tick; `minor`, positions of unlabelled
+        ticks, may be left out.
+    """
+    ax = ax or plt.gca()
+    rows = len(scales)
+    for place, scale in enumerate(scales):
+        y = rows - place
+        positions = np.asarray(scale["position"], dtype=float)
+        ends = np.concatenate([positions, np.asarray(scale.get("minor", []), dtype=float)])
+        ax.plot([ends.min(), ends.max()], [y, y], color="#1c1c1c", linewidth=1.0)
+        for minor in scale.get("minor", []):
+            ax.plot([minor, minor], [y, y + 0.10], color="#1c1c1c", linewidth=0.5)
+        for number, (x, text) in enumerate(zip(positions, scale["text"], strict=True)):
+            up = scale.get("alternate", False) and number % 2 == 1
+            ax.plot([x, x], [y, y + 0.2], color="#1c1c1c", linewidth=0.9)
+            ax.text(
+                x,
+                y + 0.27 if up or place == 0 else y - 0.1,
+                text,
+                ha="center",
+                va="bottom" if up or place == 0 else "top",
+            )
+        ax.text(-0.03, y, scale["label"], ha="right", va="center", fontweight="bold")
+    ax.set(xlim=(-0.34, 1.03), ylim=(0.3, rows + 0.8))
+    ax.axis("off")
+    return ax
+
+
+def forest(
+    frame: pd.DataFrame, *, xlabel: str, reference: float = 1.0, log: bool = True, ax: Axes | None = None
+) -> Axes:
+    """Draw estimates with intervals, one row each: `label`, `value`, `lower`, `upper`."""
+    ax = ax or plt.gca()
+    y = np.arange(len(frame))[::-1]
+    ax.hlines(y, frame["lower"], frame["upper"], color="#0072B2", linewidth=1.4)
+    ax.plot(frame["value"], y, "s", color="#0072B2", markersize=4)
+    ax.axvline(reference, color="#bbbbbb", linewidth=0.8, linestyle="--")
+    if log:
+        ax.set_xscale("log")
+    ax.set(yticks=y, yticklabels=frame["label"], xlabel=xlabel)
+    return ax

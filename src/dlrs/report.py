@@ -1,0 +1,229 @@
+"""What leaves a notebook: numbers with their keys, tables, figures, each stamped with its class."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+
+CLASSES = ("PUBLISHED", "SYNTHETIC", "COHORT")
+STAMPS = {
+    "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
+    "SYNTHETIC": "SYNTHETIC: generated patients, cannot confirm the paper",
+    "COHORT": "COHORT: this site's own patients, not the paper's",
+}
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Return a number for a table; what could not be estimated is said so."""
+    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "not estimable"
+
+
+def format_estimate(value: float, lower: float, upper: float, digits: int = 3) -> str:
+    """Return `0.720 (0.660-0.780)`; negative limits are joined by `to`."""
+    if not all(math.isfinite(x) for x in (value, lower, upper)):
+        return format_number(value, digits)
+    joint = " to " if lower < 0 or upper < 0 else "-"
+    return f"{value:.{digits}f} ({lower:.{digits}f}{joint}{upper:.{digits}f})"
+
+
+def format_p(p: float, digits: int = 3) -> str:
+    """Return a P value for a table: `0.012`, `<0.001`, never `0.000`."""
+    if p is None or not math.isfinite(p):
+        return "not estimable"
+    return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
+
+
+def format_count(count: int, total: int, digits: int = 1) -> str:
+    """Return `7/22 (31.8%)`; a share of nobody is said so."""
+    return f"{count}/{total} ({100 * count / total:.{digits}f}%)" if total else "0/0 (no patients)"
+
+
+def _plain(value):
+    """Turn NumPy values into what JSON holds; a number that is not finite has no place there."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def save_results(
+    entries: Mapping[str, Mapping], *, run_dir: str | Path, notebook: str, inputs: Iterable[str | Path], provenance: str
+) -> Path:
+    """Write one notebook's numbers, with the hashes of what they were made from.
+
+    Parameters
+    ----------
+    entries
+        Key (the path in paper_results.yaml joined by dots) to an entry: value,
+        ci, p, n, cohort, model, method, seed, those that apply. A value that
+        could not be estimated is None or NaN and has a `reason`.
+    run_dir
+        The run's folder; the file is `results/<notebook>.json` in it.
+    notebook
+        The notebook's name without ending.
+    inputs
+        The files that the numbers depend on, inside the run's folder.
+    provenance
+        PUBLISHED, SYNTHETIC or COHORT.
+
+    Raises
+    ------
+    ValueError
+        An unknown class, an entry without a value, or an interval that does not hold its estimate.
+    """
+    if provenance not in CLASSES:
+        raise ValueError(f"provenance must be one of {', '.join(CLASSES)}; found {provenance!r}")
+    run_dir = resolve(run_dir)
+    checked = {}
+    for key, entry in entries.items():
+        entry = _plain(entry)
+        if "value" not in entry:
+            raise ValueError(f"entries must each hold a value; found none at {key}")
+        if entry["value"] is None and not entry.get("reason"):
+            raise ValueError(f"entries without an estimate must hold a reason; found none at {key}")
+        ci, value = entry.get("ci"), entry["value"]
+        if ci and None not in ci and value is not None and not ci[0] - 1e-9 <= value <= ci[1] + 1e-9:
+            raise ValueError(f"ci must hold the value; found {value} outside {ci} at {key}")
+        checked[key] = {**entry, "notebook": notebook, "class": provenance}
+    hashes = {os.path.relpath(resolve(path), run_dir): sha256(resolve(path)) for path in inputs}
+    path = run_dir / "results" / f"{notebook}.json"
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps({"inputs": hashes, "entries": checked}, indent=1), encoding="utf-8")
+    return path
+
+
+def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
+    """Join the notebooks' numbers into `results.json`.
+
+    Returns
+    -------
+    entries
+        Key to entry, of every notebook whose inputs are still as they were.
+    missing
+        Keys dropped because a file they were made from has changed or gone;
+        also written to `results_missing.json`.
+    """
+    run_dir = resolve(run_dir)
+    entries: dict = {}
+    missing: list[str] = []
+    for path in sorted((run_dir / "results").glob("*.json")):
+        part = json.loads(path.read_text(encoding="utf-8"))
+        files = {run_dir / name: digest for name, digest in part["inputs"].items()}
+        if all(file.is_file() and sha256(file) == digest for file, digest in files.items()):
+            twice = entries.keys() & part["entries"].keys()
+            if twice:
+                raise ValueError(f"results must have one source; {sorted(twice)[0]} is written by two notebooks")
+            entries |= part["entries"]
+        else:
+            missing += part["entries"].keys()
+    for name, content in {"results.json": entries, "results_missing.json": sorted(missing)}.items():
+        with whole_file(run_dir / name) as partial:
+            partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    return entries, missing
+
+
+TABLE_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+       color: #1c1c1c; background: #fff }}
+table {{ border-collapse: collapse; width: 100% }}
+caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
+th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd }}
+th:first-child, td:first-child {{ text-align: left }}
+thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
+tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
+.stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
+.notes {{ font-size: .85rem; color: #444 }}
+</style></head><body>
+<p class="stamp">{stamp}</p>
+{table}
+<p class="notes">{notes}</p>
+</body></html>
+"""
+
+
+def save_table(
+    tidy: pd.DataFrame,
+    shown: pd.DataFrame,
+    name: str,
+    *,
+    run_dir: str | Path,
+    provenance: str,
+    caption: str,
+    notes: str = "",
+) -> Path:
+    """Write a table twice: computed and unrounded as CSV, formatted as an HTML page.
+
+    Parameters
+    ----------
+    tidy
+        One number a cell, unrounded; a `class` column is added.
+    shown
+        The same table formatted for reading; text is escaped.
+    name
+        The table's name in the paper: `table1`, `tableS2`.
+    caption, notes
+        Above and below the table.
+    """
+    folder = resolve(run_dir) / "tables"
+    with whole_file(folder / f"{name}.csv") as partial:
+        tidy.assign(**{"class": provenance}).to_csv(partial, index=False)
+    body = shown.to_html(index=False, border=0, escape=True, na_rep="")
+    body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
+    page = TABLE_PAGE.format(title=html.escape(name), stamp=STAMPS[provenance], table=body, notes=html.escape(notes))
+    with whole_file(folder / f"{name}.html") as partial:
+        partial.write_text(page, encoding="utf-8")
+    return folder / f"{name}.csv"
+
+
+def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> Path:
+    """Write a figure as PNG and SVG, stamped with its class at the lower edge."""
+    import matplotlib
+
+    folder = resolve(run_dir) / "figures"
+    fig.text(0.995, 0.003, STAMPS[provenance], ha="right", va="bottom", fontsize=7, color="#8a3b00")
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        for ending, metadata in {"svg": {"Date": None}, "png": {"Software": None}}.items():
+            with whole_file(folder / f"{name}.{ending}") as partial:
+                fig.savefig(partial, dpi=200, metadata=metadata, facecolor="white")
+    return folder / f"{name}.png"
+
+
+def save_json(content, path: str | Path) -> Path:
+    """Write plain values as JSON, whole or not at all."""
+    with whole_file(resolve(path)) as partial:
+        partial.write_text(json.dumps(_plain(content), indent=1), encoding="utf-8")
+    return resolve(path)
+
+
+def load_json(path: str | Path):
+    """Read what an earlier notebook wrote; say which step is missing when it is not there."""
+    path = resolve(path)
+    if not path.is_file():
+        remedy = "Run the notebook that writes it first, or `python3 run.py statistics`."
+        raise InputError(
+            display_path(path), "the file is missing", expected="an earlier notebook's output", remedy=remedy
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def save_csv(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write a table for later notebooks, numbers to the last digit, whole or not at all."""
+    with whole_file(resolve(path)) as partial:
+        frame.to_csv(partial, index=False)
+    return resolve(path)
