@@ -1,0 +1,27 @@
+"""Put the comparison with R on the path, and show at the end of a run what it came to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the parity lines and write the two reports.
+
+    The tests hand their results over as report properties, which reach the controlling process
+    from every worker, so that the lines and files are the same with one process and with many.
+    """
+    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, [])]
+    found = [value for r in reports for key, value in getattr(r, "user_properties", []) if key == "parity"]
+    if not found:
+        return
+    from parity import report
+
+    terminalreporter.section("agreement with R")
+    for line in report.lines(found):
+        terminalreporter.line(line)
+    if report.complete(found):
+        report.write(found)
