@@ -1,0 +1,63 @@
+"""Figures draw what they are given and nothing else."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import KaplanMeierFitter
+
+from dlrs import plots
+
+
+@pytest.fixture
+def ax():
+    plots.style()
+    fig, ax = plt.subplots()
+    yield ax
+    plt.close(fig)
+
+
+def test_roc_draws_each_curve_in_its_models_colour(ax):
+    curves = pd.DataFrame({"model": ["T2W", "T2W", "ADC"], "fpr": [0.0, 1.0, 0.5], "tpr": [0.0, 1.0, 0.7]})
+    assert plots.roc(curves, labels={"T2W": "T2W 0.5", "ADC": "ADC 0.6"}, ax=ax) is ax
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert lines["T2W 0.5"].get_color() == plots.PALETTE["T2W"]
+    np.testing.assert_array_equal(lines["ADC 0.6"].get_xydata(), [[0.5, 0.7]])
+
+
+def test_numbers_at_risk_count_those_followed_at_least_so_long(ax):
+    # Times 5, 12, 12, 30: at 12 months three are still at risk (an event at 12 counts), at 24 one.
+    fitter = KaplanMeierFitter().fit([5, 12, 12, 30], [1, 1, 0, 0])
+    plots.kaplan_meier({"low risk": fitter}, at_risk_months=[0, 12, 24], text="log-rank P 0.5", ax=ax)
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:4] == ["low risk", "4", "3", "1"]
+    assert "log-rank P 0.5" in texts
+
+
+def test_threshold_curves_have_bands_only_where_given(ax):
+    frame = pd.DataFrame(
+        {
+            "model": ["Nomogram", "Nomogram", "Treat all", "Treat all"],
+            "threshold": [0.0, 0.5, 0.0, 0.5],
+            "value": [0.3, 0.2, 0.3, -0.2],
+            "lower": [0.2, 0.1, np.nan, np.nan],
+            "upper": [0.4, 0.3, np.nan, np.nan],
+        }
+    )
+    plots.threshold_curves(frame, y="value", labels={"Nomogram": "N", "Treat all": "A"}, ylabel="Net benefit", ax=ax)
+    assert len(ax.collections) == 1
+    assert [line.get_linestyle() for line in ax.get_lines()] == ["-", "--"]
+
+
+def test_a_nomogram_puts_ticks_where_they_belong(ax):
+    scales = [
+        {"label": "Points", "position": [0, 0.5, 1], "text": ["0", "50", "100"], "minor": [0.25]},
+        {"label": "CEA", "position": [0, 0.3], "text": ["Normal", "Elevated"]},
+    ]
+    plots.nomogram(scales, ax=ax)
+    placed = {text.get_text(): text.get_position()[0] for text in ax.texts}
+    assert placed["50"] == 0.5 and placed["Elevated"] == 0.3
