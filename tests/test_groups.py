@@ -1,0 +1,233 @@
+"""Tests between groups of patients."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from math import factorial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from dlrs import groups
+
+TABLE1 = json.loads((Path(__file__).parent / "reference" / "table1_pvalues.json").read_text(encoding="utf-8"))
+ROWS = {name: row for name, row in TABLE1.items() if "levels" in row}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_table_1_of_the_paper_equals_r(name):
+    row = ROWS[name]
+    table = np.column_stack([row["primary"], row["validation"]])
+    codes = [np.repeat(np.arange(len(table)), column) for column in table.T]
+    pearson, ratio = groups.chi_square(table), groups.likelihood_ratio(table)
+    ours = {
+        "min_expected": pearson.min_expected,
+        "df": pearson.df,
+        "chi2": pearson.chi2,
+        "p_chi2": pearson.p,
+        "p_chi2_exact_conditional": groups.exact_chi_square(table),
+        "p_fisher": groups.fisher_freeman_halton(table),
+        "G": ratio.chi2,
+        "p_likelihood_ratio_G": ratio.p,
+        "p_mann_whitney_on_ordinal_codes_correct": groups.mann_whitney(*codes).p,
+        "p_mann_whitney_on_ordinal_codes_nocorrect": groups.mann_whitney(*codes, correction=False).p,
+    }
+    if len(table) == 2:
+        yates = groups.chi_square(table, correction=True)
+        ours |= {"chi2_yates": yates.chi2, "p_chi2_yates": yates.p}
+    words = ("levels", "primary", "validation", "published", "matches_to_3_decimals", "closest")
+    assert ours.keys() == {key for key in row if "simulated" not in key and key not in words}
+    for key, value in ours.items():
+        assert value == pytest.approx(row[key], rel=1e-7, abs=1e-12), key
+    # R's simulated P values lie around the exact ones
+    for key, p in (
+        ("p_fisher_simulated_B1e6_seed1", "p_fisher"),
+        ("p_chi2_simulated_B1e5_seed1", "p_chi2_exact_conditional"),
+    ):
+        draws = 1e6 if "1e6" in key else 1e5
+        error = np.sqrt(ours[p] * (1 - ours[p]) / draws)
+        assert abs(row[key] - ours[p]) < 5 * error + 2 / draws
+
+
+def brute_force(table, keep):
+    """Probability of all tables with the same margins that `keep`, by listing every one."""
+    table = np.asarray(table)
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    total = 0.0
+    for inner in product(range(columns.max() + 1), repeat=(len(rows) - 1) * (len(columns) - 1)):
+        inner = np.reshape(inner, (len(rows) - 1, len(columns) - 1))
+        other = np.column_stack([inner, rows[:-1] - inner.sum(axis=1)])
+        other = np.vstack([other, columns - other.sum(axis=0)])
+        if (other >= 0).all() and keep(other):
+            total += probability(other)
+    return total
+
+
+def probability(table):
+    up = np.prod([float(factorial(k)) for k in (*table.sum(axis=1), *table.sum(axis=0))])
+    return up / factorial(int(table.sum())) / np.prod([float(factorial(k)) for k in table.ravel()])
+
+
+def test_fisher_by_hand():
+    # margins 4, 4 / 4, 4: the tables have a = 0..4 with probability 1, 16, 36, 16, 1 over 70;
+    # a = 3 has 16, so all but a = 2 count: (1 + 16 + 16 + 1) / 70.
+    assert groups.fisher_freeman_halton([[3, 1], [1, 3]]) == pytest.approx(34 / 70)
+    # the conditional odds ratio solves sum a P(a) w^a / sum P(a) w^a = 3
+    weight = np.array([1, 16, 36, 16, 1.0])
+    found = groups.fisher_exact([[3, 1], [1, 3]])
+    odds = found.odds_ratio ** np.arange(5)
+    assert (np.arange(5) * weight * odds).sum() / (weight * odds).sum() == pytest.approx(3)
+    assert found.lower < 1 < found.upper
+
+
+def test_exact_chi_square_by_hand():
+    # rows 2, 2, 2 against columns 3, 3: the first column is 1 1 1 (8 of 20 draws, chi-square 0)
+    # or 2 1 0 in one of six orders (2 of 20 draws each, chi-square 4).
+    assert groups.exact_chi_square([[2, 0], [1, 1], [0, 2]]) == pytest.approx(12 / 20)
+    assert groups.exact_chi_square([[1, 1], [1, 1], [1, 1]]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "table", [[[3, 1, 0], [1, 2, 2], [0, 1, 3]], [[4, 0, 1], [1, 3, 2]], [[2, 1], [0, 3], [1, 1], [2, 2]]]
+)
+def test_exact_tests_against_every_table(table):
+    table = np.array(table)
+    least = probability(table) * (1 + 1e-7)
+    chi2 = groups.chi_square(table).chi2 - 1e-9
+    assert groups.fisher_freeman_halton(table) == pytest.approx(brute_force(table, lambda t: probability(t) <= least))
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    exact = brute_force(table, lambda t: ((t - expected) ** 2 / expected).sum() >= chi2)
+    assert groups.exact_chi_square(table) == pytest.approx(exact)
+
+
+tables = arrays(np.int64, st.tuples(st.integers(2, 4), st.integers(2, 3)), elements=st.integers(0, 6)).filter(
+    lambda t: t.sum(axis=0).all() and t.sum(axis=1).all()
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=tables, seed=st.integers(0, 1000))
+def test_order_of_rows_and_columns_never_matters(table, seed):
+    generator = np.random.default_rng(seed)
+    other = generator.permutation(generator.permutation(table, axis=0), axis=1)
+    for test in (groups.fisher_freeman_halton, groups.exact_chi_square):
+        assert test(other) == pytest.approx(test(table), rel=1e-9)
+        assert test(table.T) == pytest.approx(test(table), rel=1e-9)
+        assert 0 < test(table) <= 1
+    assert groups.chi_square(other).chi2 == pytest.approx(groups.chi_square(table).chi2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=arrays(np.int64, (2, 2), elements=st.integers(1, 30)))
+def test_fisher_2x2_equals_scipy(table):
+    found = groups.fisher_exact(table)
+    assert found.p == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
+    as_r = groups.fisher_exact(table, precision="R")
+    for rough, sharp in zip(as_r, found, strict=True):
+        assert min(rough, 1 / rough) == pytest.approx(min(sharp, 1 / sharp), abs=1.3e-4)
+    turned = groups.fisher_exact(table[::-1])
+    assert turned.odds_ratio * found.odds_ratio == pytest.approx(1)
+
+
+def test_exact_tests_are_fast_at_the_cohort_size_and_beyond():
+    table = np.random.default_rng(1).multinomial(235, np.ones(12) / 12).reshape(4, 3)
+    assert groups.exact_chi_square(table) == pytest.approx(groups.chi_square(table).p, abs=0.02)
+    large = np.random.default_rng(1).multinomial(5000, np.ones(6) / 6).reshape(3, 2)
+    assert groups.fisher_freeman_halton(large) == pytest.approx(groups.chi_square(large).p, abs=0.01)
+
+
+def test_empty_diagonal_has_an_odds_ratio_of_zero_or_infinity():
+    for precision in ("exact", "R"):
+        none = groups.fisher_exact([[0, 7], [7, 2]], precision=precision)
+        assert none.odds_ratio == 0
+        assert none.lower == 0
+        assert none.upper < 1
+        all_of_them = groups.fisher_exact([[7, 0], [2, 7]], precision=precision)
+        assert all_of_them.odds_ratio == np.inf
+        assert all_of_them.upper == np.inf
+        assert all_of_them.lower > 1
+
+
+def test_mann_whitney_by_hand():
+    # 1 2 2 | 2 3: pairs (first larger) 0, ties 2 x 1/2, so W = 1; midranks 1 3 3 3 5, one block of 3;
+    # variance 3 * 2 / 12 * (6 - 24 / 20) = 2.4; z = (1 - 3 + 0.5) / sqrt(2.4)
+    found = groups.mann_whitney([1, 2, 2], [2, 3])
+    assert found.w == 1
+    assert found.z == pytest.approx(-1.5 / np.sqrt(2.4))
+    assert groups.mann_whitney([1, 2, 2], [2, 3], correction=False).z == pytest.approx(-2 / np.sqrt(2.4))
+
+
+def test_mann_whitney_limits():
+    assert groups.mann_whitney([3, 3], [3, 3, 3]) == (3.0, 0.0, 1.0)
+    assert groups.mann_whitney([1], [1]) == (0.5, 0.0, 1.0)
+    assert groups.mann_whitney([1, 4], [2, 3]).p == 1
+
+
+values = st.lists(st.integers(0, 8), min_size=1, max_size=12)
+
+
+@given(first=values, second=values, correction=st.booleans())
+def test_mann_whitney_properties(first, second, correction):
+    there = groups.mann_whitney(first, second, correction=correction)
+    back = groups.mann_whitney(second, first, correction=correction)
+    assert there.w + back.w == len(first) * len(second)
+    assert there.z == pytest.approx(-back.z)
+    assert groups.mann_whitney(first[::-1], second, correction=correction) == pytest.approx(there)
+    if len(set(first + second)) > 1:
+        scipys = stats.mannwhitneyu(first, second, use_continuity=correction, method="asymptotic")
+        assert there.w == scipys.statistic
+        assert there.p == pytest.approx(scipys.pvalue)
+
+
+def test_t_test_by_hand():
+    # means 2 and 4, variances 1 and 4, n = 3 and 3: se = sqrt(1/3 + 4/3), df = (5/3)^2 / ((1/3)^2/2 + (4/3)^2/2)
+    welch = groups.t_test([1, 2, 3], [2, 4, 6])
+    assert welch.t == pytest.approx(-2 / np.sqrt(5 / 3))
+    assert welch.df == pytest.approx((5 / 3) ** 2 / (1 / 18 + 16 / 18))
+    assert groups.t_test([1, 2, 3], [2, 4, 6], equal_variances=True).df == 4
+    assert groups.t_test([1, 1], [1, 3]).p == pytest.approx(0.5)
+
+
+def test_spearman_by_hand():
+    # ranks 1 2 3 4 and 2 1 4 3: squared differences 1 1 1 1, rho = 1 - 6 * 4 / 60
+    found = groups.spearman([1, 2, 3, 4], [20, 10, 40, 30])
+    assert found.rho == pytest.approx(0.6)
+    assert found.s == pytest.approx(4)
+    assert groups.spearman([1, 2, 3], [1, 4, 9]).p == pytest.approx(0)
+    assert groups.spearman([1, 2, 3], [9, 4, 1]).rho == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: groups.mann_whitney([1, np.nan], [2]), "first must hold finite numbers; found nan at row 1"),
+        (lambda: groups.mann_whitney([1], []), "second must have at least one row"),
+        (lambda: groups.t_test([1], [2, 3]), "first must have at least two values; found 1"),
+        (lambda: groups.t_test([1, 1], [2, 2]), "must vary within at least one group; found only 1 and 2"),
+        (lambda: groups.chi_square([[1, 2]]), r"two rows and two columns; found shape \(1, 2\)"),
+        (lambda: groups.chi_square([[1, 2], [3, -4]]), "must hold counts; found -4 at row 1, column 1"),
+        (lambda: groups.chi_square([[1, 2], [3, 0.5]]), "must hold counts; found 0.5 at row 1, column 1"),
+        (lambda: groups.chi_square([[1, 2], ["a", 3]]), "table must hold counts"),
+        (lambda: groups.exact_chi_square([[1, 2], [0, 0]]), "a patient in every row; found none in row 1"),
+        (lambda: groups.likelihood_ratio([[1, 0], [2, 0]]), "a patient in every column; found none in column 1"),
+        (lambda: groups.fisher_exact([[1, 2], [3, 4], [5, 6]]), r"table must be 2x2; found shape \(3, 2\)"),
+        (lambda: groups.fisher_exact([[1, 2], [3, 4]], level=95), r"level must lie inside \(0, 1\); found 95"),
+        (lambda: groups.fisher_exact([[1, 2], [3, 4]], precision="r"), 'precision must be "exact" or "R"'),
+        (
+            lambda: groups.exact_chi_square(np.full((9, 9), 9)),
+            "small enough for an exact test; found more than 8000000",
+        ),
+        (lambda: groups.spearman([1, 2], [1, 2]), "x must have at least three rows; found 2"),
+        (lambda: groups.spearman([1, 2, 3], [1, 2]), "y must have one value per row"),
+        (lambda: groups.spearman([1, 2, 3], [4, 4, 4]), "y must vary; found 4 in every row"),
+    ],
+)
+def test_error_messages(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
