@@ -1,0 +1,1006 @@
+"""From scanner files to the network's input: volumes, ADC maps, and the boxes around the tumour.
+
+Arrays of volumes have axes (x, y, z) in RAS: x rises to the patient's right,
+y to the front, z to the head. Slices are axial, numbered from the feet up. A
+slice that is cut out is turned as a radiologist sees it: rows from front to
+back, columns from the patient's right to the left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
+from nibabel.spatialimages import HeaderDataError
+from scipy.ndimage import distance_transform_edt
+from tqdm import tqdm
+
+from dlrs.config import InputError, display_path, sha256, whole_file
+
+CODE_VERSION = 1  # part of every cache key: raise it when the same input would give another box
+SEQUENCES = ("T2W", "ADC")
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+ZSCORES = ("slice", "box", "roi")
+BOX_OPTIONS = ("box_size", "n_slices", "interpolation", "zscore", "keep_outside_roi")
+# ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
+GEOMETRY_TOLERANCE_VOXELS = 0.1
+READABLE = "a readable three-dimensional volume (NIfTI, or a folder with one DICOM series)"
+EXPORT_AGAIN = "Export or copy it again; make compressed DICOM or enhanced multi-frame files NIfTI first."
+
+
+class _Unusable(ValueError):
+    """A file that can be opened is no volume that we can use; the text ends the sentence "the volume ..."."""
+
+
+HEADER_ERRORS = (_Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
+
+
+class Volume(NamedTuple):
+    """A volume in RAS; `affine` and `spacing_mm` belong to the array as it is, `stored` says how it lay in the file."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    stored: str
+
+
+class SequenceImage(NamedTuple):
+    """One sequence of one patient, ready to be boxed."""
+
+    volume: Volume
+    roi: np.ndarray  # boolean, same axes as the volume's array
+    nonpositive: np.ndarray  # boolean: no ADC could be computed here; all False for T2W
+    source: str  # NIfTI or DICOM
+
+
+class Box(NamedTuple):
+    """The network's input and what was done to make it."""
+
+    array: np.ndarray  # float32, (n_slices, box_size, box_size)
+    slices: np.ndarray  # z of each box slice, from the feet up; shorter than n_slices when padded
+    n_roi_slices: int  # slices that hold ROI, boxed or not
+    n_constant: int  # box slices without contrast, set to 0
+
+
+class Sample(NamedTuple):
+    """What the quality sheet shows of one sequence of one patient: a few slices, windowed by nothing yet."""
+
+    sequence: str
+    images: list[np.ndarray]
+    rois: list[np.ndarray]
+    aspect: float  # height of a pixel over its width
+
+
+# ---------------------------------------------------------------- reading
+
+
+def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Path:
+    """Return the file `stem.nii.gz` or `stem.nii`, or the DICOM folder `stem`, in a patient's folder.
+
+    Parameters
+    ----------
+    folder
+        The patient's folder.
+    stem
+        t2w, dwi_b0, dwi_b1000, adc, t2w_roi or dwi_roi.
+    name
+        How messages call the folder, `images/<folder's name>` if not given.
+
+    Raises
+    ------
+    InputError
+        None is there, or more than one.
+    """
+    folder = Path(folder)
+    shown = f"{name or f'images/{folder.name}'}/{stem}.nii.gz"
+    found = [path for path in (folder / f"{stem}.nii.gz", folder / f"{stem}.nii", folder / stem) if path.exists()]
+    if not found:
+        expected = f"{stem}.nii.gz, {stem}.nii or a folder {stem} with one DICOM series"
+        remedy = "Put the volume there, or leave the patient out of clinical.csv."
+        raise InputError(shown, "the volume is missing", expected=expected, remedy=remedy)
+    if len(found) > 1:
+        what = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
+        raise InputError(shown, what, expected="one of them", remedy="Remove those that are not meant.")
+    return found[0]
+
+
+def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
+    """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
+    if len(shape) != 3 or min(shape) < 1:
+        raise _Unusable(f"has shape {tuple(shape)}, not three dimensions")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise _Unusable("has an affine that does not place it in the patient")
+    orientation = io_orientation(affine)
+    turned = np.empty(3, dtype=int)
+    turned[orientation[:, 0].astype(int)] = shape
+    return orientation, tuple(int(n) for n in turned), affine @ inv_ornt_aff(orientation, shape)
+
+
+def _three_dimensional(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape without the trailing axes of length 1 that some writers add."""
+    shape = tuple(shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _order_series(slices: list) -> None:
+    """Number a DICOM series' slices by their place in the patient, since MONAI stacks them by instance number.
+
+    Raises
+    ------
+    _Unusable
+        The slices do not form one stack of parallel, evenly spaced images.
+    """
+    placed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    if any(tag not in s for s in slices for tag in placed) or any(
+        int(s.get("NumberOfFrames") or 1) > 1 for s in slices
+    ):
+        raise _Unusable("is not a series of single slices with position, orientation and pixel spacing")
+    for tag in ("SeriesInstanceUID", "Rows", "Columns"):
+        if len({s.get(tag) for s in slices}) > 1:
+            raise _Unusable(f"holds slices that differ in {tag}")
+    for tag in placed[1:]:
+        if np.ptp(np.array([s[tag].value for s in slices], dtype=float), axis=0).max() > 1e-3:
+            raise _Unusable(f"holds slices that differ in {tag}")
+    orientation = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(orientation[:3], orientation[3:])
+    places = np.array([normal @ np.asarray(s.ImagePositionPatient, dtype=float) for s in slices])
+    gaps = np.diff(np.sort(places))
+    if gaps.size and gaps.min() < 1e-3:
+        raise _Unusable("holds two slices at one place (two b-values or echoes in one folder?)")
+    if gaps.size and np.ptp(gaps) > 0.05 * np.median(gaps):
+        raise _Unusable(f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)")
+    for number, index in enumerate(np.argsort(places), start=1):
+        slices[index].InstanceNumber = number
+
+
+def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a file or series through MONAI's readers, without its tensors: (array, affine to RAS millimetres)."""
+    from monai.data import NibabelReader, PydicomReader
+
+    if not path.is_dir():
+        reader = NibabelReader()
+        array, meta = reader.get_data(reader.read(path))
+        return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
+    reader = PydicomReader(fname_regex=None)  # every DICOM file in the folder, whatever its name
+    series = reader.read(path)
+    slices = series if isinstance(series, list) else [series]
+    _order_series(slices)
+    orientation = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
+    thickness = slices[0].get("SpacingBetweenSlices") or slices[0].get("SliceThickness") or 1.0
+    array, meta = reader.get_data(series)
+    affine = np.asarray(meta["affine"], dtype=float)
+    if array.ndim == 2:  # a lone slice has no neighbour to take the third axis from; LPS to RAS turns x and y
+        array = array[:, :, None]
+        affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * float(thickness) * [-1, -1, 1]
+    return array, affine
+
+
+def read_volume(path: str | Path, *, name: str | None = None) -> Volume:
+    """Read a NIfTI file or a DICOM series folder through MONAI and turn it to RAS.
+
+    The voxels are only reordered, never resampled: an oblique volume keeps
+    its grid and its affine says where it lies.
+
+    Parameters
+    ----------
+    path
+        `.nii`, `.nii.gz`, or a folder that holds one DICOM series.
+    name
+        How messages call it; the path if not given.
+
+    Returns
+    -------
+    Volume
+        float32 array with axes (x, y, z), affine to millimetres, spacing in
+        mm, and the orientation in the file, such as `LPS`.
+
+    Raises
+    ------
+    InputError
+        The volume cannot be read or is cut short, is not three-dimensional,
+        holds NaN or infinity, or has one value everywhere.
+
+    Notes
+    -----
+    DICOM slices are ordered by their position along the stack, whatever
+    their instance numbers; rescale slope and intercept are applied.
+
+    Examples
+    --------
+    >>> volume = read_volume("data_synthetic/images/P001/t2w.nii.gz")  # doctest: +SKIP
+    >>> volume.spacing_mm, volume.stored  # doctest: +SKIP
+    ((0.6, 0.6, 3.5), 'LPS')
+    """
+    path = Path(path)
+    name = name or display_path(path)
+    volume = _read(path, name)
+    if volume.array.min() == volume.array.max():
+        what = f"every voxel has the value {volume.array.flat[0]:g}"
+        raise InputError(name, what, expected="an image with contrast", remedy=EXPORT_AGAIN)
+    return volume
+
+
+def _read(path: Path, name: str) -> Volume:
+    """Read a volume or a mask, turn it to RAS and refuse what is no finite number."""
+    import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
+
+    try:
+        array, affine = _load(path)
+        orientation, _, affine = _canonical(array.shape, affine)
+        array = np.ascontiguousarray(apply_orientation(array, orientation), dtype=np.float32)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
+        what = f"the volume {error}" if isinstance(error, _Unusable) else f"cannot be read ({type(error).__name__})"
+        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
+    missing = array.size - int(np.isfinite(array).sum())
+    if missing:
+        what = f"{missing} of {array.size} voxels are NaN or infinite"
+        remedy = "Find the step that made them; write background as 0."
+        raise InputError(name, what, expected="a finite number in every voxel", remedy=remedy)
+    stored = "".join(ornt2axcodes(orientation))
+    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+
+
+def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
+    """Read the mask that belongs to a volume; every voxel above 0 is ROI.
+
+    Parameters
+    ----------
+    path
+        The mask, in any orientation.
+    volume
+        The volume it was drawn on.
+    name
+        How messages call the mask; the path if not given.
+
+    Returns
+    -------
+    array of bool
+        Same axes as `volume.array`.
+
+    Raises
+    ------
+    InputError
+        The mask cannot be read, lies on another grid than the volume, holds
+        fractions or negative numbers (a mask that was interpolated), or is empty.
+    """
+    name = name or display_path(path)
+    mask = _read(Path(path), name)
+    _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
+    odd = (mask.array != np.round(mask.array)) | (mask.array < 0)
+    if odd.any():
+        what = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
+        remedy = "Save it as labels; resample masks with nearest neighbour only."
+        raise InputError(name, what, expected="whole numbers, 0 outside the ROI", remedy=remedy)
+    if not mask.array.any():
+        remedy = "Draw the ROI, or leave the patient out of clinical.csv."
+        raise InputError(name, "the mask is empty", expected="at least one voxel above 0", remedy=remedy)
+    return mask.array > 0
+
+
+def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> None:
+    """Raise when a volume in RAS does not share the grid of the one it belongs to."""
+    remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
+    if tuple(shape) != tuple(like_shape):
+        what = f"the grid has {_times(shape)} voxels"
+        expected = f"{_times(like_shape)}, as the image it belongs to has (both turned to RAS)"
+        raise InputError(name, what, expected=expected, remedy=remedy)
+    corners = np.array([[*corner, 1] for corner in itertools.product(*[(0, n - 1) for n in shape])])
+    apart = np.linalg.norm(((affine - like_affine) @ corners.T)[:3], axis=0).max()
+    limit = GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
+    if apart > limit:
+        what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
+        raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
+
+
+def _times(shape: tuple) -> str:
+    return " x ".join(str(int(n)) for n in shape)
+
+
+def adc_map(
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    b_low: float = 0.0,
+    b_high: float = 1000.0,
+    nonpositive_value: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the apparent diffusion coefficient and where it could not be computed.
+
+    Water that moves freely loses signal quickly between the two b-values and
+    has a high ADC; cell-dense tumour has a low one.
+
+    Parameters
+    ----------
+    low, high
+        Signals at `b_low` and `b_high`, same shape, any intensity scale.
+    b_low, b_high
+        b-values in s/mm2 (paper: 0 and 1000).
+    nonpositive_value
+        What a voxel becomes when either signal is zero or negative, where no
+        logarithm exists: rounding to 0 in fluid at the high b-value, air.
+        0 is what scanners write there.
+
+    Returns
+    -------
+    adc : array of float32
+        In 1e-6 mm2/s. Noise can make `high` exceed `low`; the negative ADC
+        that follows is kept as it is.
+    nonpositive : array of bool
+        Voxels set to `nonpositive_value`.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or `b_high` does not exceed `b_low`.
+
+    Notes
+    -----
+    ADC = -ln(S_high / S_low) / (b_high - b_low), times 1e6.
+
+    Examples
+    --------
+    >>> adc, nonpositive = adc_map(np.array([1000.0, 500.0]), np.array([np.exp(-1.2) * 1000, 0.0]))
+    >>> [round(float(x)) for x in adc], nonpositive.tolist()
+    ([1200, 0], [False, True])
+    """
+    if np.shape(low) != np.shape(high):
+        raise ValueError(f"high must have the shape of low, {np.shape(low)}; found {np.shape(high)}")
+    if not b_high > b_low:
+        raise ValueError(f"b_high must exceed b_low ({b_low:g}); found {b_high:g}")
+    nonpositive = ~((low > 0) & (high > 0))
+    ratio = np.divide(low, high, out=np.ones(np.shape(low)), where=~nonpositive, dtype=float)
+    adc = np.log(ratio) * (1e6 / (b_high - b_low))
+    adc[nonpositive] = nonpositive_value
+    return adc.astype(np.float32), nonpositive
+
+
+def _stems(folder: Path, sequence: str) -> list[str]:
+    """Return what a sequence is read from, ROI last: both b-values where they are, else the finished ADC map."""
+    if sequence == "T2W":
+        return ["t2w", "t2w_roi"]
+    given = any((folder / f"adc{ending}").exists() for ending in (".nii.gz", ".nii", ""))
+    signals = any((folder / f"dwi_b{b}{ending}").exists() for b in (0, 1000) for ending in (".nii.gz", ".nii", ""))
+    # The paper copies the ROI on ADC from the DWI slices, so it has no ROI of its own.
+    return ["adc", "dwi_roi"] if given and not signals else ["dwi_b0", "dwi_b1000", "dwi_roi"]
+
+
+def read_sequence(
+    folder: str | Path, sequence: str, *, name: str | None = None, nonpositive_value: float = 0.0
+) -> SequenceImage:
+    """Read one sequence of one patient with its ROI.
+
+    Parameters
+    ----------
+    folder
+        The patient's folder: `t2w` and `t2w_roi`; `dwi_b0`, `dwi_b1000` and
+        `dwi_roi`, or `adc` (in 1e-6 mm2/s) in place of the two signals. The
+        ROI on ADC is the DWI ROI, voxel for voxel.
+    sequence
+        `T2W` or `ADC`.
+    name
+        How messages call the folder, `images/<folder's name>` if not given.
+    nonpositive_value
+        See `adc_map`; a finished ADC map is left as it is and its voxels at
+        or below 0 are counted.
+
+    Raises
+    ------
+    InputError
+        A volume or mask is missing, damaged, empty or on another grid.
+    """
+    folder = Path(folder)
+    name = name or f"images/{folder.name}"
+    paths = [find_volume(folder, stem, name=name) for stem in _stems(folder, sequence)]
+    volumes = [read_volume(path, name=f"{name}/{path.name}") for path in paths[:-1]]
+    first = volumes[0]
+    for path, other in zip(paths[1:-1], volumes[1:], strict=True):
+        _same_grid(f"{name}/{path.name}", other.array.shape, other.affine, first.array.shape, first.affine)
+    if first.spacing_mm[2] < 0.67 * max(first.spacing_mm):
+        what = "slices are {} mm apart from foot to head, voxels up to {} mm across".format(
+            *(f"{size:.2f}" for size in (first.spacing_mm[2], max(first.spacing_mm)))
+        )
+        remedy = "Give the axial series; boxes are cut from axial slices."
+        raise InputError(f"{name}/{paths[0].name}", what, expected="an axial series", remedy=remedy)
+    roi = read_roi(paths[-1], first, name=f"{name}/{paths[-1].name}")
+    source = "DICOM" if paths[0].is_dir() else "NIfTI"
+    if sequence == "T2W":
+        return SequenceImage(first, roi, np.zeros_like(roi), source)
+    if len(volumes) == 1:
+        return SequenceImage(first, roi, first.array <= 0, source)
+    adc, nonpositive = adc_map(first.array, volumes[1].array, nonpositive_value=nonpositive_value)
+    return SequenceImage(first._replace(array=adc), roi, nonpositive, source)
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def adjust_roi(
+    roi: np.ndarray,
+    spacing_mm: Sequence[float],
+    *,
+    grow_mm: float = 0.0,
+    shift_mm: Sequence[float] = (0.0, 0.0),
+) -> np.ndarray:
+    """Return the ROI as another reader might have drawn it: larger, smaller or beside, slice by slice.
+
+    Parameters
+    ----------
+    roi
+        Boolean mask, axes (x, y, z).
+    spacing_mm
+        Voxel size along x, y and z.
+    grow_mm
+        Distance by which the outline moves outwards in the slice; negative
+        moves it inwards, and a slice may lose its ROI.
+    shift_mm
+        Movement to the patient's right and to the front, rounded to whole
+        voxels; what leaves the image is cut off.
+
+    Returns
+    -------
+    array of bool
+        The new mask, perhaps empty.
+    """
+    out = np.zeros_like(roi)
+    steps = [round(move / size) for move, size in zip(shift_mm, spacing_mm, strict=False)]
+    into = [slice(max(s, 0), n + min(s, 0)) for s, n in zip(steps, roi.shape, strict=False)]
+    start = [slice(max(-s, 0), n - max(s, 0)) for s, n in zip(steps, roi.shape, strict=False)]
+    for z in np.flatnonzero(roi.any(axis=(0, 1))):
+        mask = roi[:, :, z]
+        if grow_mm > 0:
+            mask = distance_transform_edt(~mask, sampling=spacing_mm[:2]) <= grow_mm
+        elif grow_mm < 0:
+            mask = distance_transform_edt(mask, sampling=spacing_mm[:2]) > -grow_mm
+        out[(*into, z)] = mask[tuple(start)]
+    return out
+
+
+def select_slices(roi: np.ndarray, n_slices: int = 20) -> np.ndarray:
+    """Return the z of the slices with the largest ROI area, from the feet up.
+
+    Of slices with equal area the one nearer the feet is taken first.
+    """
+    areas = roi.sum(axis=(0, 1))
+    largest = np.argsort(-areas, kind="stable")[:n_slices]
+    return np.sort(largest[areas[largest] > 0])
+
+
+def axial(array: np.ndarray, z: int) -> np.ndarray:
+    """Return one slice as a radiologist sees it: front at the top, the patient's right at the left."""
+    return array[::-1, ::-1, z].T
+
+
+def rectangle(mask: np.ndarray) -> tuple[slice, slice]:
+    """Return the smallest rectangle (rows, columns) that holds every True of a two-dimensional mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def resize(patch: np.ndarray, size: int, interpolation: str = "bilinear") -> np.ndarray:
+    """Resize a patch to size x size, in pixel areas (corners of the pixels, not their centres, are matched).
+
+    Bilinear and bicubic are smoothed beforehand where the patch shrinks, so
+    that no fine texture turns into a coarse one.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    smooth = interpolation != "nearest"
+    mode = interpolation if smooth else "nearest-exact"
+    image = torch.from_numpy(np.ascontiguousarray(patch, dtype=np.float32))[None, None]
+    return interpolate(image, size=(size, size), mode=mode, antialias=smooth)[0, 0].numpy()
+
+
+def make_box(
+    image: np.ndarray,
+    roi: np.ndarray,
+    *,
+    box_size: int = 112,
+    n_slices: int = 20,
+    interpolation: str = "bilinear",
+    zscore: str = "slice",
+    keep_outside_roi: bool = True,
+) -> Box:
+    """Cut the tumour out of a volume: the network's input, as in the paper's section 2.3.
+
+    Of the (at most) `n_slices` slices with the largest ROI area, from the
+    feet up, the smallest rectangle around the ROI is resized to a square and
+    z-scored; slices of zeros fill the end. A tumour of any size fills its
+    square, so size and aspect ratio are not in the box, but the number of
+    empty slices is.
+
+    Parameters
+    ----------
+    image
+        Volume with axes (x, y, z), RAS.
+    roi
+        Boolean mask of the same shape, not empty.
+    box_size
+        Side of the square, in pixels (paper: 112).
+    n_slices
+        Slices in the box (paper: 20).
+    interpolation
+        bilinear, bicubic or nearest (paper: not said). Bilinear adds no value
+        that the patch does not hold; see `resize`.
+    zscore
+        Whose mean and standard deviation bring the values to 0 and 1 (paper:
+        "all ROIs were normalized with z-score", then boxes were built from
+        them). `slice`: each resized rectangle by its own, which is that order
+        of work and the default; `box`: all rectangles together, which keeps
+        differences between slices; `roi`: all ROI voxels before resizing.
+    keep_outside_roi
+        True keeps what the rectangle holds beside the ROI (paper: the
+        rectangle is extracted). False sets it to 0 after the z-score, whose
+        mean and standard deviation then come from inside the ROI.
+
+    Returns
+    -------
+    Box
+        `array` float32 (n_slices, box_size, box_size), rows from front to
+        back, columns from the patient's right; and what was done. Standard
+        deviations divide by n. A slice without contrast becomes 0 and is counted.
+
+    Raises
+    ------
+    ValueError
+        The ROI is empty or of another shape, or an option is not one of those above.
+    """
+    check_options(box_size=box_size, n_slices=n_slices, interpolation=interpolation, zscore=zscore)
+    if np.shape(image) != np.shape(roi) or not roi.any():
+        what = "an empty one" if np.shape(image) == np.shape(roi) else f"shape {np.shape(roi)}"
+        raise ValueError(f"roi must have the image's shape {np.shape(image)} and hold a voxel; found {what}")
+    slices = select_slices(roi, n_slices)
+    windows = [rectangle(axial(roi, z)) for z in slices]
+    patches = [resize(axial(image, z)[w], box_size, interpolation) for z, w in zip(slices, windows, strict=True)]
+    inside = [np.ones((box_size, box_size), dtype=bool)] * len(slices)
+    if not keep_outside_roi:
+        inside = [resize(axial(roi, z)[w], box_size, "nearest") > 0.5 for z, w in zip(slices, windows, strict=True)]
+    if zscore == "slice":
+        reference = [patch[kept] for patch, kept in zip(patches, inside, strict=True)]
+    elif zscore == "box":
+        reference = [np.concatenate([patch[kept] for patch, kept in zip(patches, inside, strict=True)])] * len(slices)
+    else:
+        reference = [image[:, :, slices][roi[:, :, slices]]] * len(slices)
+    array = np.zeros((n_slices, box_size, box_size), dtype=np.float32)
+    n_constant = 0
+    for place, (patch, kept, values) in enumerate(zip(patches, inside, reference, strict=True)):
+        mean, deviation = values.mean(dtype=float), values.std(dtype=float)
+        if deviation > 1e-6 * max(abs(mean), 1e-30):  # less is the rounding of float32, not contrast
+            array[place] = np.where(kept, (patch - mean) / deviation, 0.0)
+        else:
+            n_constant += 1
+    return Box(array, slices, int(roi.any(axis=(0, 1)).sum()), n_constant)
+
+
+def check_options(*, box_size: int, n_slices: int, interpolation: str, zscore: str) -> None:
+    """Raise ValueError for an option that no box can be made with."""
+    for name, value in {"box_size": box_size, "n_slices": n_slices}.items():
+        if value != int(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number from 1 on; found {value!r}")
+    for name, value, allowed in (("interpolation", interpolation, INTERPOLATIONS), ("zscore", zscore, ZSCORES)):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+
+
+# ---------------------------------------------------------------- a whole cohort
+
+
+def check_images(folder: str | Path, sequence: str, *, name: str | None = None) -> str:
+    """Return what is wrong with a patient's sequence as far as file names and NIfTI headers tell, in milliseconds.
+
+    Voxels are not read: a truncated volume or an empty mask shows only in
+    `read_sequence`.
+
+    Returns
+    -------
+    str
+        The message of the first `InputError`; empty when nothing is wrong.
+    """
+    folder = Path(folder)
+    name = name or f"images/{folder.name}"
+    first = None
+    try:
+        for stem in _stems(folder, sequence):
+            path = find_volume(folder, stem, name=name)
+            grid = _header(path, f"{name}/{path.name}")
+            if grid and first:
+                _same_grid(f"{name}/{path.name}", *grid, *first)
+            first = first or grid
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
+    """Return shape and affine in RAS from a NIfTI header; None for a DICOM folder, which is read whole later."""
+    if path.is_dir():
+        return None
+    try:
+        header = nib.load(path)
+        return _canonical(_three_dimensional(header.shape), header.affine)[1:]
+    except (
+        _Unusable,
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        OSError,
+        EOFError,
+    ) as error:
+        what = f"the volume {error}" if isinstance(error, _Unusable) else "the file's header cannot be read"
+        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
+
+
+def _digest(task: dict) -> str:
+    """Return the key of a box: a hash of the files it is made from, the options and the code's version."""
+    folder, sequence = task["folder"], task["sequence"]
+    total = hashlib.sha256(json.dumps([CODE_VERSION, sequence, task["options"]], sort_keys=True).encode())
+    for stem in _stems(folder, sequence):
+        path = find_volume(folder, stem)
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+            total.update(f"{stem} {sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _write_box(task: dict) -> None:
+    """Make one box on disk, then the record that declares it finished."""
+    options, sequence = task["options"], task["sequence"]
+    image = read_sequence(task["folder"], sequence, name=task["name"], nonpositive_value=options["nonpositive_value"])
+    volume, roi = image.volume, image.roi
+    change = {name: options[name] for name in ("grow_mm", "shift_mm")}
+    if options["grow_mm"] or any(options["shift_mm"]):
+        roi = adjust_roi(roi, volume.spacing_mm, **change)
+        if not roi.any():
+            what = "nothing is left of the ROI after " + ", ".join(f"{k}={v}" for k, v in change.items())
+            remedy = "Choose a smaller change, or leave the patient out."
+            raise InputError(
+                f"{task['name']}/{_stems(task['folder'], sequence)[-1]}",
+                what,
+                expected="a voxel or more",
+                remedy=remedy,
+            )
+    box = make_box(volume.array, roi, **{name: options[name] for name in BOX_OPTIONS})
+    with whole_file(task["box"]) as unfinished:
+        np.save(unfinished, box.array)
+    windows = [(z, rectangle(axial(roi, z))) for z in box.slices]
+    record = {
+        "key": task["key"],
+        "sha256": sha256(task["box"]),
+        "n_volume_slices": volume.array.shape[2],
+        "n_roi_slices": box.n_roi_slices,
+        "n_box_slices": len(box.slices),
+        "n_dropped_slices": box.n_roi_slices - len(box.slices),
+        "n_padded_slices": len(box.array) - len(box.slices),
+        "n_constant_slices": box.n_constant,
+        "n_nonpositive": sum(int(axial(image.nonpositive, z)[window].sum()) for z, window in windows),
+        "n_nonpositive_volume": int(image.nonpositive.sum()),
+        "roi_voxels": int(roi.sum()),
+        "roi_volume_mm3": float(roi.sum() * np.prod(volume.spacing_mm)),
+        **{f"spacing_{axis}_mm": size for axis, size in zip("xyz", volume.spacing_mm, strict=True)},
+        "orientation": volume.stored,
+        "source": image.source,
+    }
+    with whole_file(task["record"]) as unfinished:
+        unfinished.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _finished(task: dict) -> bool:
+    """Say whether box and record are there, belong together, and come from these files and options."""
+    try:
+        record = json.loads(task["record"].read_text(encoding="utf-8"))
+        return record["key"] == task["key"] and record["sha256"] == sha256(task["box"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _start_worker() -> None:
+    """Give a worker one thread, and let it end when the process that feeds it is killed."""
+    import torch
+
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _attempt(function: Callable, task: dict) -> tuple[object, str]:
+    """Return (result, "") or (None, message): an InputError does not survive the way between processes."""
+    try:
+        return function(task), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _each(function: Callable, tasks: list[dict], *, jobs: int, label: str, progress: bool) -> list[tuple]:
+    """Apply a function to every task, in order, in `jobs` processes with a progress bar.
+
+    The processes are forked from one small server that has imported MONAI
+    (20 s) once for all of them; the notebook itself never loads it.
+    """
+    attempt = partial(_attempt, function)
+    if not tasks:
+        return []
+    with tqdm(total=len(tasks), desc=label, disable=not progress, mininterval=0.5) as bar:
+        if jobs == 1:
+            return list(_counted(map(attempt, tasks), bar))
+        forked = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+        context = multiprocessing.get_context("forkserver" if forked else "spawn")
+        if forked:
+            context.set_forkserver_preload(["dlrs.images", "monai.data"])
+        with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
+            return list(_counted(pool.map(attempt, tasks), bar))
+
+
+def _counted(results: Iterable, bar: tqdm) -> Iterator:
+    for result in results:
+        yield result
+        bar.update()
+
+
+def _tasks(cohort_dir: Path, patients: pd.DataFrame, sequences: Sequence[str], **more) -> list[dict]:
+    """List what is to be done per patient and sequence; messages call a patient by the row in clinical.csv."""
+    rows = patients["row"] if "row" in patients else pd.Series(np.arange(len(patients)) + 2)
+    return [
+        {
+            "folder": cohort_dir / "images" / patient,
+            "name": f"images/(patient of row {row})",
+            "patient_id": patient,
+            "row": int(row),
+            "sequence": sequence,
+            **more,
+        }
+        for patient, row in zip(patients["patient_id"].astype(str), rows, strict=True)
+        for sequence in sequences
+    ]
+
+
+def _refuse(tasks: list[dict], messages: list[str], out_dir: Path, n_patients: int) -> None:
+    """Write the list of problems, which names patients, and raise the first of them, which does not."""
+    bad = [(task, message) for task, message in zip(tasks, messages, strict=True) if message]
+    path = out_dir / "problems.csv"
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    columns = [{**{k: task[k] for k in ("row", "patient_id", "sequence")}, "problem": text} for task, text in bad]
+    with whole_file(path) as unfinished:
+        pd.DataFrame(columns).to_csv(unfinished, index=False)
+    n_bad = len({task["patient_id"] for task, _ in bad})
+    more = f" This is 1 of {len(bad)} problems in {n_bad} of {n_patients} patients; all" if len(bad) > 1 else " It"
+    tell = f"{more} {'are' if len(bad) > 1 else 'is'} listed in {display_path(path)}; finished boxes are kept."
+    raise InputError.__new__(InputError, bad[0][1] + tell)  # the message was composed where the file was read
+
+
+def build_boxes(
+    cohort_dir: str | Path,
+    patients: pd.DataFrame,
+    out_dir: str | Path,
+    *,
+    sequences: Sequence[str] = SEQUENCES,
+    box_size: int = 112,
+    n_slices: int = 20,
+    interpolation: str = "bilinear",
+    zscore: str = "slice",
+    keep_outside_roi: bool = True,
+    nonpositive_value: float = 0.0,
+    grow_mm: float = 0.0,
+    shift_mm: Sequence[float] = (0.0, 0.0),
+    jobs: int = 2,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Make the boxes of every patient, in parallel, redoing only what has changed.
+
+    All file names and headers are checked first. A patient whose volumes
+    then turn out damaged does not stop the others; when all are through, one
+    error says what was wrong. A box is kept with a hash of the files, the
+    options and the code it came from, so a second run, also after a kill,
+    does only what is missing or changed.
+
+    Parameters
+    ----------
+    cohort_dir
+        The cohort folder, with `images/<patient_id>/`.
+    patients
+        `patient_id`, and `row` (the row in clinical.csv, by which messages
+        call a patient; counted from 2 if there is no such column).
+    out_dir
+        Where the boxes go: `<sequence>/<patient_id>.npy`.
+    sequences
+        T2W, ADC or both.
+    box_size, n_slices, interpolation, zscore, keep_outside_roi
+        See `make_box`.
+    nonpositive_value
+        See `adc_map`.
+    grow_mm, shift_mm
+        Change of every ROI before it is boxed, see `adjust_roi`; 0 is the paper's.
+    jobs
+        Processes; 1 works in this one. The result does not depend on it.
+    cache_dir
+        A folder that keeps boxes of any options and cohort for several runs;
+        without it `out_dir` holds those of the last options only.
+    progress
+        Show a progress bar; it names no patient.
+
+    Returns
+    -------
+    DataFrame
+        One row a patient and sequence: patient_id, sequence, file (relative
+        to the folder above `out_dir`), sha256 of the box, n_volume_slices,
+        n_roi_slices, n_box_slices, n_dropped_slices, n_padded_slices,
+        n_constant_slices, n_nonpositive (voxels without ADC inside the
+        rectangles), n_nonpositive_volume, roi_voxels, roi_volume_mm3,
+        spacing_x_mm, spacing_y_mm, spacing_z_mm, orientation in the file,
+        source. `attrs["n_built"]` counts the boxes that were not kept from before.
+
+    Raises
+    ------
+    InputError
+        Names file, finding, expectation and remedy of the first problem;
+        `problems.csv` in `out_dir` lists all of them, with patients' names.
+    ValueError
+        An option is unknown or out of range.
+    """
+    cohort_dir, out_dir = Path(cohort_dir), Path(out_dir)
+    options = {
+        "box_size": box_size,
+        "n_slices": n_slices,
+        "interpolation": interpolation,
+        "zscore": zscore,
+        "keep_outside_roi": keep_outside_roi,
+        "nonpositive_value": nonpositive_value,
+        "grow_mm": grow_mm,
+        "shift_mm": [float(move) for move in shift_mm],
+    }
+    check_options(**{name: options[name] for name in BOX_OPTIONS if name != "keep_outside_roi"})
+    tasks = _tasks(cohort_dir, patients, sequences, options=options)
+    with ThreadPoolExecutor(jobs) as pool:  # headers and hashes: reading files, which threads do side by side
+        headers = list(pool.map(lambda t: check_images(t["folder"], t["sequence"], name=t["name"]), tasks))
+        _refuse(tasks, headers, out_dir, len(patients))
+        keys = tqdm(pool.map(_digest, tasks), total=len(tasks), desc="files", disable=not progress, mininterval=0.5)
+        for task, key in zip(tasks, keys, strict=True):
+            target = out_dir / task["sequence"] / task["patient_id"]
+            kept = Path(cache_dir) / key if cache_dir else target
+            task.update(key=key, box=Path(f"{kept}.npy"), record=Path(f"{kept}.json"), target=Path(f"{target}.npy"))
+        finished = list(pool.map(_finished, tasks))
+    todo = [task for task, done in zip(tasks, finished, strict=True) if not done]
+    results = _each(_write_box, todo, jobs=jobs, label="boxes", progress=progress)
+    _refuse(todo, [message for _, message in results], out_dir, len(patients))
+    rows = []
+    for task in tasks:
+        if cache_dir:
+            with whole_file(task["target"]) as unfinished:
+                shutil.copyfile(task["box"], unfinished)
+        file = task["target"].relative_to(out_dir.parent).as_posix()
+        record = json.loads(task["record"].read_text(encoding="utf-8"))
+        del record["key"]
+        rows.append({"patient_id": task["patient_id"], "sequence": task["sequence"], "file": file, **record})
+    index = pd.DataFrame(rows)
+    index.attrs["n_built"] = len(todo)
+    return index
+
+
+# ---------------------------------------------------------------- quality sheet
+
+
+def _surroundings(mask: np.ndarray, sizes: Sequence[float]) -> tuple[slice, slice]:
+    """Return a square (in mm) around a slice's ROI, twice as wide as the ROI's longer side."""
+    window = rectangle(mask)
+    reach = max((w.stop - w.start) * size for w, size in zip(window, sizes, strict=True))
+    centres = [(w.start + w.stop) / 2 for w in window]
+    return tuple(slice(max(round(c - reach / s), 0), round(c + reach / s)) for c, s in zip(centres, sizes, strict=True))
+
+
+def _read_sample(task: dict) -> Sample:
+    """Read a few of the boxed slices, cut to the tumour and as much again around it."""
+    image = read_sequence(task["folder"], task["sequence"], name=task["name"])
+    volume, roi = image.volume, image.roi
+    slices = select_slices(roi, task["n_slices"])
+    chosen = slices[np.linspace(0, len(slices) - 1, task["n_views"] + 2).round().astype(int)[1:-1]]
+    sizes = volume.spacing_mm[1], volume.spacing_mm[0]
+    windows = [_surroundings(axial(roi, z), sizes) for z in chosen]
+    images = [axial(volume.array, z)[window].copy() for z, window in zip(chosen, windows, strict=True)]
+    rois = [axial(roi, z)[window].copy() for z, window in zip(chosen, windows, strict=True)]
+    return Sample(task["sequence"], images, rois, sizes[0] / sizes[1])
+
+
+def read_samples(
+    cohort_dir: str | Path,
+    patients: pd.DataFrame,
+    *,
+    sequences: Sequence[str] = SEQUENCES,
+    n_slices: int = 20,
+    n_views: int = 3,
+    jobs: int = 2,
+) -> list[Sample]:
+    """Read what the quality sheet shows of some patients: `n_views` of the boxed slices with their ROI.
+
+    Returns
+    -------
+    list of Sample
+        Patient by patient, in each the sequences in the order given.
+
+    Raises
+    ------
+    InputError
+        A volume or mask cannot be used.
+    """
+    tasks = _tasks(Path(cohort_dir), patients, sequences, n_slices=n_slices, n_views=n_views)
+    results = _each(_read_sample, tasks, jobs=jobs, label="samples", progress=False)
+    for _, message in results:
+        if message:
+            raise InputError.__new__(InputError, message)
+    return [sample for sample, _ in results]
+
+
+def quality_sheet(samples: Sequence[Sample], boxes: Sequence[np.ndarray], labels: Sequence[str]):
+    """Draw slices with the ROI's outline and rectangle, and beside them every slice of the box.
+
+    Parameters
+    ----------
+    samples
+        From `read_samples`.
+    boxes
+        The box of each sample, (n_slices, size, size).
+    labels
+        What stands to the left of each: rows, never patients.
+
+    Returns
+    -------
+    matplotlib Figure
+        A row per sample. Box slices run from the feet (upper left) to the
+        head in two lines, grey from -2.5 to 2.5; padding is left blank.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    n_views, columns = len(samples[0].images), -(-len(boxes[0]) // 2)
+    ratios = {"width_ratios": [1] * n_views + [columns / 2]}
+    size = (1.25 * (n_views + columns / 2) + 0.6, 1.28 * len(samples) + 0.7)
+    figure, axes = plt.subplots(
+        len(samples), n_views + 1, figsize=size, gridspec_kw=ratios, squeeze=False, layout="constrained"
+    )
+    for row, sample, box, label in zip(axes, samples, boxes, labels, strict=True):
+        for ax, image, roi in zip(row, sample.images, sample.rois, strict=False):
+            low, high = np.percentile(image, [1, 99])
+            ax.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=sample.aspect, interpolation="nearest")
+            fine = np.kron(roi, np.ones((8, 8)))  # so that the outline follows the voxels' edges
+            height, width = roi.shape
+            ax.contour(fine, [0.5], extent=(-0.5, width - 0.5, -0.5, height - 0.5), colors="#E69F00", linewidths=0.9)
+            rows, cols = rectangle(roi)
+            corner = (cols.start - 0.5, rows.start - 0.5)
+            ax.add_patch(
+                Rectangle(corner, cols.stop - cols.start, rows.stop - rows.start, fill=False, color="#56B4E9", lw=0.9)
+            )
+        tiles = np.full((2 * columns, *box.shape[1:]), np.nan)
+        tiles[: len(box)] = np.where(box.any(axis=(1, 2), keepdims=True), box, np.nan)
+        montage = np.concatenate([np.concatenate(list(line), axis=1) for line in np.split(tiles, 2)], axis=0)
+        row[-1].imshow(montage, cmap="gray", vmin=-2.5, vmax=2.5, interpolation="nearest")
+        row[0].set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    axes[0, 0].set_title("Slices with ROI and rectangle", fontsize=9, loc="left")
+    axes[0, -1].set_title("The box: from the feet to the head, padding blank", fontsize=9, loc="left")
+    return figure
