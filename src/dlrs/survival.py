@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import chdtrc, ndtr, ndtri
 
 from dlrs import checks
 
@@ -30,7 +30,7 @@ def _choice(value: str, name: str, allowed: Sequence[str]) -> None:
 def _critical(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; found {level!r}")
-    return float(stats.norm.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 class RiskTable(NamedTuple):
@@ -513,7 +513,7 @@ Test.__test__ = False  # pytest must not collect it
 
 
 def _test(chi2: float, df: int) -> Test:
-    return Test(float(chi2), int(df), float(stats.chi2.sf(chi2, df)))
+    return Test(float(chi2), int(df), float(chdtrc(df, chi2)))
 
 
 class CoxFit(NamedTuple):
@@ -688,7 +688,7 @@ def cox_table(fit: CoxFit, *, level: float = 0.95) -> pd.DataFrame:
             "hr_lower": np.exp(fit.coefficients - c * se),
             "hr_upper": np.exp(fit.coefficients + c * se),
             "z": z,
-            "p": 2 * stats.norm.sf(np.abs(z)),
+            "p": 2 * ndtr(-np.abs(z)),
         }
     )
 

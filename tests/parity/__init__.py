@@ -195,6 +195,7 @@ def _keys(path) -> str:
 def _find(node, path):
     """Our value at R's path, or None."""
     for key in path:
+        node = node.to_numpy() if isinstance(node, pd.Series) else node
         if isinstance(node, dict):
             key = key if key in node else str(key).strip()
             node = node.get(key)

@@ -1,0 +1,101 @@
+"""`binary_roc`: ROC curves of the outcome at the horizon, patients lost before it left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dlrs import metrics, survival
+from parity import Context, Row
+
+M = "*/markers/*"
+ROC = 'roc(y, x, levels = c(0, 1), direction = "<")'
+BEST = 'coords(r, "best", best.method = "youden")'
+PAIRED = 'roc.test(method = "delong", paired = TRUE)'
+UNPAIRED = 'roc.test(method = "delong", paired = FALSE)'
+ROWS = [
+    Row("*/n", "patients", "nrow", "len", exact=True),
+    Row("*/n_events", "events", "sum", "sum", exact=True),
+    Row(f"{M}/auc", "AUC", ROC, "metrics.delong"),
+    Row(f"{M}/var_delong", "its variance", 'var(r, method = "delong")', "metrics.delong"),
+    Row(f"{M}/lower", "its lower limit", 'ci.auc(r, method = "delong")', "metrics.delong"),
+    Row(f"{M}/upper", "its upper limit", 'ci.auc(r, method = "delong")', "metrics.delong"),
+    Row(f"{M}/wilcoxon_auc", "Wilcoxon's U as an AUC", "wilcox.test(x1, x0)$statistic / (n1 n0)", "metrics.delong"),
+    Row(f"{M}/best/threshold", "Youden cut-offs", BEST, "survival.youden_cutoff"),
+    Row(f"{M}/best/youden", "sensitivity + specificity", BEST, "survival.youden_cutoff"),
+    *(Row(f"{M}/best/{k}", f"{k} there", BEST, "metrics.binary_classification", exact=True) for k in ("tp", "tn")),
+    *(Row(f"{M}/best/{k}", f"{k} there", BEST, "metrics.binary_classification", exact=True) for k in ("fp", "fn")),
+    Row(f"{M}/best/*", "what is read off the table there", BEST, "metrics.binary_classification"),
+    Row(f"{M}/thresholds_within_1e9_of_best", "nearly best cut-offs", ROC, "metrics.roc_curve"),
+    Row(f"{M}/roc/thresholds_finite", "thresholds", ROC, "metrics.roc_curve"),
+    Row(f"{M}/roc/*", "sensitivity, specificity", ROC, "metrics.roc_curve"),
+    Row("*/paired/*/*", "comparison of two AUC", PAIRED, "metrics.compare_delong"),
+    Row("*/unpaired/values", "the two subsets", "sort(unique())", "numpy"),
+    Row("*/unpaired/*", "comparison of AUC in two subsets", UNPAIRED, "metrics.compare_delong_unpaired"),
+]
+
+
+def marker(y, x) -> dict:
+    auc, curve, best = metrics.delong(y, x), metrics.roc_curve(y, x), survival.youden_cutoff(y, x)
+    at = [metrics.binary_classification(y, x, threshold=t)._asdict() for t in best.thresholds]
+    total = curve["sensitivity"] + curve["specificity"]
+    return {
+        "auc": auc.auc,
+        "var_delong": auc.se**2,
+        "lower": auc.lower,
+        "upper": auc.upper,
+        "wilcoxon_auc": auc.auc,
+        "best": {
+            **{key: [table[key] for table in at] for key in at[0]},
+            "threshold": best.thresholds,
+            "youden": [table["sensitivity"] + table["specificity"] for table in at],
+        },
+        "thresholds_within_1e9_of_best": curve["threshold"][total > total.max() - 1e-9].tolist(),
+        "roc": {
+            "thresholds_finite": curve["threshold"][np.isfinite(curve["threshold"])].tolist(),
+            "sensitivity": curve["sensitivity"].to_numpy(),
+            "specificity": curve["specificity"].to_numpy(),
+        },
+    }
+
+
+def paired(y, a, b) -> dict:
+    test = metrics.compare_delong(y, a, b)
+    return {"z": test.statistic, "p": test.p, "cov": test.covariance[0, 1]}
+
+
+def unpaired(context: Context, rows) -> dict:
+    variable, signature = context.spec["subset_var"], context.spec["signature"]
+    values = sorted(rows[variable].unique())[:2]
+    parts = [(part["binary"], part[signature]) for part in (rows[rows[variable] == v] for v in values)]
+    if len(parts) < 2 or any(min((y == 1).sum(), (y == 0).sum()) < 2 for y, _ in parts):
+        return {}  # R leaves it out as well
+    test = metrics.compare_delong_unpaired(*parts[0], *parts[1])
+    single = [metrics.delong(*part) for part in parts]
+    return {
+        "marker": "signature",
+        "subset_var": variable,
+        "values": [float(v) for v in values],
+        "auc": [s.auc for s in single],
+        "var": np.diag(test.covariance),
+        "D": test.statistic,
+        "df": test.df,
+        "p": test.p,
+    }
+
+
+def compute(context: Context) -> dict:
+    risks = {"clinical": "risk_clinical", "combined": "risk_combined"}
+    pairs = (("combined", "clinical"), ("signature", "clinical"))
+    out = {}
+    for split, everyone in context.splits.items():
+        rows = everyone.dropna(subset="binary").reset_index(drop=True)
+        y = rows["binary"]
+        x = {m: rows[risks[m]].to_numpy() if m in risks else context.marker(rows, m) for m in context.markers}
+        out[split] = {
+            "n": len(rows),
+            "n_events": int(y.sum()),
+            "markers": {m: marker(y, x[m]) for m in x},
+            "paired": {f"{a}_vs_{b}": paired(y, x[a], x[b]) for a, b in pairs},
+            "unpaired": unpaired(context, rows),
+        }
+    return out
