@@ -22,7 +22,8 @@ def ax():
 
 
 def test_roc_draws_each_curve_in_its_models_colour(ax):
-    curves = pd.DataFrame({"model": ["T2W", "T2W", "ADC"], "fpr": [0.0, 1.0, 0.5], "tpr": [0.0, 1.0, 0.7]})
+    rates = {"false_positive_rate": [0.0, 1.0, 0.5], "true_positive_rate": [0.0, 1.0, 0.7]}
+    curves = pd.DataFrame({"model": ["T2W", "T2W", "ADC"], **rates})
     assert plots.roc(curves, labels={"T2W": "T2W 0.5", "ADC": "ADC 0.6"}, ax=ax) is ax
     lines = {line.get_label(): line for line in ax.get_lines()}
     assert lines["T2W 0.5"].get_color() == plots.PALETTE["T2W"]

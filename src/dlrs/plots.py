@@ -67,7 +67,7 @@ def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", a
     Parameters
     ----------
     curves
-        `fpr`, `tpr` and a column `by` that names the curve; points in order.
+        `false_positive_rate`, `true_positive_rate` and a column `by` that names the curve; points in order.
     labels
         Curve's name to its legend line, which holds its area and interval.
     """
@@ -75,7 +75,8 @@ def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", a
     ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     for name, label in labels.items():
         one = curves[curves[by] == name]
-        ax.plot(one["fpr"], one["tpr"], color=PALETTE[name], label=label, linewidth=1.5)
+        rates = one["false_positive_rate"], one["true_positive_rate"]
+        ax.plot(*rates, color=PALETTE[name], label=label, linewidth=1.5)
     ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.legend(loc="lower right", handlelength=1.4)
     return ax
@@ -110,16 +111,16 @@ def kaplan_meier(
         censored = fitter.event_table.index[fitter.event_table["censored"] > 0]
         ax.plot(censored, curve.reindex(censored, method="ffill"), "|", color=color, markersize=4, markeredgewidth=0.7)
         below = -0.30 - 0.085 * place
-        ax.text(-0.02, below, name, transform=ax.transAxes, ha="right", va="center", fontsize="small", color=color)
+        ax.text(-0.06, below, name, transform=ax.transAxes, ha="right", va="center", fontsize="small", color=color)
         for month in at_risk_months:
             count = int((np.asarray(fitter.durations) >= month).sum())
             where = ax.get_xaxis_transform()
             ax.text(month, below, f"{count}", transform=where, ha="center", va="center", fontsize="small")
-    ax.text(-0.02, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
+    ax.text(-0.06, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
     ax.text(0.03, 0.05, text, transform=ax.transAxes, va="bottom")
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
-    ax.legend(loc="lower right", handlelength=1.4)
+    ax.legend(loc="best", handlelength=1.4)
     return ax
 
 

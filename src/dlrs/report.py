@@ -196,6 +196,9 @@ def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> Path
     import matplotlib
 
     folder = resolve(run_dir) / "figures"
+    if fig.get_layout_engine() is not None:  # leave a line free for the stamp
+        strip = 0.22 / fig.get_figheight()
+        fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
     fig.text(0.995, 0.003, STAMPS[provenance], ha="right", va="bottom", fontsize=7, color="#8a3b00")
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         for ending, metadata in {"svg": {"Date": None}, "png": {"Software": None}}.items():
