@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlrs import resample
+from dlrs import resample, survival
 
 
 def mean_of(x):
@@ -103,6 +103,29 @@ def test_two_sided_p_by_hand():
     assert resample.two_sided_p(np.ones(99)) == pytest.approx(2 / 100)
     assert resample.two_sided_p(np.zeros(50)) == 1
     assert resample.two_sided_p([[1.0, np.nan], [2.0, np.nan]]).tolist() == [2 / 3, 1]
+
+
+def test_survival_at_by_hand():
+    # events at 1 and 3, censored at 2 (after an event at 2 would be): S(2) = 2/3, S(3) = 2/3 * 0;
+    # the second resample has the patient of time 1 not at all and the censored one twice: S(2) = 1;
+    # in the third nobody is drawn. Past follow-up the last value is carried on.
+    time, event = np.array([2.0, 3, 1]), np.array([False, True, True])
+    weights = np.array([[1.0, 1, 1], [2, 1, 0], [0, 0, 0]])
+    assert resample.survival_at(time, event, weights, 2) == pytest.approx([2 / 3, 1, np.nan], nan_ok=True)
+    assert resample.survival_at(time, event, weights, 9)[:2].tolist() == [0, 0]
+    assert resample.survival_at(time, event, weights, 0.5)[:2].tolist() == [1, 1]
+
+
+@given(seed=st.integers(0, 200))
+def test_survival_at_equals_kaplan_meier_of_repeated_patients(seed):
+    generator = np.random.default_rng(seed)
+    time, event = generator.integers(1, 9, 15).astype(float), generator.random(15) < 0.6
+    weights = resample.bootstrap_weights(15, 4, seed=seed)
+    ours = resample.survival_at(time, event, weights.astype(float), 5)
+    for row, counts in enumerate(weights):
+        drawn = np.repeat(np.arange(15), counts)
+        curve = survival.kaplan_meier(time[drawn], event[drawn], at=[5])
+        assert ours[row] == pytest.approx(curve["survival"].iloc[0])
 
 
 @pytest.mark.parametrize(

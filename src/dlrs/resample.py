@@ -300,3 +300,62 @@ def two_sided_p(differences: ArrayLike) -> np.ndarray | float:
     beyond = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
     p = np.minimum(1.0, 2 * (1 + beyond) / (1 + used))
     return p if p.ndim else float(p)
+
+
+def check_weights(weights: ArrayLike, n: int) -> np.ndarray:
+    """Return weights as floats of shape (B, n), none negative and no row without a patient, or say what is wrong."""
+    array = np.asarray(weights, dtype=float)
+    if array.ndim != 2 or array.shape[1] != n or array.shape[0] == 0:
+        raise ValueError(
+            f"weights must have one row per resample and one column per patient ({n}); found {array.shape}"
+        )
+    for bad, expected in ((~np.isfinite(array), "finite"), (array < 0, "not negative")):
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise ValueError(f"weights must be {expected}; found {array[row, column]} at row {row}, column {column}")
+    if not array.any(axis=1).all():
+        raise ValueError(
+            f"weights must count a patient in every row; found none in row {int(array.any(axis=1).argmin())}"
+        )
+    return array
+
+
+def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizon: float) -> np.ndarray:
+    """Return Kaplan-Meier's survival at a horizon on every resample.
+
+    Parameters
+    ----------
+    time, event : array of shape (n,)
+        Follow-up, and whether the event was observed; checked by the caller.
+    weights : array of shape (B, n)
+        How often each patient counts; all 0 where a group has nobody in a resample.
+    horizon : float
+        In the units of `time`.
+
+    Returns
+    -------
+    numpy.ndarray of shape (B,)
+        ``prod(1 - D(u) / Y(u))`` over event times u up to the horizon, D and Y weighted, events
+        before censorings. Where follow-up ends earlier the last value is carried on (R's
+        ``summary(survfit, extend = TRUE)``); NaN where nobody is drawn.
+
+    References
+    ----------
+    Kaplan EL, Meier P. J Am Stat Assoc 1958;53:457-481.
+
+    Examples
+    --------
+    >>> survival_at(np.array([1, 2, 3]), np.array([1, 0, 1]), np.array([[1, 1, 2.0], [0, 2, 1]]), horizon=2)
+    array([0.75, 1.  ])
+    """
+    early = np.flatnonzero(time <= horizon)
+    early = early[np.argsort(time[early], kind="stable")]
+    here = weights[:, early]
+    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here
+    survival = np.ones(len(weights))
+    if early.size:
+        first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
+        deaths = np.add.reduceat(here * event[early], first, axis=1)
+        at_risk = at_risk[:, first]
+        survival = np.prod(1 - deaths / np.where(at_risk > 0, at_risk, 1), axis=1)
+    return np.where(weights.any(axis=1), survival, np.nan)

@@ -1,0 +1,385 @@
+"""Decision curves: what treating patients above a risk threshold is worth, for binary and for censored outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from dlrs import checks, resample
+
+CELLS = 2**22  # indicators held at once, so that memory stays linear in patients: 32 MiB
+AtThreshold = Literal["high", "low", "neither"]
+QUANTITIES = (
+    "net_benefit",
+    "standardized_net_benefit",
+    "tpr",
+    "fpr",
+    "fnr",
+    "tnr",
+    "high_risk",
+    "true_positive",
+    "true_negative",
+    "high_risk_per_1000",
+    "high_risk_with_event_per_1000",
+)
+
+
+def decision_curve(
+    outcome: ArrayLike,
+    risk: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    thresholds: ArrayLike,
+    at_threshold: AtThreshold = "high",
+) -> pd.DataFrame:
+    """Return the decision curve of one or several models for a binary outcome.
+
+    Net benefit weighs the patients rightly treated against those treated in vain, at the exchange
+    rate that a doctor who treats from that risk on has in mind. The model with the highest curve at
+    the relevant thresholds is the one to use; one below "all" or "none" does harm.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Whether the event happened; patients with unknown outcome must be left out.
+    risk : array of shape (n,), or mapping of names to such arrays
+        Probability of the event, not a linear predictor. A single array is called "model".
+    thresholds : array of shape (T,)
+        Risks in [0, 1] from which on one would treat.
+    at_threshold : {"high", "low", "neither"}
+        What a risk equal to the threshold is. "high" (treated) is the definition of Vickers and
+        Elkin and of dcurves. "low": not treated. "neither": as R's rmda, where such patients are
+        missing from tpr and fpr as well as from fnr and tnr, so that tpr + fnr < 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per strategy (the models' names, then "all" and "none") and threshold:
+        strategy, threshold, net_benefit, standardized_net_benefit (1 is perfect), tpr and fpr
+        (share of events and of non-events at high risk), fnr and tnr (at low risk), high_risk
+        (share of patients), true_positive and true_negative (share of patients: rmda's DP and
+        nonDP), high_risk_per_1000 and high_risk_with_event_per_1000 (clinical impact).
+
+    Raises
+    ------
+    ValueError
+        When a risk or threshold lies outside [0, 1], or the outcome has one class only.
+
+    Notes
+    -----
+    With prevalence rho, ``NB = tpr rho - p / (1 - p) fpr (1 - rho)`` and ``sNB = NB / rho``. At
+    threshold 1 NB is its limit: tpr rho when no non-event is treated, else -inf (rmda gives NaN).
+    Equals ``rmda::decision_curve(fitted.risk = TRUE)`` with ``at_threshold="neither"`` and dcurves
+    with "high".
+
+    References
+    ----------
+    Vickers AJ, Elkin EB. Med Decis Making 2006;26:565-574. Kerr KF et al. J Clin Oncol 2016;34:2534-2540.
+
+    Examples
+    --------
+    >>> curve = decision_curve([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.9], thresholds=[0.2])
+    >>> curve.loc[curve["strategy"] == "model", "net_benefit"].round(4).tolist()
+    [0.4375]
+    """
+    outcome, thresholds = checks.outcome(outcome), _thresholds(thresholds)
+    ones = np.ones((1, outcome.size))
+    curves = {
+        name: _curve(outcome, values, ones, thresholds, at_threshold)
+        for name, values in _models(risk, outcome.size).items()
+    }
+    shares = (ones @ outcome / outcome.size)[:, None]
+    curves |= _reference_strategies(shares, thresholds)
+    return _frame(curves, thresholds)
+
+
+def decision_curve_bootstrap(
+    outcome: ArrayLike,
+    risk: ArrayLike,
+    weights: ArrayLike,
+    *,
+    thresholds: ArrayLike,
+    at_threshold: AtThreshold = "high",
+    quantities: Sequence[str] = QUANTITIES,
+) -> dict[str, np.ndarray]:
+    """Return the decision curve of one model on every resample.
+
+    Parameters
+    ----------
+    outcome, risk, thresholds, at_threshold
+        As in `decision_curve`, one model.
+    weights : array of shape (B, n)
+        From `resample.bootstrap_weights`; the same for every model that is compared.
+    quantities : sequence of str
+        Which columns of `decision_curve` to compute.
+
+    Returns
+    -------
+    dict of arrays of shape (B, T)
+        One per quantity; NaN where a resample lacks a class.
+        Give it to `bands`, or subtract two models' arrays first.
+
+    Notes
+    -----
+    One matrix product of weights and indicators of who is at high risk serves all thresholds.
+
+    Examples
+    --------
+    >>> weights = resample.bootstrap_weights(4, 10, seed=1)
+    >>> decision_curve_bootstrap([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.9], weights, thresholds=[0.2])["tpr"].shape
+    (10, 1)
+    """
+    outcome = checks.outcome(outcome)
+    risk, weights = checks.risk(risk, outcome.size), resample.check_weights(weights, outcome.size)
+    return _curve(outcome, risk, weights, _thresholds(thresholds), at_threshold, quantities)
+
+
+def decision_curve_censored(
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    horizon: float,
+    thresholds: ArrayLike,
+    dcurves_gaps: bool = False,
+) -> pd.DataFrame:
+    """Return the decision curve of one or several models for an outcome with censoring.
+
+    Every patient counts, those lost before the horizon too: among the patients at high risk the
+    share with an event by the horizon is one minus their Kaplan-Meier estimate.
+
+    Parameters
+    ----------
+    time, event : array of shape (n,)
+        Follow-up, and whether the event was observed.
+    risk : array of shape (n,), or mapping of names to such arrays
+        Probability of an event by `horizon`, not a linear predictor. A single array is called "model".
+    horizon : float
+        In the units of `time`; within follow-up, an event at exactly the horizon counts.
+    thresholds : array of shape (T,)
+        Risks in [0, 1]; a patient is at high risk from the threshold on.
+    dcurves_gaps : bool
+        Also report NaN where R's dcurves does though the estimate exists: where the first follow-up time
+        of the patients at high risk lies behind the horizon, or the last one is an event before it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `decision_curve`. Where all patients at high risk are lost before the horizon, so that their
+        Kaplan-Meier curve does not reach it, the row holds NaN. tpr and fpr divide by one minus the
+        Kaplan-Meier estimate of all patients; since that is not the sum of the groups' estimates, tpr
+        may exceed 1 a little.
+
+    Raises
+    ------
+    ValueError
+        When a risk or threshold lies outside [0, 1], or the horizon beyond follow-up.
+
+    Notes
+    -----
+    With q the share of patients at high risk and R = 1 - KM(horizon | high risk):
+    ``NB = q R - p / (1 - p) q (1 - R)``. Equals ``dcurves::dca(Surv(time, event) ~ risk, time = horizon)``
+    with ``dcurves_gaps=True``; its tp_rate is true_positive here, not the sensitivity.
+
+    References
+    ----------
+    Vickers AJ, Cronin AM, Elkin EB, Gonen M. BMC Med Inform Decis Mak 2008;8:53.
+
+    Examples
+    --------
+    >>> curve = decision_curve_censored([5, 2, 3, 6], [0, 1, 1, 0], [0.1, 0.4, 0.3, 0.9], horizon=4, thresholds=[0.2])
+    >>> curve.loc[curve["strategy"] == "model", "net_benefit"].round(4).tolist()
+    [0.4375]
+    """
+    time, event = checks.survival(time, event)
+    horizon, thresholds = checks.horizon(time, event, horizon), _thresholds(thresholds)
+    ones = np.ones((1, time.size))
+    curves = {
+        name: _curve_censored(time, event, values, ones, horizon, thresholds, dcurves_gaps)
+        for name, values in _models(risk, time.size).items()
+    }
+    curves |= _reference_strategies(1 - resample.survival_at(time, event, ones, horizon)[:, None], thresholds)
+    return _frame(curves, thresholds)
+
+
+def decision_curve_censored_bootstrap(
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    weights: ArrayLike,
+    *,
+    horizon: float,
+    thresholds: ArrayLike,
+    quantities: Sequence[str] = QUANTITIES,
+) -> dict[str, np.ndarray]:
+    """Return the decision curve of one model for a censored outcome on every resample.
+
+    Parameters
+    ----------
+    time, event, risk, horizon, thresholds
+        As in `decision_curve_censored`, one model.
+    weights : array of shape (B, n)
+        From `resample.bootstrap_weights`; the same for every model that is compared.
+    quantities : sequence of str
+        Which columns of `decision_curve` to compute.
+
+    Returns
+    -------
+    dict of arrays of shape (B, T)
+        One per quantity; NaN where a resample's patients at high risk are all lost before the
+        horizon. `bands` counts them.
+    """
+    time, event = checks.survival(time, event)
+    horizon = checks.horizon(time, event, horizon)
+    risk, weights = checks.risk(risk, time.size), resample.check_weights(weights, time.size)
+    return _curve_censored(time, event, risk, weights, horizon, _thresholds(thresholds), wanted=quantities)
+
+
+def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level: float = 0.95) -> pd.DataFrame:
+    """Return pointwise bootstrap limits of a decision curve.
+
+    Parameters
+    ----------
+    replicates : mapping of names to arrays of shape (B, T)
+        From `decision_curve_bootstrap` or `decision_curve_censored_bootstrap`, or differences of two.
+    thresholds : array of shape (T,)
+        The thresholds that they were computed at.
+    level : float
+        Coverage at one threshold; not of the whole curve at once.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per quantity and threshold: quantity, threshold, lower, upper, n_used, n_undefined
+        (resamples without an estimate there). Percentile limits, quantile type 7 (rmda uses type 1).
+    """
+    thresholds = _thresholds(thresholds)
+    frames = []
+    for quantity, values in replicates.items():
+        limits = resample.interval(values, level=level)
+        if np.shape(limits.lower) != thresholds.shape:
+            raise ValueError(
+                f"thresholds must be those of the replicates ({np.shape(limits.lower)}); found {thresholds.shape}"
+            )
+        frames.append(pd.DataFrame({"quantity": quantity, "threshold": thresholds, **limits._asdict()}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _thresholds(thresholds: ArrayLike) -> np.ndarray:
+    array = np.atleast_1d(np.asarray(thresholds, dtype=float))
+    bad = ~((array >= 0) & (array <= 1))
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"thresholds must be a list of risks; found shape {array.shape}")
+    if bad.any():
+        place = int(bad.argmax())
+        raise ValueError(f"thresholds must lie in [0, 1]; found {array[place]:g} at row {place}")
+    return array
+
+
+def _models(risk, n: int) -> dict[str, np.ndarray]:
+    if isinstance(risk, Mapping):
+        taken = {"all", "none"} & set(risk)
+        if taken:
+            raise ValueError(f'risk must not name a model "all" or "none"; found {taken.pop()!r}')
+        return {name: checks.risk(values, n, f"risk[{name!r}]") for name, values in risk.items()}
+    return {"model": checks.risk(risk, n)}
+
+
+def _curve(outcome, risk, weights, thresholds, at_threshold, wanted=QUANTITIES) -> dict[str, np.ndarray]:
+    """Return the quantities of a binary outcome, each of shape (B, T)."""
+    if at_threshold not in ("high", "low", "neither"):
+        raise ValueError(f'at_threshold must be "high", "low" or "neither"; found {at_threshold!r}')
+    n_columns = 2 * thresholds.size * (1 + (at_threshold == "neither")) + 2
+    sums = np.zeros((len(weights), n_columns))
+    step = max(1, CELLS // n_columns)
+    for start in range(0, outcome.size, step):
+        some = slice(start, start + step)
+        own = np.column_stack([outcome[some], ~outcome[some]]).astype(float)  # events, non-events
+        here = risk[some, None]
+        high = here >= thresholds if at_threshold == "high" else here > thresholds
+        groups = [high, here < thresholds] if at_threshold == "neither" else [high]
+        # the whole curve on every resample is one product of weights and indicators
+        indicators = [own] + [group * column[:, None] for group in groups for column in own.T]
+        sums += weights[:, some] @ np.hstack(indicators)
+    sums /= sums[:, :1] + sums[:, 1:2]
+    return _quantities(wanted, thresholds, sums[:, :1], *np.split(sums[:, 2:], (n_columns - 2) // thresholds.size, axis=1))
+
+
+def _curve_censored(
+    time, event, risk, weights, horizon, thresholds, dcurves_gaps=False, wanted=QUANTITIES
+) -> dict[str, np.ndarray]:
+    """Return the quantities of a censored outcome, each of shape (B, T)."""
+    order = np.argsort(time, kind="stable")
+    time, event, risk, weights = time[order], event[order], risk[order], weights[:, order]
+    total = weights.sum(axis=1)
+    share, with_event = np.zeros((2, len(weights), thresholds.size))
+    ascending = np.argsort(thresholds, kind="stable")
+    high = np.arange(time.size)  # patients at high risk: fewer with every threshold
+    previous = None
+    for place in ascending:
+        kept = high[risk[high] >= thresholds[place]]
+        if previous is not None and kept.size == high.size:
+            share[:, place], with_event[:, place] = share[:, previous], with_event[:, previous]
+        elif kept.size:
+            drawn = weights[:, kept]
+            survival = resample.survival_at(time[kept], event[kept], drawn, horizon)
+            share[:, place] = drawn.sum(axis=1) / total
+            unknown = ~drawn[:, time[kept] >= horizon].any(axis=1) & (survival > 0)
+            if dcurves_gaps:
+                unknown |= (time[kept[-1]] < horizon) | (time[kept[0]] > horizon)
+            with_event[:, place] = np.where(share[:, place] == 0, 0.0, np.where(unknown, np.nan, 1 - survival))
+        high, previous = kept, place
+    events = 1 - resample.survival_at(time, event, weights, horizon)[:, None]
+    true_positive = share * with_event
+    return _quantities(wanted, thresholds, events, true_positive, share - true_positive)
+
+
+def _quantities(wanted, thresholds, events, true_positive, false_positive, false_negative=None, true_negative=None):
+    """Return the wanted quantities from shares of all patients, shape (B, T).
+
+    Without the last two, whoever is not at high risk is at low risk.
+    """
+    nonevents = 1 - events
+
+    def net_benefit():
+        harm = false_positive * (thresholds / (1 - thresholds))
+        return true_positive - np.where(false_positive == 0, 0.0, harm)
+
+    formulas = {
+        "net_benefit": net_benefit,
+        "standardized_net_benefit": lambda: net_benefit() / events,
+        "tpr": lambda: true_positive / events,
+        "fpr": lambda: false_positive / nonevents,
+        "fnr": lambda: (events - true_positive if false_negative is None else false_negative) / events,
+        "tnr": lambda: (nonevents - false_positive if true_negative is None else true_negative) / nonevents,
+        "high_risk": lambda: true_positive + false_positive,
+        "true_positive": lambda: true_positive,
+        "true_negative": lambda: nonevents - false_positive,
+        "high_risk_per_1000": lambda: 1000 * (true_positive + false_positive),
+        "high_risk_with_event_per_1000": lambda: 1000 * true_positive,
+    }
+    unknown = [name for name in wanted if name not in formulas]
+    if unknown:
+        raise ValueError(f"quantities must be among {', '.join(formulas)}; found {unknown[0]!r}")
+    with np.errstate(divide="ignore", invalid="ignore"):  # threshold 1, and a resample without a class
+        return {name: formulas[name]() for name in wanted}
+
+
+def _reference_strategies(events: np.ndarray, thresholds: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Return the quantities of treating everybody and nobody; `events` of shape (B, 1) is the share with an event."""
+    everyone = np.ones_like(thresholds)
+    return {
+        "all": _quantities(QUANTITIES, thresholds, events, events * everyone, (1 - events) * everyone),
+        "none": _quantities(QUANTITIES, thresholds, events, 0 * events * everyone, 0 * events * everyone),
+    }
+
+
+def _frame(curves: dict[str, dict[str, np.ndarray]], thresholds: np.ndarray) -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"strategy": name, "threshold": thresholds} | {q: values[0] for q, values in curve.items()})
+        for name, curve in curves.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
