@@ -1,0 +1,984 @@
+"""The truth behind the synthetic cohort: clinical tables of any size, and the phantoms' volumes.
+
+One latent risk drives the hazard of distant metastasis. It is seen twice, each time through noise: by the tumour's
+texture on T2W, and, more weakly, by its diffusion. data_synthetic/data_dictionary.md says what was chosen and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from scipy.special import ndtr, ndtri
+
+from dlrs.cohort import LEVELS
+from dlrs.config import InputError, display_path, published, resolve, sha256, stream, whole_file
+
+DEFAULT_SEED = 20210621
+COHORTS = ("primary", "validation")
+HORIZON_MONTHS = 36.0
+
+# The law: a constant baseline hazard, log hazard ratios, and how well each view knows the latent risk.
+BASELINE_PER_MONTH = 0.002
+LATENT_LOG_HR = 1.5
+CLINICAL_LOG_HR = {
+    ("ct_stage", "cT4"): 0.80,
+    ("cea", "Elevated"): 0.50,
+    ("ypn_stage", "ypN1"): 0.50,
+    ("ypn_stage", "ypN2"): 0.90,
+}
+VIEW_CORRELATION = {"t2w": 0.85, "adc": 0.60}
+LOSS_PER_MONTH = 0.0015
+# Surgery from August 2012 to March 2015; the primary centres' data were locked in March 2018, the third's in June 2019.
+FOLLOW_UP_MONTHS = {"primary": (36.0, 67.0), "validation": (51.0, 82.0)}
+
+# Node-negative patients by ypT stage. The paper prints only sums: 22 ypT0N0 and 65 ypT0-2N0 in both cohorts together.
+YPN0 = {
+    "primary": {("ypT0",): 17, ("ypT1", "ypT2"): 32, ("ypT3", "ypT4"): 64},
+    "validation": {("ypT0",): 5, ("ypT1", "ypT2"): 11, ("ypT3", "ypT4"): 18},
+}
+CENTRES_OF = {"primary": {"A": 98, "B": 72}, "validation": {"C": 65}}
+INDEPENDENT = (
+    "centre", "histology", "gender", "tumor_location", "ct_stage", "cea", "surgical_approach", "ypt_stage",
+    "adjuvant_chemotherapy", "adjuvant_radiotherapy",
+)  # fmt: skip
+CLINICAL_COLUMNS = (
+    "patient_id", "centre", "cohort", "time_months", "event", "age", "gender", "tumor_location", "histology",
+    "ct_stage", "lymph_node_status", "cea", "surgical_approach", "ypt_stage", "ypn_stage",
+    "adjuvant_chemotherapy", "adjuvant_radiotherapy", "locoregional_recurrence",
+)  # fmt: skip
+LATENT_COLUMNS = (
+    "latent_risk", "t2w_noise", "adc_noise", "clinical_linear_predictor", "linear_predictor", "risk_36m",
+    "metastasis_months",
+)  # fmt: skip
+VIEW_COLUMNS = ("t2w_view", "adc_view", "image_score")
+
+
+# ---------------------------------------------------------------- clinical tables
+
+
+def _levels(score: np.ndarray, counts: dict[str, int], exact: bool) -> pd.Categorical:
+    """Cut a standard normal score into levels, either at exact counts (by rank) or at their probabilities."""
+    total, cumulative = sum(counts.values()), np.cumsum(list(counts.values()))
+    if exact:
+        codes = np.searchsorted(cumulative, np.argsort(np.argsort(score)), side="right")
+    else:
+        codes = np.searchsorted(ndtri(cumulative[:-1] / total), score)
+    return pd.Categorical.from_codes(codes, categories=list(counts))
+
+
+def _whole_year_ages(rng: np.random.Generator, n: int, mean: float, sd: float, exact: bool) -> np.ndarray:
+    """Draw ages in whole years; with `exact`, move single years until mean and SD print as asked."""
+    low, high = ndtr([-2.5, 2.5])
+    score = ndtri(rng.uniform(low, high, n))
+    if not exact:
+        return np.rint(mean + sd * score).astype(int)
+    age = np.rint(mean + sd * (score - score.mean()) / score.std(ddof=1)).astype(int)
+    excess = age.sum() - round(mean * n)
+    age[rng.choice(n, abs(excess), replace=False)] -= np.sign(excess)
+    while abs(missing := sd - age.std(ddof=1)) > 0.004:
+        older, younger = rng.choice(n, 2, replace=False)
+        if age[older] < age[younger]:
+            older, younger = younger, older
+        moved = age.copy()
+        moved[older] += np.sign(missing).astype(int)
+        moved[younger] -= np.sign(missing).astype(int)
+        if abs(sd - moved.std(ddof=1)) < abs(missing):
+            age = moved
+    return age
+
+
+def _paper_counts(cohort: str) -> dict[str, dict[str, int]]:
+    """Return the paper's number of patients at each level of each categorical column, for one cohort."""
+    paper, which = published(), COHORTS.index(cohort)
+    counts = {
+        name: {level: pair[which] for level, pair in row["levels"].items()}
+        for name, row in paper["table1"].items()
+        if isinstance(row, dict) and "levels" in row
+    }
+    variants = {name: number[cohort] for name, number in paper["cohort"]["variants"].items()}
+    common = paper["cohort"][f"n_{cohort}"] - sum(variants.values())
+    return {**counts, "centre": CENTRES_OF[cohort], "histology": {"adenocarcinoma": common, **variants}}
+
+
+def _covariates(rng: np.random.Generator, n: int, cohort: str, exact: bool) -> dict[str, np.ndarray]:
+    """Draw every column that is known when follow-up starts."""
+    counts, age = _paper_counts(cohort), published()["table1"]["age"][cohort]
+    columns = {
+        "age": _whole_year_ages(rng, n, age["mean"], age["sd"], exact),
+        **{name: _levels(rng.standard_normal(n), counts[name], exact) for name in INDEPENDENT},
+    }
+
+    # Nodes: clinical and pathological status share a score; ypT stage fixes how many are node negative.
+    node, severity = rng.standard_normal(n), rng.standard_normal(n)
+    columns["lymph_node_status"] = _levels(
+        0.5 * node + math.sqrt(0.75) * rng.standard_normal(n), counts["lymph_node_status"], exact
+    )
+    positive = np.zeros(n, bool)
+    for stages, n_negative in YPN0[cohort].items():
+        members = np.flatnonzero(np.isin(columns["ypt_stage"], stages))
+        of = sum(counts["ypt_stage"][stage] for stage in stages)
+        positive[members] = _levels(node[members], {"-": n_negative, "+": of - n_negative}, exact) == "+"
+    ypn = np.zeros(n, int)
+    upper = {stage: counts["ypn_stage"][stage] for stage in ("ypN1", "ypN2")}
+    ypn[positive] = 1 + _levels(severity[positive], upper, exact).codes
+    columns["ypn_stage"] = pd.Categorical.from_codes(ypn, categories=list(counts["ypn_stage"]))
+    return columns
+
+
+def _outcomes(rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str, n_cohorts: int = 1) -> dict:
+    """Draw latent risk, metastasis and follow-up for whole cohorts at a time: arrays (n_cohorts, n)."""
+    shape = (n_cohorts, len(clinical_lp))
+    latent = rng.standard_normal(shape)
+    lp = clinical_lp + LATENT_LOG_HR * latent
+    metastasis = rng.standard_exponential(shape) * np.exp(-lp) / BASELINE_PER_MONTH
+    seen = np.minimum(rng.uniform(*FOLLOW_UP_MONTHS[cohort], shape), rng.exponential(1 / LOSS_PER_MONTH, shape))
+    return {
+        "latent_risk": latent,
+        "linear_predictor": lp,
+        "metastasis_months": metastasis,
+        # Rounded up to a tenth of a month: never zero, and nobody crosses the horizon.
+        "time_months": np.ceil(10 * np.minimum(metastasis, seen)) / 10,
+        "event": metastasis <= seen,
+    }
+
+
+def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str) -> tuple[dict, int]:
+    """Redraw whole cohorts from the law until one has the paper's counts; return it and how many were drawn."""
+    paper, batch = published(), 1000
+    within, events = (
+        paper["cohort"]["dm_within_3y"][cohort]["n"],
+        paper["table1"]["distant_metastasis"]["levels"]["Yes"][COHORTS.index(cohort)],
+    )
+    lost = paper["cohort"][f"n_{cohort}"] - paper["cohort"]["binary_training_set"][cohort]
+    for attempt in range(1000):
+        drawn = _outcomes(rng, clinical_lp, cohort, batch)
+        early = drawn["time_months"] < HORIZON_MONTHS
+        fits = (
+            ((drawn["event"] & early).sum(axis=1) == within)
+            & (drawn["event"].sum(axis=1) == events)
+            & ((~drawn["event"] & early).sum(axis=1) == lost)
+            # Nobody at exactly the horizon, so that "< 36" and "<= 36" count alike.
+            & (drawn["time_months"] != HORIZON_MONTHS).all(axis=1)
+        )
+        if fits.any():
+            first = int(fits.argmax())
+            return {name: values[first] for name, values in drawn.items()}, attempt * batch + first + 1
+    raise RuntimeError(f"no {cohort} cohort with the paper's counts in a million draws; the law no longer suits them")
+
+
+def _draw(rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False) -> pd.DataFrame:
+    """Draw `n` patients of one cohort: clinical columns, latents and views, and the draws that were needed."""
+    columns = _covariates(rng, n, cohort, exact)
+    clinical_lp = sum(log_hr * np.asarray(columns[name] == level) for (name, level), log_hr in CLINICAL_LOG_HR.items())
+    if exact:
+        outcomes, n_drawn = _outcomes_with_counts(rng, clinical_lp, cohort)
+    else:
+        outcomes, n_drawn = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort).items()}, 1
+    lp = outcomes["linear_predictor"]
+    score = 0.4 * (lp - lp.mean()) / lp.std() + math.sqrt(1 - 0.4**2) * rng.standard_normal(n)
+    columns["locoregional_recurrence"] = _levels(-score, _paper_counts(cohort)["locoregional_recurrence"], exact)
+    frame = pd.DataFrame(
+        {
+            "cohort": pd.Categorical([cohort], categories=COHORTS).repeat(n),
+            **columns,
+            **outcomes,
+            "event": outcomes["event"].astype(int),
+            "clinical_linear_predictor": clinical_lp,
+            "risk_36m": -np.expm1(-HORIZON_MONTHS * BASELINE_PER_MONTH * np.exp(lp)),
+            "t2w_noise": rng.standard_normal(n),
+            "adc_noise": rng.standard_normal(n),
+        }
+    )
+    frame.attrs["n_drawn"] = n_drawn
+    return frame.assign(**views(frame["latent_risk"], frame["t2w_noise"], frame["adc_noise"], signal=signal))
+
+
+def views(latent_risk, t2w_noise, adc_noise, *, signal: float = 1.0) -> dict[str, np.ndarray]:
+    """Return what the two image views know of the latent risk.
+
+    A view is `c * latent + sqrt(1 - c**2) * noise` with `c = signal * VIEW_CORRELATION`; its own distribution is
+    standard normal whatever the signal, so images of different signals look alike. `image_score` is the expected
+    latent risk given both views of a cohort with signal 1: the best that any reader of the images could know.
+
+    Parameters
+    ----------
+    latent_risk, t2w_noise, adc_noise : array_like, shape (n,)
+        Independent standard normal values; higher latent risk means earlier metastasis.
+    signal : float
+        How much of the views depends on the latent risk, from 0 (nothing) to 1.
+
+    Returns
+    -------
+    dict
+        `t2w_view`, `adc_view`, `image_score`, each of shape (n,), higher meaning higher risk.
+
+    Examples
+    --------
+    >>> views([1.0], [0.0], [0.0], signal=0.0)["t2w_view"]
+    array([0.])
+    """
+    if not 0 <= signal <= 1:
+        raise ValueError(f"signal must lie in [0, 1]; found {signal}")
+    seen, weighted, precision = {}, 0.0, 1.0
+    for name, noise in (("t2w", t2w_noise), ("adc", adc_noise)):
+        full = VIEW_CORRELATION[name]
+        known = signal * full
+        seen[f"{name}_view"] = known * np.asarray(latent_risk) + math.sqrt(1 - known**2) * np.asarray(noise)
+        weight = full / (1 - full**2)
+        weighted, precision = weighted + weight * seen[f"{name}_view"], precision + weight * full
+    return {**seen, "image_score": weighted / precision}
+
+
+def draw_cohort(
+    seed: int = DEFAULT_SEED,
+    *,
+    exact_counts: bool = True,
+    n_primary: int = 170,
+    n_validation: int = 65,
+    signal: float = 1.0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draw one study: the clinical table that a hospital would have, and the truth that nobody has.
+
+    Parameters
+    ----------
+    seed : int
+        The only seed; every purpose draws from its own stream.
+    exact_counts : bool
+        Whether all printed counts of the paper hold exactly. Times and latent risks of a whole cohort are then
+        redrawn from the law until they do; no time is ever edited.
+    n_primary, n_validation : int
+        Cohort sizes; free only where `exact_counts` is false.
+    signal : float
+        See `views`. It moves no column but the views and what is rendered from them.
+
+    Returns
+    -------
+    clinical : DataFrame
+        One row a patient, the columns of `clinical.csv` (times in months, event 1 = metastasis seen).
+    truth : DataFrame
+        `patient_id`, latents, linear predictors (log hazard), `risk_36m`, uncensored `metastasis_months`, views and
+        rendered parameters; values rounded to 6 decimals, as in `truth.csv`.
+
+    Raises
+    ------
+    ValueError
+        If exact counts are asked for other sizes than the paper's, or an argument is out of range.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 up; found {seed!r}")
+    sizes = {"primary": n_primary, "validation": n_validation}
+    for cohort, n in sizes.items():
+        wanted = published()["cohort"][f"n_{cohort}"]
+        if exact_counts and n != wanted:
+            raise ValueError(f"n_{cohort} must be {wanted} where counts are exact; found {n}: set exact_counts=False")
+        if n < 0:
+            raise ValueError(f"n_{cohort} must not be negative; found {n}")
+    parts = [
+        _draw(stream(int(seed), "cohort", cohort), n, cohort, signal=signal, exact=exact_counts)
+        for cohort, n in sizes.items()
+        if n
+    ]
+    if not parts:
+        raise ValueError("n_primary and n_validation must not both be 0")
+    frame = pd.concat(parts, ignore_index=True)
+    width = max(3, len(str(len(frame))))
+    frame["patient_id"] = [f"P{number:0{width}d}" for number in range(1, len(frame) + 1)]
+    clinical = frame[list(CLINICAL_COLUMNS)].copy()
+    for name in clinical.columns[clinical.dtypes == "category"]:
+        clinical[name] = clinical[name].astype(str)
+    truth = frame[["patient_id", *LATENT_COLUMNS, *VIEW_COLUMNS]].assign(**rendered_parameters(frame))
+    numeric = truth.columns.drop("patient_id")
+    truth[numeric] = truth[numeric].round(6)
+    return clinical, truth
+
+
+def draw_studies(
+    seed: int, n_studies: int, *, n_primary: int = 170, n_validation: int = 65, signal: float = 1.0
+) -> pd.DataFrame:
+    """Draw many studies with free counts and no images, for simulation studies of any size.
+
+    Everything is drawn at once: a thousand studies take about a second, a million patients a few.
+
+    Returns
+    -------
+    DataFrame
+        One row a patient: `study` (0 ... n_studies - 1), the columns of `clinical.csv` but `patient_id` (levels as
+        categories, the reference first; `event` boolean), the latents, and `t2w_view`, `adc_view`, `image_score`
+        (higher = higher risk).
+
+    Examples
+    --------
+    >>> draw_studies(1, 3, n_primary=20, n_validation=10).groupby("study").size().tolist()
+    [30, 30, 30]
+    """
+    sizes = {"primary": n_primary, "validation": n_validation}
+    parts = [
+        _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal).assign(
+            study=np.repeat(np.arange(n_studies), n)
+        )
+        for cohort, n in sizes.items()
+        if n
+    ]
+    frame = pd.concat(parts, ignore_index=True).astype({"event": bool})
+    for name in parts[0].columns[parts[0].dtypes == "category"]:
+        frame[name] = pd.Categorical(frame[name], categories=LEVELS.get(name, list(ACQUISITION)))
+    frame = frame.sort_values("study", kind="stable", ignore_index=True)
+    return frame[["study", *CLINICAL_COLUMNS[1:], *LATENT_COLUMNS, *VIEW_COLUMNS]]
+
+
+def ceiling(*, n: int = 20_000, seed: int = 1) -> pd.DataFrame:
+    """Return the truth's own discrimination: what no model can beat, and what each part of it is worth.
+
+    `truth` knows latent risk and clinical factors. `images and clinical` knows the views that the phantoms carry in
+    place of the latent risk: the ceiling for any model of images and clinical table, since given the views the latent
+    risk is normal with a fixed variance, so that no other ordering of patients is better.
+
+    Returns
+    -------
+    DataFrame
+        `predictor`, `cohort`, `cindex` (Harrell, under the cohort's own follow-up), `auc_36m` (metastasis within 36
+        months against later, from uncensored times, so that no estimator's choice enters).
+    """
+    from sksurv.metrics import concordance_index_censored
+
+    rows = []
+    for cohort in COHORTS:
+        frame = _draw(stream(seed, "ceiling", cohort), n, cohort, signal=1.0)
+        predictors = {
+            "truth": frame["linear_predictor"],
+            "images and clinical": frame["clinical_linear_predictor"] + LATENT_LOG_HR * frame["image_score"],
+            "both images": frame["image_score"],
+            "T2W": frame["t2w_view"],
+            "ADC": frame["adc_view"],
+            "clinical": frame["clinical_linear_predictor"],
+        }
+        case = (frame["metastasis_months"] <= HORIZON_MONTHS).to_numpy()
+        n_pairs = case.sum() * (~case).sum()
+        for name, predictor in predictors.items():
+            cindex = concordance_index_censored(frame["event"] == 1, frame["time_months"], predictor)[0]
+            auc = (predictor.rank()[case].sum() - case.sum() * (case.sum() + 1) / 2) / n_pairs
+            rows.append({"predictor": name, "cohort": cohort, "cindex": cindex, "auc_36m": auc})
+    return pd.DataFrame(rows)
+
+
+def validation_cindex(n_studies: int = 1000, *, seed: int = 2, signal: float = 1.0) -> np.ndarray:
+    """Return the validation C-index of each of many simulated studies, shape (n_studies,).
+
+    In every study a Cox model (Efron ties) of cT stage, CEA, ypN stage and `image_score` is fitted on the primary
+    cohort and its C-index (Harrell) taken on the validation cohort: what the study would report had the networks read
+    all that the phantoms carry. The truth is set so that the mean over a thousand lies between 0.74 and 0.78.
+    """
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.metrics import concordance_index_censored
+    from sksurv.util import Surv
+
+    frame = draw_studies(seed, n_studies, signal=signal)
+    design = np.column_stack([*(frame[name] == level for name, level in CLINICAL_LOG_HR), frame["image_score"]])
+    design, primary = design.astype(float), (frame["cohort"] == "primary").to_numpy()
+    event, time, study = frame["event"].to_numpy(bool), frame["time_months"].to_numpy(), frame["study"].to_numpy()
+    found = np.empty(n_studies)
+    for index in range(n_studies):
+        learn, judge = primary & (study == index), ~primary & (study == index)
+        # A little shrinkage keeps a study without an event in some level from running away.
+        model = CoxPHSurvivalAnalysis(alpha=1e-4, ties="efron")
+        model.fit(design[learn], Surv.from_arrays(event[learn], time[learn]))
+        found[index] = concordance_index_censored(event[judge], time[judge], model.predict(design[judge]))[0]
+    return found
+
+
+# ---------------------------------------------------------------- phantoms
+
+RENDERER = 1  # part of every patient's parameters: raise it when the same parameters would give other volumes
+B_VALUES = (0, 1000)
+FILES = ("t2w.nii.gz", "dwi_b0.nii.gz", "dwi_b1000.nii.gz", "t2w_roi.nii.gz", "dwi_roi.nii.gz")
+
+# What Table S1 lists. Slices: fewest and most; oblique_degrees: tilt about the left-right axis, drawn per patient.
+ACQUISITION = {
+    "A": {
+        "scanner": "phantom scanner 1", "field_strength_tesla": 3.0,
+        "t2w": {"sequence": "2D turbo spin echo", "tr_ms": 4000, "te_ms": 100, "matrix": [320, 320],
+                "voxel_mm": [0.6, 0.6], "slice_thickness_mm": 3.0, "slice_gap_mm": 0.3, "slices": [26, 32],
+                "axes": "LPS", "oblique_degrees": [8, 16]},
+        "dwi": {"sequence": "2D echo-planar", "tr_ms": 5200, "te_ms": 72, "matrix": [160, 160],
+                "voxel_mm": [2.0, 2.0], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.4, "slices": [24, 28],
+                "axes": "LPS", "oblique_degrees": [0, 0]},
+    },
+    "B": {
+        "scanner": "phantom scanner 2", "field_strength_tesla": 1.5,
+        "t2w": {"sequence": "2D fast spin echo", "tr_ms": 3600, "te_ms": 85, "matrix": [256, 256],
+                "voxel_mm": [0.8, 0.8], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.4, "slices": [24, 28],
+                "axes": "RAS", "oblique_degrees": [0, 0]},
+        "dwi": {"sequence": "2D echo-planar", "tr_ms": 6000, "te_ms": 88, "matrix": [144, 144],
+                "voxel_mm": [2.4, 2.4], "slice_thickness_mm": 5.0, "slice_gap_mm": 0.5, "slices": [20, 22],
+                "axes": "RAS", "oblique_degrees": [0, 0]},
+    },
+    "C": {
+        "scanner": "phantom scanner 3", "field_strength_tesla": 3.0,
+        "t2w": {"sequence": "2D turbo spin echo", "tr_ms": 5000, "te_ms": 110, "matrix": [320, 320],
+                "voxel_mm": [0.75, 0.75], "slice_thickness_mm": 3.5, "slice_gap_mm": 0.0, "slices": [24, 30],
+                "axes": "SPR", "oblique_degrees": [-12, -4]},
+        "dwi": {"sequence": "2D echo-planar", "tr_ms": 5600, "te_ms": 66, "matrix": [160, 160],
+                "voxel_mm": [2.1, 2.1], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.0, "slices": [26, 30],
+                "axes": "LAS", "oblique_degrees": [0, 0]},
+    },
+}  # fmt: skip
+# Stored counts of a signal of 1, noise as a fraction of it (at the centre's b=0 for DWI), and depth of the bias field.
+RENDERING = {
+    "A": {"t2w_counts": 260, "dwi_counts": 240, "t2w_noise": 0.014, "dwi_noise": 0.012, "bias": 0.18},
+    "B": {"t2w_counts": 150, "dwi_counts": 160, "t2w_noise": 0.024, "dwi_noise": 0.016, "bias": 0.10},
+    "C": {"t2w_counts": 210, "dwi_counts": 330, "t2w_noise": 0.018, "dwi_noise": 0.011, "bias": 0.25},
+}
+# Signal on T2W, on fat-suppressed b=0, and ADC in 10^-6 mm2/s.
+TISSUES = {
+    "fat": (0.86, 0.13, 350.0), "muscle": (0.20, 0.22, 1350.0), "marrow": (0.62, 0.20, 600.0),
+    "bone": (0.10, 0.07, 500.0), "bladder": (1.00, 1.00, 2800.0), "prostate": (0.46, 0.42, 1500.0),
+    "mesorectum": (0.90, 0.15, 450.0), "fascia": (0.38, 0.16, 900.0), "vessel": (0.14, 0.10, 1500.0),
+    "wall": (0.30, 0.38, 1600.0),
+}  # fmt: skip
+
+
+class Volume(NamedTuple):
+    """A phantom volume in memory: `data` (x, y, z) and its 4 x 4 `affine` to millimetres (RAS+)."""
+
+    data: np.ndarray
+    affine: np.ndarray
+
+
+def rendered_parameters(truth: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return what is painted for given views: all of it increases with the view, and so with risk.
+
+    Returns
+    -------
+    dict
+        `texture_scale` (correlation length of the T2W texture, as a fraction of the tumour's mean diameter in plane),
+        `texture_contrast` (its SD as a fraction of the tumour's signal), `island_fraction` (share of the tumour taken
+        by bright mucin-like islands), `core_extent` (radius of the core of restricted diffusion, as a fraction of the
+        tumour's), `core_depth` (by how much ADC is lower there, as a fraction).
+    """
+    # Clipped so that no tumour is one flat patch or mere noise; 1.2 % of the patients lie beyond.
+    texture, diffusion = (np.clip(np.asarray(truth[name]), -2.5, 2.5) for name in ("t2w_view", "adc_view"))
+    return {
+        "texture_scale": 0.055 * np.exp(0.32 * texture),
+        "texture_contrast": 0.16 * np.exp(0.25 * texture),
+        "island_fraction": 0.30 * ndtr(0.9 * texture - 0.6),
+        "core_extent": 0.48 * np.exp(0.18 * diffusion),
+        "core_depth": 0.26 + 0.10 * diffusion,
+    }
+
+
+def _anatomy(rng: np.random.Generator) -> dict[str, float]:
+    """Draw one pelvis and its tumour, in millimetres; none of it knows anything of the risk."""
+    u = rng.uniform
+    length = float(np.clip(50 * np.exp(0.30 * rng.standard_normal()), 28, 100))
+    return {
+        "body_x": u(158, 185), "body_y": u(98, 120), "rectum_x": u(15, 19), "rectum_y": u(14, 18), "wall": u(2.6, 3.8),
+        "sway": u(-4, 4), "bend": u(0.001, 0.004), "mesorectum_x": u(36, 44), "mesorectum_y": u(31, 38),
+        "prostate_x": u(21, 27), "prostate_y": u(15, 20), "bladder": u(26, 42), "lumen": u(0.08, 0.9),
+        "lumen_adc": u(1900, 2500), "length": length, "tangential": u(14, 22), "radial": u(9.5, 14.5),
+        "angle": u(0, 2 * math.pi), "tumour_t2w": u(0.42, 0.50), "tumour_b0": u(0.60, 0.75),
+        "tumour_adc": float(np.clip(1280 + 80 * rng.standard_normal(), 1100, 1460)),
+        "core_x": u(-0.25, 0.25), "core_y": u(-0.25, 0.25),
+    }  # fmt: skip
+
+
+class _Grid(NamedTuple):
+    """Anatomical coordinates of every voxel: x (ni, 1, 1), y and z (1, nj, nk), for a tilt about x alone."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    affine: np.ndarray
+
+
+def _grid(rng: np.random.Generator, sequence: dict, length: float) -> _Grid:
+    """Lay a centre's field of view round the tumour, where this patient happened to lie in the scanner."""
+    pitch = sequence["slice_thickness_mm"] + sequence["slice_gap_mm"]
+    # A long tumour gets the slices it needs: the technician sees it too.
+    slices = max(int(rng.integers(*sequence["slices"], endpoint=True)), math.ceil((length + 16) / pitch))
+    shape = np.array([*sequence["matrix"], slices])
+    tilt = math.radians(rng.uniform(*sequence["oblique_degrees"]))
+    rotation = np.array(
+        [[1, 0, 0], [0, math.cos(tilt), -math.sin(tilt)], [0, math.sin(tilt), math.cos(tilt)]]
+    ) @ np.diag([*sequence["voxel_mm"], pitch])
+    # Rectal protocols centre a little in front of the rectum.
+    corner = np.array([rng.uniform(-5, 5), rng.uniform(8, 18), rng.uniform(-4, 4)]) - rotation @ ((shape - 1) / 2)
+    i, j, k = (np.arange(n) for n in shape)
+    x = (rotation[0, 0] * i + corner[0])[:, None, None]
+    y = (rotation[1, 1] * j[:, None] + rotation[1, 2] * k + corner[1])[None]
+    z = (rotation[2, 1] * j[:, None] + rotation[2, 2] * k + corner[2])[None]
+    affine = np.eye(4)
+    affine[:3, :3] = rotation
+    affine[:3, 3] = corner + rng.uniform(-40, 40, 3).round(1)
+    return _Grid(*(a.astype(np.float32) for a in (x, y, z)), affine)
+
+
+def _near(grid: _Grid, centre, reach) -> tuple:
+    """Return the slices of the smallest block that holds a box round `centre`, or None where it misses the grid."""
+    within = [abs(axis - c) <= r for axis, c, r in zip(grid[:3], centre, reach, strict=True)]
+    found = [within[0].any(axis=(1, 2)), *((within[1] & within[2]).any(axis=axis) for axis in ((0, 2), (0, 1)))]
+    edges = [np.flatnonzero(hit) for hit in found]
+    return tuple(slice(e[0], e[-1] + 1) for e in edges) if all(len(e) for e in edges) else None
+
+
+def _paint(canvas: list[np.ndarray], grid: _Grid, centre, radii, values, *, edge: float = 1.5) -> None:
+    """Blend an ellipsoid (an infinite radius makes a tube) with a soft edge of `edge` mm into every channel."""
+    reach = [radius + edge for radius in radii]
+    # A centre that moves along z is an array: search its block with the largest excursion.
+    spread = [float(np.ptp(c)) if np.ndim(c) else 0.0 for c in centre]
+    middle = [float(np.mean(c)) if np.ndim(c) else c for c in centre]
+    block = _near(grid, middle, [r + s for r, s in zip(reach, spread, strict=True)])
+    if block is None:
+        return
+    plane = (slice(None), *block[1:])
+    x, y, z = grid.x[block[0]], grid.y[plane], grid.z[plane]
+    cx, cy, cz = (c[plane] if np.ndim(c) else np.float32(c) for c in centre)
+    flat = ((y - cy) / radii[1]) ** 2 + ((z - cz) / radii[2]) ** 2
+    distance = np.sqrt(((x - cx) / radii[0]) ** 2 + flat)
+    weight = np.clip(0.5 + (1 - distance) * (min(radii) / edge), 0, 1).astype(np.float32)
+    for channel, value in zip(canvas, values, strict=True):
+        channel[block] += weight * (np.float32(value) - channel[block])
+
+
+def _pelvis(canvas: list[np.ndarray], grid: _Grid, body: dict, rng: np.random.Generator, channels: slice) -> tuple:
+    """Paint everything but the tumour and return the rectum's centre line, x and y over (1, nj, nk)."""
+
+    def paint(tissue, centre, radii, edge=1.5):
+        _paint(canvas, grid, centre, radii, TISSUES[tissue][channels], edge=edge)
+
+    tube = np.inf
+    line = (body["sway"] * np.sin(grid.z / 30), -body["bend"] * grid.z**2)
+    paint("fat", (0, 25, 0), (body["body_x"], body["body_y"], tube), edge=5)
+    for side in (-1, 1):
+        paint("muscle", (side * 74, -46, 0), (57, 30, tube), edge=3)
+        paint("muscle", (side * 62, 14, 0), (13, 37, tube), edge=2)
+        paint("muscle", (side * 30, 112, 0), (32, 8, tube), edge=2)
+        paint("bone", (side * 98, 26, -5), (25, 28, 60), edge=2)
+        paint("marrow", (side * 98, 26, -5), (22, 25, 57), edge=2)
+    for tissue, cut in (("bone", 0), ("marrow", 2.5)):
+        paint(tissue, (0, -54, 0), (27 - cut, 12 - cut, tube), edge=2)
+        paint(tissue, (0, 92, -18), (15 - cut, 11 - cut, 28 - cut), edge=2)
+    around = (line[0], line[1] - 3, 0)
+    for tissue, cut in (("fascia", 0), ("mesorectum", 1.6)):
+        paint(tissue, around, (body["mesorectum_x"] - cut, body["mesorectum_y"] - cut, tube), edge=1.2)
+    paint("bladder", (0, 66, 44), (1.25 * body["bladder"], 0.8 * body["bladder"], body["bladder"]), edge=2)
+    paint("prostate", (0, 47, -14), (body["prostate_x"], body["prostate_y"], 26), edge=2)
+    for angle, ring, size, height in rng.uniform([0, 0.6, 1, 4], [6.28, 0.9, 2.2, 12], (14, 4)):
+        x, y = ring * body["mesorectum_x"] * math.cos(angle), ring * body["mesorectum_y"] * math.sin(angle) - 3
+        paint("vessel", (x, y, rng.uniform(-45, 45)), (size, size, height), edge=1)
+    # Strands and septa: a few per cent of slow variation, one map turning into another along z.
+    plane = np.array(canvas[0].shape[:2])
+    coarse = rng.standard_normal((2, *(plane // 8)), dtype=np.float32)
+    first, second = (zoom(m, plane / m.shape, order=1, grid_mode=True, mode="nearest")[:, :, None] for m in coarse)
+    canvas[0] *= 1 + 0.05 * (first * np.cos(grid.z / 12) + second * np.sin(grid.z / 12))
+    paint("wall", (*line, 0), (body["rectum_x"], body["rectum_y"], tube), edge=1.2)
+    filled = (body["lumen"], max(0.2, body["lumen"]), body["lumen_adc"])[channels]
+    inner = (body["rectum_x"] - body["wall"], body["rectum_y"] - body["wall"], tube)
+    _paint(canvas, grid, (*line, 0), inner, filled, edge=1.2)
+    return line
+
+
+def _field(rng: np.random.Generator, shape: tuple, sigma: float) -> np.ndarray:
+    """Return a periodic Gaussian random field of unit variance and a correlation length of `sigma` voxels."""
+    field = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
+    return (field - field.mean()) / field.std()
+
+
+def _sample(field: np.ndarray, where: list[np.ndarray], per_unit: float) -> np.ndarray:
+    """Read a periodic field at tumour coordinates, `per_unit` voxels to the unit."""
+    return map_coordinates(field, [per_unit * axis for axis in where], order=1, mode="grid-wrap")
+
+
+class _Tumour(NamedTuple):
+    """A tumour on one grid: where it and its rim lie, and for each of those voxels its place in the tumour.
+
+    `where` is in units of the mean radius, `scaled` in units of the tumour's own radii; `inside` is positive within.
+    """
+
+    block: tuple
+    near: np.ndarray
+    where: list[np.ndarray]
+    scaled: list[np.ndarray]
+    inside: np.ndarray
+
+    def blend(self, canvas: np.ndarray, value, sharpness: float) -> None:
+        """Paint `value` into a canvas with a soft edge."""
+        weight = np.clip(0.5 + sharpness * self.inside, 0, 1)
+        part = canvas[self.block]
+        part[self.near] += weight * (value - part[self.near])
+
+
+def _tumour(grid: _Grid, line: tuple, body: dict, lumps: np.ndarray) -> _Tumour:
+    """Place the tumour on a grid: a lumpy, bent plate on the rectal wall, blunt at both ends."""
+    reach = 1.3 * body["tangential"] + 0.7 * body["rectum_x"]
+    block = _near(grid, (0, 0, 0), (reach + 4, reach + 8, 0.6 * body["length"]))
+    plane = (slice(None), *block[1:])
+    dx, dy = grid.x[block[0]] - line[0][plane], grid.y[plane] - line[1][plane]
+    c, s = math.cos(body["angle"]), math.sin(body["angle"])
+    along, height = dy * c - dx * s, np.broadcast_to(grid.z[plane], np.broadcast_shapes(dx.shape, dy.shape))
+    # Bent round the lumen, so that its bounding rectangle holds some of it.
+    across = dx * c + dy * s - 0.7 * body["rectum_x"] + 0.35 * along**2 / (2 * body["rectum_x"])
+    radii = body["tangential"], body["radial"], body["length"] / 2
+    oval = (along / radii[0]) ** 2 + (across / radii[1]) ** 2
+    distance = (oval**2 + (height / radii[2]) ** 4) ** 0.25
+    near = distance < 1.5
+    unit, local = math.sqrt(radii[0] * radii[1]), [axis[near] for axis in (along, across, height)]
+    where = [axis / unit for axis in local]
+    scaled = [axis / radius for axis, radius in zip(local, radii, strict=True)]
+    return _Tumour(block, near, where, scaled, 1 - distance[near] + 0.08 * _sample(lumps, where, 5))
+
+
+def _outline(tumour: _Tumour, shape: tuple, rng: np.random.Generator) -> np.ndarray:
+    """Return a reader's mask: the tumour's edge, missed by a fraction of a millimetre here and there."""
+    wobble = _field(rng, (20, 20, 24), 1.5)
+    mask = np.zeros(shape, np.uint8)
+    mask[tumour.block][tumour.near] = tumour.inside + 0.03 * _sample(wobble, tumour.where, 5) > 0
+    area = mask.sum(axis=(0, 1))
+    mask[:, :, area < 0.15 * area.max()] = 0  # nobody outlines the last grazed slice
+    return mask
+
+
+def _measured(signal: np.ndarray, rng: np.random.Generator, *, counts: int, noise: float) -> np.ndarray:
+    """Return stored integers of a magnitude image: Rician noise of SD `noise`, a signal of 1 stored as `counts`."""
+    real, imaginary = (rng.standard_normal(signal.shape, dtype=np.float32) for _ in range(2))
+    real *= noise * counts
+    real += counts * signal
+    imaginary *= noise * counts
+    np.sqrt(real * real + imaginary * imaginary, out=real)
+    return np.rint(real, out=real).astype(np.int16)
+
+
+def _bias(shape: tuple, depth: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth coil profile around 1."""
+    i, j, k = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
+    a, b, c, d = rng.uniform(-1, 1, 4).astype(np.float32)
+    return (1 + depth * (a * i - 0.5 * i**2))[:, None, None] * (
+        1 + depth * (b * j[:, None] - 0.5 * j[:, None] ** 2 + 0.3 * c * k + 0.3 * d * k * j[:, None])
+    )
+
+
+def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *, seed: int) -> dict[str, Volume]:
+    """Paint one patient's five volumes.
+
+    Parameters
+    ----------
+    patient_id, centre : str
+        Name the patient's random streams and the scanner ("A", "B" or "C").
+    parameters : dict
+        The five of `rendered_parameters`; nothing else of the truth reaches the pixels.
+    seed : int
+        The cohort's seed. Anatomy, fields and noise come from it and from `patient_id` alone.
+
+    Returns
+    -------
+    dict
+        File name -> `Volume`: int16 images (arbitrary units; DWI at b = 0 and 1000 s/mm2) and uint8 masks, in the
+        order left-right, back-front, bottom-top; `write_cohort` stores them in the centre's own axis order.
+    """
+    if centre not in ACQUISITION:
+        raise ValueError(f"centre must be one of {', '.join(ACQUISITION)}; found {centre!r}")
+    body, look = _anatomy(stream(seed, "anatomy", patient_id)), RENDERING[centre]
+    rng = stream(seed, "fields", patient_id)
+    lumps = _field(rng, (20, 20, 24), 2.0)
+    volumes = {}
+
+    # T2W: texture and islands in units of the tumour's mean diameter, which survives resizing to a fixed box.
+    # The field has 20 voxels to the mean radius.
+    sigma = 40 * parameters["texture_scale"]
+    fine, coarse = _field(rng, (80, 80, 96), sigma), _field(rng, (80, 80, 96), 1.6 * sigma)
+    rng = stream(seed, "t2w", patient_id)
+    grid = _grid(rng, ACQUISITION[centre]["t2w"], body["length"])
+    signal = np.zeros(np.broadcast_shapes(*(axis.shape for axis in grid[:3])), np.float32)
+    line = _pelvis([signal], grid, body, rng, slice(0, 1))
+    tumour = _tumour(grid, line, body, lumps)
+    inner = body["tumour_t2w"] * (1 + parameters["texture_contrast"] * _sample(fine, tumour.where, 20))
+    island = np.clip(0.5 + 2.0 * (_sample(coarse, tumour.where, 20) - ndtri(1 - parameters["island_fraction"])), 0, 1)
+    inner += 0.8 * island * (0.80 - inner)
+    tumour.blend(signal, inner, body["radial"] / 1.5)
+    signal *= _bias(signal.shape, look["bias"], rng)
+    counts, noise = look["t2w_counts"], look["t2w_noise"]
+    volumes["t2w.nii.gz"] = Volume(_measured(signal, rng, counts=counts, noise=noise), grid.affine)
+    volumes["t2w_roi.nii.gz"] = Volume(_outline(tumour, signal.shape, rng), grid.affine)
+
+    # DWI: its own grid, shifted a little as echo-planar images are; restricted diffusion in a core.
+    rng = stream(seed, "dwi", patient_id)
+    grid = _grid(rng, ACQUISITION[centre]["dwi"], body["length"])
+    grid = grid._replace(y=grid.y + np.float32(rng.uniform(-2.5, 2.5)))
+    b0, adc = (np.zeros(np.broadcast_shapes(*(axis.shape for axis in grid[:3])), np.float32) for _ in range(2))
+    line = _pelvis([b0, adc], grid, body, rng, slice(1, 3))
+    tumour = _tumour(grid, line, body, lumps)
+    # Long along the tumour, so that most slices cut it.
+    along, across, height = tumour.scaled
+    radius = np.sqrt((along - body["core_x"]) ** 2 + (across - body["core_y"]) ** 2 + (0.6 * height) ** 2)
+    core = np.clip(0.5 + (parameters["core_extent"] - radius + 0.08 * _sample(lumps, tumour.where, 7)) / 0.2, 0, 1)
+    ripple = 1 + 0.04 * _sample(_field(rng, (40, 40, 48), 1.5), tumour.where, 10)
+    inner_adc = body["tumour_adc"] * ripple * (1 - parameters["core_depth"] * core)
+    tumour.blend(b0, body["tumour_b0"], body["radial"] / 2)
+    tumour.blend(adc, inner_adc, body["radial"] / 2)
+    b0 *= _bias(b0.shape, look["bias"], rng)
+    counts, noise = look["dwi_counts"], look["dwi_noise"]
+    for b in B_VALUES:
+        weighted = b0 * np.exp(-1e-6 * b * adc)
+        volumes[f"dwi_b{b}.nii.gz"] = Volume(_measured(weighted, rng, counts=counts, noise=noise), grid.affine)
+    volumes["dwi_roi.nii.gz"] = Volume(_outline(tumour, b0.shape, rng), grid.affine)
+    return volumes
+
+
+def _nifti(volume: Volume, axes: str) -> bytes:
+    """Return a NIfTI file's gzipped bytes in the given axis order; no time and no name inside, so bytes repeat."""
+    from nibabel import Nifti1Image
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    image = Nifti1Image(volume.data, volume.affine)
+    image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(axes)))
+    image.set_qform(image.affine, code="scanner")
+    image.set_sform(image.affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"SYNTHETIC phantom"
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+# ---------------------------------------------------------------- cohort folder
+
+RECORD = ".rendered.json"
+
+
+def _digest(patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> str:
+    """Return a hash of everything that a patient's pixels depend on."""
+    said = [RENDERER, seed, patient_id, centre, parameters, ACQUISITION[centre], RENDERING[centre], TISSUES]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _render_folder(images: Path, patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> None:
+    """Write one patient's folder under a temporary name, with a record of its files, and rename it when whole."""
+    partial, target, files = images / f".partial-{os.getpid()}-{patient_id}", images / patient_id, {}
+    partial.mkdir(parents=True)
+    for name, volume in render_patient(patient_id, centre, parameters, seed=seed).items():
+        data = _nifti(volume, ACQUISITION[centre][name[:3]]["axes"])
+        (partial / name).write_bytes(data)
+        files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    record = {"parameters_sha256": _digest(patient_id, centre, parameters, seed), "files": files}
+    (partial / RECORD).write_text(json.dumps(record, indent=1))
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(partial, target)
+
+
+def _record_if_whole(folder: Path, digest: str, verified_ns: int) -> dict | None:
+    """Return a patient's record if the folder is what `digest` asks for; hash the files changed since `verified_ns`."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        if record["parameters_sha256"] != digest or set(record["files"]) != set(FILES):
+            return None
+        for name, file in record["files"].items():
+            found = (folder / name).stat()
+            if found.st_size != file["bytes"]:
+                return None
+            if found.st_mtime_ns > verified_ns and sha256(folder / name) != file["sha256"]:
+                return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return record
+
+
+def _clear_leftovers(images: Path, patient_ids: set[str]) -> None:
+    """Remove what killed runs left half-written and phantoms of patients no longer in the cohort."""
+    for folder in images.iterdir():
+        if folder.name.startswith(".partial-"):
+            writer = int(folder.name.split("-")[1])
+            try:
+                os.kill(writer, 0)
+            except ProcessLookupError:
+                shutil.rmtree(folder)
+        elif folder.name not in patient_ids and (folder / RECORD).is_file():
+            shutil.rmtree(folder)
+
+
+def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame, *, seed: int, jobs: int = 2) -> int:
+    """Render the phantoms that are not there yet, and write `manifest.json` when all are.
+
+    A folder that is whole and was rendered from the same parameters is left alone: sizes are compared, and files
+    changed since the manifest was written are hashed. A patient's folder appears under its name only when it is whole.
+
+    Returns
+    -------
+    int
+        How many patients were rendered.
+    """
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    images = resolve(images)
+    images.mkdir(parents=True, exist_ok=True)
+    manifest = images / "manifest.json"
+    names = list(rendered_parameters(truth))
+    table = clinical[["patient_id", "centre"]].merge(truth[["patient_id", *names]], validate="one_to_one")
+    patients = {row.patient_id: (row.centre, {n: float(getattr(row, n)) for n in names}) for row in table.itertuples()}
+    _clear_leftovers(images, set(patients))
+
+    def records():
+        verified = manifest.stat().st_mtime_ns if manifest.is_file() else -1
+        return {p: _record_if_whole(images / p, _digest(p, *what, seed), verified) for p, what in patients.items()}
+
+    todo = [patient for patient, record in records().items() if record is None]
+    tasks = (delayed(_render_folder)(images, patient, *patients[patient], seed) for patient in todo)
+    if todo:
+        done = Parallel(n_jobs=min(jobs, len(todo)), return_as="generator_unordered")(tasks)
+        for _ in tqdm(done, total=len(todo), desc="phantoms", unit="patient", mininterval=1):
+            pass
+    found = records() if todo else None
+    if found and None in found.values():
+        raise RuntimeError(f"{sum(r is None for r in found.values())} phantoms in {display_path(images)} are not whole")
+    if found or not manifest.is_file():
+        _write_if_changed(manifest, json.dumps({"seed": seed, "patients": found or records()}, indent=1))
+    os.utime(manifest)  # everything older has just been verified
+    return len(todo)
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Write a text file whole, and leave it untouched where it already says the same."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())
+
+
+def _spread(clinical: pd.DataFrame, n: int) -> pd.Index:
+    """Choose `n` patients evenly over cohort and metastasis within three years, so that a small run has both."""
+    if not 1 <= n <= len(clinical):
+        raise ValueError(f"patients must lie between 1 and {len(clinical)}; found {n}")
+    early = (clinical["event"] == 1) & (clinical["time_months"] <= HORIZON_MONTHS)
+    order = clinical.assign(early=early).sort_values(["cohort", "early"], kind="stable").index
+    return order[np.arange(n) * len(clinical) // n].sort_values()
+
+
+def _description(seed: int, signal: float, exact_counts: bool, n_patients: int) -> str:
+    """Return the text of `cohort.yaml`."""
+    about = {
+        "name": "Synthetic rectal cancer cohort",
+        "class": "SYNTHETIC",
+        "seed": int(seed),
+        "signal": float(signal),
+        "exact_counts": exact_counts,
+        "n_patients": n_patients,
+        "units": {
+            "time_months": "months since surgery", "age": "years", "length": "mm", "adc": "1e-6 mm2/s",
+            "b_values": "s/mm2",
+        },
+        "codes": {},
+        "b_values": list(B_VALUES),
+        "acquisition": ACQUISITION,
+    }  # fmt: skip
+    text = yaml.safe_dump(json.loads(json.dumps(about)), sort_keys=False, width=110)
+    return "# Generated patients and phantoms: no number made from this folder can confirm a clinical finding.\n" + text
+
+
+def write_cohort(
+    folder: str | Path,
+    *,
+    seed: int = DEFAULT_SEED,
+    signal: float = 1.0,
+    exact_counts: bool = True,
+    patients: int | None = None,
+    jobs: int = 2,
+    tables: bool = True,
+    images: bool = True,
+) -> int:
+    """Write a synthetic cohort folder: `cohort.yaml`, `clinical.csv`, `truth.csv` and the phantoms.
+
+    Called again it does nothing but check; with another seed or signal it renders anew; after a kill it goes on where
+    it stopped. Bytes are the same for any number of jobs.
+
+    Parameters
+    ----------
+    folder : path
+        Relative paths are taken from the repository's root.
+    patients : int, optional
+        Write only so many of the 235, spread over both cohorts and outcomes (for trial runs).
+    tables, images : bool
+        Leave out the one or the other. Images alone need tables of the same seed to lie there already, or none.
+
+    Returns
+    -------
+    int
+        How many patients were rendered.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a cohort that is not synthetic, or images alone would not belong to its tables.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs must be 1 or more; found {jobs}")
+    folder = resolve(folder)
+    about = folder / "cohort.yaml"
+    if about.is_file() and (yaml.safe_load(about.read_text(encoding="utf-8")) or {}).get("class") != "SYNTHETIC":
+        raise InputError(
+            display_path(about), "the folder holds a cohort that is not synthetic", expected="class: SYNTHETIC",
+            remedy="Give another folder: nothing was written.",
+        )  # fmt: skip
+    clinical, truth = draw_cohort(seed, exact_counts=exact_counts, signal=signal)
+    if patients is not None:
+        chosen = _spread(clinical, patients)
+        clinical, truth = (table.loc[chosen].reset_index(drop=True) for table in (clinical, truth))
+    texts = {
+        "cohort.yaml": _description(seed, signal, exact_counts and patients is None, len(clinical)),
+        "clinical.csv": clinical.to_csv(index=False, lineterminator="\n"),
+        "truth.csv": truth.to_csv(index=False, lineterminator="\n"),
+    }
+    for name, text in texts.items():
+        if tables:
+            _write_if_changed(folder / name, text)
+        elif (folder / name).is_file() and (folder / name).read_text(encoding="utf-8") != text:
+            raise InputError(
+                display_path(folder / name), "the table belongs to other parameters than the images asked for",
+                expected=f"the table of seed {seed} and signal {signal:g}", remedy="Write tables and images together.",
+            )  # fmt: skip
+    return write_images(folder / "images", clinical, truth, seed=seed, jobs=jobs) if images else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line: `python -m dlrs.simulate --out FOLDER --seed N --signal S`."""
+    parser = argparse.ArgumentParser(prog="python -m dlrs.simulate", description="Write a synthetic cohort folder.")
+    parser.add_argument("--out", default="data_synthetic", help="folder to write (default: data_synthetic)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="the only seed (default: %(default)s)")
+    parser.add_argument("--signal", type=float, default=1.0, help="what images know of the risk, 0 to 1 (default: 1)")
+    parser.add_argument("--free-counts", action="store_true", help="do not hold the counts to the paper's")
+    parser.add_argument("--patients", type=int, help="write only so many patients, for trial runs")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that render (default: 2)")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--tables-only", action="store_true", help="no images")
+    only.add_argument("--images-only", action="store_true", help="leave the tables as they are")
+    said = parser.parse_args(arguments)
+    try:
+        rendered = write_cohort(
+            said.out,
+            seed=said.seed,
+            signal=said.signal,
+            exact_counts=not said.free_counts,
+            patients=said.patients,
+            jobs=said.jobs,
+            tables=not said.images_only,
+            images=not said.tables_only,
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{display_path(resolve(said.out))}: {rendered} patients rendered, the rest was in place")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
