@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from dlrs import cohort
 from dlrs.config import InputError, published
@@ -156,3 +157,336 @@ def test_probabilities_of_a_file_are_checked(folder, tmp_path):
     good.drop(columns="adc_prob").to_csv(path, index=False)
     with pytest.raises(InputError, match="no column adc_prob"):
         cohort.with_probabilities(patients, path)
+
+
+# ---------------------------------------------------------------- a hospital's own table
+
+THEIRS = {"PatID": "patient_id", "Alter": "age", "Sex": "gender", "OP-Art": "surgical_approach"}
+CODES = {"gender": {"1": "Male", "2": "Female"}, "surgical_approach": {"lap": "Laparoscopy", "offen": "Laparotomy"}}
+FOLLOW_UP = [("2014-01-31", "", "2017-06-16"), ("2013-03-01", "2014-03-01", "2016-01-01")] * 2
+DATES = {"surgery": "OP", "metastasis": "Metastase", "last_contact": "Kontakt"}
+
+
+def hospital_folder(folder, *, table=None, date_form="%Y-%m-%d", **settings):
+    """Write FOLLOW_UP's four patients with a hospital's own columns, codes and dates; return table and settings."""
+    rows = []
+    for number, dates in enumerate(FOLLOW_UP):
+        row = ROW | {"patient_id": f"P{number}", "age": "61.5", "cohort": "primary" if number < 2 else "validation"}
+        said = {theirs: row.pop(ours) for theirs, ours in THEIRS.items()} | row
+        said |= {"Sex": "1", "OP-Art": "lap"}
+        said |= {
+            DATES[name]: pd.Timestamp(date).strftime(date_form) if date else ""
+            for name, date in zip(DATES, dates, strict=True)
+        }
+        del said["time_months"], said["event"]
+        rows.append(said)
+    settings = {"name": "test", "class": "COHORT", "columns": THEIRS, "codes": CODES, "dates": DATES} | settings
+    settings |= {"table": table} if table else {}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The table that every variant of the hospital's must give."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "cohort.yaml").write_text("name: test\nclass: COHORT\n", encoding="utf-8")
+    # 31 January 2014 to 16 June 2017 are 1232 days, 1 March 2013 to 1 March 2014 are 365.
+    outcome = [(1232 / 30.4375, "0"), (365 / 30.4375, "1")] * 2
+    rows = [
+        ROW | {"patient_id": f"P{n}", "age": "61.5", "cohort": c, "time_months": repr(t), "event": e}
+        for n, (c, (t, e)) in enumerate(zip(["primary"] * 2 + ["validation"] * 2, outcome, strict=True))
+    ]
+    pd.DataFrame(rows).to_csv(folder / "clinical.csv", index=False)
+    return cohort.read_cohort(folder).patients
+
+
+def as_text(frame, *, separator=",", decimal=".", encoding="utf-8"):
+    shown = frame.assign(Alter=frame["Alter"].str.replace(".", decimal))
+    return shown.to_csv(index=False, sep=separator).encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("form", "date_form", "table"),
+    [
+        (dict(), "%Y-%m-%d", None),
+        (dict(encoding="utf-8-sig"), "%Y-%m-%d 00:00:00", None),
+        (dict(separator=";", decimal=","), "%d.%m.%Y", None),
+        (dict(separator="\t"), "%d/%m/%Y", None),
+        (dict(decimal=","), "%m/%d/%Y", None),
+        (dict(encoding="utf-16"), "%Y/%m/%d", None),
+        (dict(separator=";", decimal=",", encoding="cp1252"), "%d.%m.%Y", {"encoding": "cp1252"}),
+        (dict(separator=";", decimal=","), "%d-%m-%Y", {"separator": ";", "decimal": ",", "date_order": "dmy"}),
+    ],
+)
+def test_every_way_to_write_the_table_gives_the_same(tmp_path, plain, form, date_form, table):
+    frame = hospital_folder(tmp_path, table=table, date_form=date_form)
+    frame["Bemerkung"] = 'später; früher, "bald"'
+    (tmp_path / "clinical.csv").write_bytes(as_text(frame, **form))
+    pd.testing.assert_frame_equal(cohort.read_cohort(tmp_path).patients, plain)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_spreadsheet_gives_the_same(tmp_path, plain, typed):
+    frame = hospital_folder(tmp_path)
+    if typed:  # numbers as numbers and dates as dates, as Excel keeps them
+        frame = frame.assign(Alter=frame["Alter"].astype(float), Sex=frame["Sex"].astype(int))
+        frame[list(DATES.values())] = frame[list(DATES.values())].apply(pd.to_datetime)
+    with pd.ExcelWriter(tmp_path / "clinical.xlsx") as book:
+        frame.to_excel(book, index=False, sheet_name="Export")
+        pd.DataFrame().to_excel(book, sheet_name="Tabelle2")
+    pd.testing.assert_frame_equal(cohort.read_cohort(tmp_path).patients, plain)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("days", 30.4375), ("years", 1 / 12), ("months since surgery", 1)])
+def test_units_become_months(folder, unit, factor):
+    frame = pd.read_csv(folder / "clinical.csv", dtype=str)
+    before = cohort.read_cohort(folder).patients["time_months"]
+    frame["time_months"] = [repr(float(time) * factor) for time in frame["time_months"]]
+    frame.to_csv(folder / "clinical.csv", index=False)
+    with open(folder / "cohort.yaml", "a", encoding="utf-8") as settings:
+        settings.write(f"units: {{time_months: {unit}}}\n")
+    np.testing.assert_allclose(cohort.read_cohort(folder).patients["time_months"], before, rtol=1e-15)
+
+
+def test_codes_are_words_even_where_yaml_sees_something_else(tmp_path):
+    """`No` is false to YAML and 01 is 1; a code may also stand for "unknown", and a column may be the same for all."""
+    rows = [ROW | {"adjuvant_radiotherapy": code, "patient_id": f"P{code}"} for code in ("01", "1", "9")]
+    pd.DataFrame(rows).drop(columns=["centre", "cohort"]).to_csv(tmp_path / "clinical.csv", index=False)
+    (tmp_path / "cohort.yaml").write_text(
+        "name: test\nclass: COHORT\ncodes:\n  adjuvant_radiotherapy: {01: No, 1: Yes, 9: ''}\n"
+        "constants: {centre: Ours, cohort: validation}\n",
+        encoding="utf-8",
+    )
+    patients = cohort.read_cohort(tmp_path, incomplete="keep").patients
+    assert patients["adjuvant_radiotherapy"].astype(object).fillna("unknown").tolist() == ["No", "Yes", "unknown"]
+    assert patients["centre"].eq("Ours").all() and patients["cohort"].eq("validation").all()
+
+
+def test_other_columns_are_left_behind_unless_asked_for(folder):
+    frame = pd.read_csv(folder / "clinical.csv", dtype=str).assign(name="Somebody", crm="clear")
+    frame.to_csv(folder / "clinical.csv", index=False)
+    with open(folder / "cohort.yaml", "a", encoding="utf-8") as settings:
+        settings.write("keep: [crm]\n")
+    assert cohort.read_cohort(folder).patients.columns.tolist() == [*cohort.COLUMNS, "crm", "row"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"columns": {"Alter": "Age"}}, "columns has 'Age'; expected 'age'?"),
+        ({"columns": {"a": "age", "b": "age"}}, "age has two sources"),
+        ({"columns": ["Alter"]}, "columns is a list; expected lines"),
+        ({"codes": {"cea": {"1": "high"}}}, "codes.cea has 'high'; expected one of Normal, Elevated"),
+        ({"codes": {"cea": "1"}}, "codes.cea is no mapping"),
+        ({"units": {"time_months": "fortnights"}}, "units.time_months is 'fortnights'; expected one of months, days"),
+        ({"dates": {"surgery": "OP"}}, "dates lacks metastasis"),
+        ({"table": {"file": "../../elsewhere.csv"}}, r"table.file is '../../elsewhere.csv'; expected the name of"),
+        ({"table": {"decimal": "dot"}}, "table.decimal is 'dot'"),
+        ({"table": {"sheet": {"a": "b"}}}, "table.sheet holds more than one word"),
+        ({"missing": "NA"}, "missing is a str; expected `missing"),
+        ({"name": None}, "no name; expected `name:`"),
+    ],
+)
+def test_a_wrong_mapping_is_named(folder, settings, words):
+    said = {"name": "test", "class": "COHORT"} | settings
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        cohort.read_cohort(folder)
+    assert words in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["name: a\nclass: COHORT\ncodes: {cea: {1: Normal, 1: Elevated}}\n", "a: " + "[" * 2000]
+)
+def test_yaml_that_would_be_read_wrongly_is_refused(folder, text):
+    (folder / "cohort.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="codes.cea.1 is there twice|not YAML"):
+        cohort.read_cohort(folder)
+
+
+def test_aliases_that_multiply_do_not_hang(folder):
+    lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40)]
+    text = "name: a\nclass: COHORT\n" + "\n".join(lines)
+    (folder / "cohort.yaml").write_text(text, encoding="utf-8")
+    assert cohort.read_cohort(folder).provenance == "COHORT"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(times=["40,5", "12.5"]), "column time_months: both '40,5' and '12.5'"),
+        (dict(times=["1,234", "2,345"]), "'1,234' and the like, which may be thousands or have three decimals"),
+        (dict(times=["36.123", "12.345"], separator=";"), "'36.123' and the like, which may be thousands"),
+        (dict(times=["40.5", "12"], separator=";", table={"decimal": ","}), "row 2, column time_months: found '40.5'"),
+        (
+            dict(times=["40,5", "12"], table={"decimal": "."}),
+            "row 2, column time_months: found '40,5'; expected a number",
+        ),
+    ],
+)
+def test_marks_that_may_mean_two_things_are_refused(tmp_path, change, words):
+    rows = [ROW | {"patient_id": f"P{n}", "time_months": time} for n, time in enumerate(change["times"])]
+    pd.DataFrame(rows).to_csv(tmp_path / "clinical.csv", index=False, sep=change.get("separator", ","))
+    said = {"name": "test", "class": "COHORT", "table": change.get("table", {})}
+    (tmp_path / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        cohort.read_cohort(tmp_path)
+    assert words in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dates", "code", "words"),
+    [
+        (("03/04/2014", "", "05/06/2016"), "date-ambiguous", "do not tell day from month"),
+        (("31.01.2014", "", "13.13.2016"), "date-unreadable", "found '13.13.2016'"),
+        (("31.01.14", "", "01.02.2016"), "date-unreadable", "four-digit year"),
+        (("31.01.2014", "", "01.01.2199"), "date-implausible", "to today"),
+        (("31.01.2014", "", "01.01.2013"), "date-order", "before surgery"),
+        (("31.01.2014", "01.01.2014", "01.01.2015"), "date-order", "metastasis is before surgery"),
+        (("31.01.2014", "02.02.2015", "01.01.2015"), "event-after-last-contact", "after the last contact"),
+        (("", "", "01.01.2015"), "cell-empty", "is empty"),
+        (("31.01.2014", "", ""), "cell-empty", "is empty"),
+    ],
+)
+def test_a_wrong_date_is_named(tmp_path, dates, code, words):
+    frame = hospital_folder(tmp_path).iloc[:1]
+    frame.loc[0, list(DATES.values())] = dates
+    frame.to_csv(tmp_path / "clinical.csv", index=False)
+    found = cohort.survey(tmp_path).problems
+    assert [problem.code for problem in found] == [code], found
+    assert words in f"{found[0].found}; expected {found[0].expected}"
+
+
+def test_a_table_of_the_wrong_form_is_refused(folder):
+    path = folder / "clinical.csv"
+    text = path.read_text(encoding="utf-8")
+    cases = {
+        b"\xff\x00bad": "table-unreadable",
+        text.replace("P2", "Pé").encode("cp1252"): "table-unreadable",
+        b"a|b|c\n1|2|3\n": "table-columns",
+        b"number,a;b\n1,2;3\n": "table-separator",
+        b"": "table-empty",
+        text.split("\n")[0].encode(): "table-empty",
+        (text + "P9,A\n").encode(): "table-row",
+        text.replace("gender", "age", 1).encode(): "table-columns",
+        b"patient_id\nP1\0\n": "table-unreadable",
+    }
+    for content, code in cases.items():
+        path.write_bytes(content)
+        assert code in [problem.code for problem in cohort.survey(folder).problems], content[:40]
+    path.rename(folder / "clinical.xlsx")
+    assert [problem.code for problem in cohort.survey(folder).problems] == ["table-unreadable"]
+    path.write_text(text, encoding="utf-8")
+    assert [problem.code for problem in cohort.survey(folder).problems] == ["table-twice"]
+
+
+def test_rows_are_those_of_the_file_even_after_empty_lines(folder):
+    path = folder / "clinical.csv"
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([header, "", *rows]), encoding="utf-8")
+    assert cohort.read_cohort(folder).patients["row"].tolist() == [3, 4, 5, 6]
+
+
+# ---------------------------------------------------------------- unknown covariates
+
+
+def test_a_hospital_may_not_know_everything(folder):
+    """Two of four incomplete: the study keeps two and counts two, by reason; a generated table has no empty cell."""
+    (folder / "cohort.yaml").write_text("name: test\nclass: COHORT\nmissing: [NA]\n", encoding="utf-8")
+    damage(folder, 1, age="")
+    damage(folder, 2, cea="NA", ct_stage="NA")
+    study = cohort.read_cohort(folder)
+    assert study.patients["patient_id"].tolist() == ["P1", "P4"]
+    assert study.excluded.values.tolist() == [["primary", "no age", 1], ["validation", "no ct_stage, no cea", 1]]
+    assert len(cohort.read_cohort(folder, incomplete="keep").patients) == 4
+    with pytest.raises(ValueError, match="incomplete must be exclude or keep; found 'drop'"):
+        cohort.read_cohort(folder, incomplete="drop")
+    for row in (0, 3):
+        damage(folder, row, age="")
+    with pytest.raises(InputError, match="no patient has every covariate"):
+        cohort.read_cohort(folder)
+    damage(folder, 3, event="")
+    with pytest.raises(InputError, match="row 5, column event: is empty"):
+        cohort.read_cohort(folder, incomplete="keep")
+
+
+def test_hazard_by_hand():
+    """Deaths at 2 (two of four at risk, tied) and 4 (one of one): 0, 1/2, 1/2, 1/2, 3/2 in time's order."""
+    found = cohort.cumulative_hazard([4, 2, 1, 2, 3], [1, 1, 0, 1, 0])
+    np.testing.assert_allclose(found, [1.5, 0.5, 0.0, 0.5, 0.5])
+
+
+@pytest.fixture
+def table():
+    """Sixty patients whose age goes with their ypT stage."""
+    rng = np.random.default_rng(1)
+    stage = rng.integers(0, 5, 60)
+    rows = [
+        ROW
+        | {
+            "patient_id": f"P{n}",
+            "age": 40 + 8 * s + rng.random(),
+            "ypt_stage": f"ypT{s}",
+            "cea": rng.choice(["Normal", "Elevated"]),
+            "time_months": rng.uniform(5, 60),
+            "event": int(rng.random() < 0.4),
+            "cohort": "primary" if n < 40 else "validation",
+            "row": n + 2,
+        }
+        for n, s in enumerate(stage)
+    ]
+    return cohort.typed(pd.DataFrame(rows))
+
+
+def test_imputation_fills_what_is_unknown_and_nothing_else(table):
+    holes = table.copy()
+    holes.loc[[3, 8, 45], "age"] = np.nan
+    holes.loc[[5, 41], "cea"] = np.nan
+    holes.loc[7, "gender"] = np.nan  # everybody else is male
+    copies = cohort.impute(holes, seed=4, n_imputations=3, n_iterations=2)
+    again = cohort.impute(holes, seed=4, n_imputations=3, n_iterations=2)
+    for copy, same in zip(copies, again, strict=True):
+        assert not copy.isna().any(axis=None) and (copy.dtypes == table.dtypes).all()
+        known = holes.notna()
+        assert (copy.astype(object).where(known) == table.astype(object).where(known)).where(known, True).all(axis=None)
+        assert copy.loc[7, "gender"] == "Male"
+        pd.testing.assert_frame_equal(copy, same)
+    # Age follows the stage, so what is drawn lies about a stage from the truth at most.
+    drawn = np.array([copy.loc[[3, 8, 45], "age"] for copy in copies])
+    assert (np.abs(drawn - table.loc[[3, 8, 45], "age"].to_numpy()) <= 10).all()
+    pd.testing.assert_frame_equal(cohort.impute(table, seed=4, n_imputations=1)[0], table)
+    with pytest.raises(ValueError, match="must hold cea of somebody; found none in the validation cohort"):
+        cohort.impute(table.assign(cea=table["cea"].where(table["cohort"] == "primary")), seed=1)
+
+
+def test_pooling_by_hand():
+    """Estimates 1 and 3, standard errors 1: W = 1, B = 2, T = 1 + 1.5 * 2 = 4, lambda = 3/4, df = 1 / (9/16)."""
+    estimates = pd.DataFrame({"a": [1.0, 3.0], "b": [2.0, 2.0]})
+    pooled = cohort.pool(estimates, pd.DataFrame({"a": [1.0, 1.0], "b": [0.5, 0.5]}))
+    a, b = pooled.loc["a"], pooled.loc["b"]
+    assert (a["estimate"], a["standard_error"], a["unknown_fraction"]) == (2.0, 2.0, 0.75)
+    assert a["degrees_of_freedom"] == pytest.approx(16 / 9)
+    # Nothing differs between imputations: the normal interval.
+    assert (b["lower"], b["upper"]) == pytest.approx((2 - 0.5 * 1.959964, 2 + 0.5 * 1.959964), abs=1e-6)
+    with pytest.raises(ValueError, match="two imputations or more; found 1"):
+        cohort.pool(estimates.head(1), estimates.head(1))
+
+
+def test_a_cox_model_of_imputed_tables_is_pooled(table):
+    """With a few ages unknown the pooled coefficient stays near that of the whole table, and its error grows."""
+    from lifelines import CoxPHFitter
+
+    def fitted(patients):
+        model = CoxPHFitter().fit(patients[["time_months", "event", "age"]], "time_months", "event")
+        return model.params_, model.standard_errors_
+
+    holes = table.copy()
+    holes.loc[holes.index[::6], "age"] = np.nan
+    fits = [fitted(copy) for copy in cohort.impute(holes, seed=2, n_imputations=4, n_iterations=2)]
+    pooled = cohort.pool(*(pd.DataFrame([fit[part] for fit in fits]) for part in (0, 1)))
+    whole, error = fitted(table)
+    assert abs(pooled.loc["age", "estimate"] - whole["age"]) < error["age"]
+    assert 0 <= pooled.loc["age", "unknown_fraction"] < 1
+    assert pooled.loc["age", "standard_error"] > 0.8 * error["age"]
