@@ -99,7 +99,7 @@ def kaplan_meier(
     at_risk_months
         Times (months) at which the numbers at risk are printed.
     text
-        A line inside the axes, such as the log-rank P.
+        The legend's title, such as the log-rank P.
     """
     ax = ax or plt.gca()
     for place, (name, fitter) in enumerate(fitters.items()):
@@ -117,10 +117,9 @@ def kaplan_meier(
             where = ax.get_xaxis_transform()
             ax.text(month, below, f"{count}", transform=where, ha="center", va="center", fontsize="small")
     ax.text(-0.06, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
-    ax.text(0.03, 0.05, text, transform=ax.transAxes, va="bottom")
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
-    ax.legend(loc="best", handlelength=1.4)
+    ax.legend(loc="best", handlelength=1.4, title=text or None, alignment="left")
     return ax
 
 
