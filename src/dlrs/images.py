@@ -970,14 +970,14 @@ def quality_sheet(samples: Sequence[Sample], boxes: Sequence[np.ndarray], labels
     -------
     matplotlib Figure
         A row per sample. Box slices run from the feet (upper left) to the
-        head in two lines, grey from -2.5 to 2.5; padding is left blank.
+        head in two lines, black at -2.5 and white at 2.5; padding is pale.
     """
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle
 
     n_views, columns = len(samples[0].images), -(-len(boxes[0]) // 2)
     ratios = {"width_ratios": [1] * n_views + [columns / 2]}
-    size = (1.25 * (n_views + columns / 2) + 0.6, 1.28 * len(samples) + 0.7)
+    size = (n_views + columns / 2 + 0.8, 1.03 * len(samples) + 0.6)
     figure, axes = plt.subplots(
         len(samples), n_views + 1, figsize=size, gridspec_kw=ratios, squeeze=False, layout="constrained"
     )
@@ -993,14 +993,16 @@ def quality_sheet(samples: Sequence[Sample], boxes: Sequence[np.ndarray], labels
             ax.add_patch(
                 Rectangle(corner, cols.stop - cols.start, rows.stop - rows.start, fill=False, color="#56B4E9", lw=0.9)
             )
-        tiles = np.full((2 * columns, *box.shape[1:]), np.nan)
-        tiles[: len(box)] = np.where(box.any(axis=(1, 2), keepdims=True), box, np.nan)
+        grey = np.clip((box + 2.5) / 5, 0, 1)
+        grey[~box.any(axis=(1, 2))] = 0.93  # padding
+        frame = ((0, 2 * columns - len(box)), (3, 3), (3, 3))
+        tiles = np.pad(grey, frame, constant_values=1.0)
         montage = np.concatenate([np.concatenate(list(line), axis=1) for line in np.split(tiles, 2)], axis=0)
-        row[-1].imshow(montage, cmap="gray", vmin=-2.5, vmax=2.5, interpolation="nearest")
+        row[-1].imshow(montage, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         row[0].set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     axes[0, 0].set_title("Slices with ROI and rectangle", fontsize=9, loc="left")
-    axes[0, -1].set_title("The box: from the feet to the head, padding blank", fontsize=9, loc="left")
+    axes[0, -1].set_title("The box: from the feet to the head, padding pale", fontsize=9, loc="left")
     return figure
