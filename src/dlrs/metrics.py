@@ -7,7 +7,6 @@ before censorings at the same time; an event at the horizon is an event), and th
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -75,14 +74,13 @@ def _t_quantile(df: float, level: float) -> float:
 
 
 class _Pairs(NamedTuple):
-    """Per row, the weight of its pairs: with others that come later (`*_first`) and earlier (`*_second`)."""
+    """Per row, the weight of the comparable pairs that hold it; in all, of pairs of events at the same time."""
 
-    concordant_first: np.ndarray
-    tied_first: np.ndarray
-    all_first: np.ndarray
-    concordant_second: np.ndarray
-    tied_second: np.ndarray
-    all_second: np.ndarray
+    concordant: np.ndarray
+    tied: np.ndarray
+    comparable: np.ndarray
+    same_time: float
+    same_both: float
 
 
 def _pairs(time, event, prediction, first, second, same_time) -> _Pairs:
@@ -91,93 +89,34 @@ def _pairs(time, event, prediction, first, second, same_time) -> _Pairs:
     A pair weighs ``first[i] * second[j]``. It is concordant when i has the higher prediction.
     """
     _choice(same_time, "same_time", ("event_first", "skip"))
-    # Only rows with the event come first in a pair. Sorted so that those still at risk after a row stand behind it.
-    order = np.lexsort((~event, time))
-    time, event, first, second = time[order], event[order], np.where(event, first, 0.0)[order], second[order]
-    distinct, rank = np.unique(prediction[order], return_inverse=True)
-    behind = np.searchsorted(time, time, side="right")
-    if same_time == "event_first":
-        start = np.searchsorted(time, time, side="left")
-        events = np.concatenate(([0], np.cumsum(event)))
-        behind = np.where(event, start + events[behind] - events[start], behind)
+    censored_later = same_time == "event_first"
     if int(event.sum()) * time.size <= CELLS:
-        sums = _matrix(rank, event, first, second, behind)
-    else:
-        sums = _scan()(rank, event, first, second, behind, distinct.size)
-    out = np.empty((6, time.size))
-    out[:, order] = sums
-    return _Pairs(*out)
+        return _compare_all(time, event, prediction, first, second, censored_later)
+    from dlrs.scan import scan_pairs
+
+    order = np.argsort(time)
+    distinct, rank = np.unique(prediction[order], return_inverse=True)
+    sums, *same = scan_pairs(time[order], event[order], rank, first[order], second[order], distinct.size, censored_later)
+    sorted_back = np.empty(sums.shape)
+    for row, values in zip(sorted_back, sums, strict=True):
+        row[order] = values
+    return _Pairs(*sorted_back, *same)
 
 
-def _matrix(rank, event, first, second, behind) -> np.ndarray:
-    """Compare all pairs at once."""
-    out = np.zeros((6, rank.size))
+def _compare_all(time, event, prediction, first, second, censored_later) -> _Pairs:
+    """Compare every event with every row, as one matrix."""
     rows = np.flatnonzero(event)
-    column = np.arange(rank.size)
-    weight = (column >= behind[rows, None]) * first[rows, None] * second
-    for k, hit in enumerate((rank[rows, None] > rank, rank[rows, None] == rank, None)):
-        pair = weight if hit is None else weight * hit
-        out[k, rows], out[k + 3] = pair.sum(axis=1), pair.sum(axis=0)
-    return out
-
-
-def _scan_rows(rank, event, first, second, behind, n_ranks):
-    """Run over the rows twice with a Fenwick tree of weights by rank; n log n time, linear memory."""
-    n = rank.size
-    out = np.zeros((6, n))
-    tree = np.zeros(n_ranks + 1)
-    equal = np.zeros(n_ranks)
-    total = 0.0
-    top = n
-    for i in range(n - 1, -1, -1):
-        if not event[i]:
-            continue
-        while top > behind[i]:
-            top -= 1
-            total += second[top]
-            equal[rank[top]] += second[top]
-            k = rank[top] + 1
-            while k <= n_ranks:
-                tree[k] += second[top]
-                k += k & -k
-        below = 0.0
-        k = rank[i]
-        while k > 0:
-            below += tree[k]
-            k -= k & -k
-        out[0, i] = first[i] * below
-        out[1, i] = first[i] * equal[rank[i]]
-        out[2, i] = first[i] * total
-    tree[:] = 0.0
-    equal[:] = 0.0
-    total = 0.0
-    low = 0
-    for j in range(n):
-        while low < n and (not event[low] or behind[low] <= j):
-            if event[low]:
-                total += first[low]
-                equal[rank[low]] += first[low]
-                k = rank[low] + 1
-                while k <= n_ranks:
-                    tree[k] += first[low]
-                    k += k & -k
-            low += 1
-        up_to = 0.0
-        k = rank[j] + 1
-        while k > 0:
-            up_to += tree[k]
-            k -= k & -k
-        out[3, j] = second[j] * (total - up_to)
-        out[4, j] = second[j] * equal[rank[j]]
-        out[5, j] = second[j] * total
-    return out
-
-
-@cache
-def _scan():
-    from numba import njit
-
-    return njit(cache=True)(_scan_rows)
+    t, x = time[rows, None], prediction[rows, None]
+    weight = first[rows, None] * second
+    later = (t < time) | ((t == time) & ~event) if censored_later else t < time
+    sums = np.empty((3, time.size))
+    for k, hit in enumerate((later & (x > prediction), later & (x == prediction), later)):
+        pair = weight * hit
+        sums[k] = pair.sum(axis=0)
+        sums[k, rows] += pair.sum(axis=1)
+    # each pair of simultaneous events once: the upper triangle among the events
+    simultaneous = np.triu((t == time[rows]) * weight[:, rows], k=1)
+    return _Pairs(*sums, float(simultaneous.sum()), float((simultaneous * (x == prediction[rows])).sum()))
 
 
 class Concordance(NamedTuple):
@@ -199,51 +138,39 @@ class Concordance(NamedTuple):
     tied_both: float
 
 
-def _tied_events(time, event, prediction, weight, own) -> tuple[float, float]:
-    """Weight of the pairs of events at the same time: with different predictions, with equal ones."""
-    rows = np.flatnonzero(event)
-    t, w = time[rows], weight[rows]
-    _, at_time = np.unique(t, return_inverse=True)
-    pair_weight = np.zeros(at_time.max(initial=-1) + 1)
-    pair_weight[at_time] = own[rows]
-
-    def pairs(group):
-        both = np.bincount(group, weights=w) ** 2 - np.bincount(group, weights=w**2)
-        return both / 2
-
-    order = np.lexsort((prediction[rows], at_time))
-    new = (np.diff(at_time[order], prepend=-1) != 0) | (np.diff(prediction[rows][order], prepend=np.nan) != 0)
-    alike = np.empty(rows.size, dtype=int)
-    alike[order] = np.cumsum(new) - 1
-    first_row = np.unique(alike, return_index=True)[1]
-    same = float(pairs(alike) @ pair_weight[at_time[first_row]])
-    return float(pairs(at_time) @ pair_weight) - same, same
-
-
 class _Counted(NamedTuple):
     c: float
     concordant: float
     discordant: float
     tied: float
+    same_time: float
+    same_both: float
     balance: np.ndarray  # per row, concordant less discordant pairs that hold it
     comparable: np.ndarray  # per row, comparable pairs that hold it
 
 
 def _count(pairs: _Pairs, tied_predictions: TiedPredictions) -> _Counted:
     _choice(tied_predictions, "tied_predictions", ("half", "drop"))
-    concordant, tied = pairs.concordant_first.sum(), pairs.tied_first.sum()
-    discordant = pairs.all_first.sum() - tied - concordant
-    together = [getattr(pairs, f"{k}_first") + getattr(pairs, f"{k}_second") for k in ("concordant", "tied", "all")]
-    balance = 2 * together[0] + together[1] - together[2]
-    comparable = together[2] - (together[1] if tied_predictions == "drop" else 0)
-    total = comparable.sum() / 2
+    drop = tied_predictions == "drop"
+    comparable = pairs.comparable - pairs.tied if drop else pairs.comparable
+    # every pair is in the sums of both its rows
+    concordant, tied, total = pairs.concordant.sum() / 2, pairs.tied.sum() / 2, comparable.sum() / 2
+    discordant = pairs.comparable.sum() / 2 - tied - concordant
     if total <= 0:
         raise ValueError(
             "event must make at least one comparable pair (a patient with the event and one known to be free of it "
-            "for longer" + (", with different predictions)" if tied_predictions == "drop" else ")") + "; found none"
+            "for longer" + (", with different predictions)" if drop else ")") + "; found none"
         )
-    c = (1 + (concordant - discordant) / total) / 2
-    return _Counted(float(c), float(concordant), float(discordant), float(tied), balance, comparable)
+    return _Counted(
+        c=float((1 + (concordant - discordant) / total) / 2),
+        concordant=float(concordant),
+        discordant=float(discordant),
+        tied=float(tied),
+        same_time=pairs.same_time - pairs.same_both,
+        same_both=pairs.same_both,
+        balance=2 * pairs.concordant + pairs.tied - pairs.comparable,
+        comparable=comparable,
+    )
 
 
 def _jackknife(counted: _Counted) -> np.ndarray:
@@ -334,22 +261,29 @@ def concordance(
     _choice(interval, "interval", ("jackknife", "noether", "quade", "conservative"))
     time, event, prediction = _arguments(time, event, prediction)
     weight = _case_weights(weights, time.size)
-    pairs = _pairs(time, event, prediction, weight, weight, same_time)
-    counted = _count(pairs, tied_predictions)
-    ties = _tied_events(time, event, prediction, weight, np.ones(time.size))
+    counted = _count(_pairs(time, event, prediction, weight, weight, same_time), tied_predictions)
     if interval == "conservative":
-        return _concordance(counted, np.nan, ties, level, _conservative(counted, time.size, level))
+        return _concordance(counted, np.nan, level, _conservative(counted, time.size, level))
     se = {"jackknife": _jackknife_se, "noether": _noether_se, "quade": _quade_se}[interval](counted)
-    return _concordance(counted, se, ties, level)
+    return _concordance(counted, se, level)
 
 
-def _concordance(counted: _Counted, se: float, ties, level: float, limits=None) -> Concordance:
+def _concordance(counted: _Counted, se: float, level: float, limits=None) -> Concordance:
     half = _critical(level) * se
     lower, upper = limits or (max(counted.c - half, 0.0), min(counted.c + half, 1.0))
     away = abs(counted.c - 0.5)
     p = float(2 * ndtr(-away / se)) if se else float(away < 1e-12)
     return Concordance(
-        counted.c, float(se), lower, upper, p, counted.concordant, counted.discordant, counted.tied, *ties
+        counted.c,
+        float(se),
+        lower,
+        upper,
+        p,
+        counted.concordant,
+        counted.discordant,
+        counted.tied,
+        counted.same_time,
+        counted.same_both,
     )
 
 
@@ -428,10 +362,8 @@ def uno_concordance(
     weight = survival.censoring_survival(time, event, time, before=True) ** -2.0
     if horizon is not None:
         weight = np.where(time <= checks.horizon(time, event, horizon), weight, 0.0)
-    ones = np.ones(time.size)
-    counted = _count(_pairs(time, event, prediction, weight, ones, "event_first"), "half")
-    ties = _tied_events(time, event, prediction, ones, weight)
-    return _concordance(counted, _jackknife_se(counted), ties, level)
+    counted = _count(_pairs(time, event, prediction, weight, np.ones(time.size), "event_first"), "half")
+    return _concordance(counted, _jackknife_se(counted), level)
 
 
 def uno_concordance_survc1(
@@ -592,7 +524,7 @@ def pairwise_superiority(
     if total == 0:
         raise ValueError("event must make at least one comparable pair; found none")
     difference = float((better[0] - better[1]) / total)
-    se = 2 * _quade_se(_Counted(0.0, 0.0, 0.0, 0.0, balance, comparable))
+    se = 2 * _quade_se(_Counted(*[0.0] * 6, balance, comparable))
     half = _critical(level) * se
     p = float(2 * ndtr(-abs(difference) / se)) if se else float(difference == 0)
     return Superiority(difference, se, difference - half, difference + half, p, *(better / total))
@@ -676,10 +608,10 @@ def _bootstrap_scan(time, event, models, weights, tied_predictions, same_time):
     for k, x in enumerate(models):
         for b, w in enumerate(weights):
             pairs = _pairs(time, event, x, w, w, same_time)
-            tied = pairs.tied_first.sum()
+            tied = pairs.tied.sum() / 2
             half = tied_predictions == "half"
-            concordant[b, k] = pairs.concordant_first.sum() + (tied / 2 if half else 0)
-            comparable[b, k] = pairs.all_first.sum() - (0 if half else tied)
+            concordant[b, k] = pairs.concordant.sum() / 2 + (tied / 2 if half else 0)
+            comparable[b, k] = pairs.comparable.sum() / 2 - (0 if half else tied)
     return concordant, comparable
 
 

@@ -85,6 +85,7 @@ def kaplan_meier(
     event: ArrayLike,
     *,
     at: ArrayLike | None = None,
+    extend: bool = False,
     interval: KmInterval = "log-log",
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -97,8 +98,10 @@ def kaplan_meier(
     time, event : arrays of shape (n,)
         Follow-up time and whether the event was observed.
     at : array, optional
-        Times to report; by default every distinct time. A time past the last follow-up repeats the last value,
-        as ``summary(survfit, extend = TRUE)`` does, with ``n_risk`` 0.
+        Times to report; by default every distinct time.
+    extend : bool
+        Whether a time of `at` past the last follow-up repeats the last value (with ``n_risk`` 0), as R's
+        ``summary(survfit, extend = TRUE)`` does, or is refused.
     interval : {"log-log", "log", "plain"}
         Scale of the interval. log-log stays inside [0, 1] and keeps its coverage in small groups (Borgan and
         Liestol 1990); "log" is survfit's default, "plain" is S +/- z se cut to [0, 1].
@@ -115,7 +118,7 @@ def kaplan_meier(
     Raises
     ------
     ValueError
-        On bad times or events, or an unknown interval.
+        On bad times or events, an unknown interval, or a time of `at` past the last follow-up.
 
     Notes
     -----
@@ -142,6 +145,11 @@ def kaplan_meier(
     n_risk = table.at_risk
     if at is not None:
         times = np.sort(np.asarray(at, dtype=float).ravel())
+        if times.size and times[-1] > table.time[-1] and not extend:
+            raise ValueError(
+                f"at must lie within follow-up unless extend=True; found {times[-1]:g}, "
+                f"but the longest follow-up is {table.time[-1]:g}"
+            )
         last = np.searchsorted(table.time, times, side="right")
         n_risk = np.concatenate((table.at_risk, [0]))[np.searchsorted(table.time, times, side="left")]
         survival = np.concatenate(([1.0], survival))[last]
@@ -630,10 +638,12 @@ def cox_fit(
         now, information = new, _information(sets, x, new)
         if converged:
             break
-        if np.linalg.cond(information) > 1e15:
-            raise ValueError(_unbounded(names, beta))
-    else:
-        raise ValueError(_unbounded(names, beta))
+    # on the way to infinity the likelihood is flat: next to no information is left
+    if not converged or (np.diag(information) < 1e-9 * np.diag(null_information)).any():
+        name = names[int(np.abs(beta * np.sqrt(np.diag(null_information))).argmax())]
+        raise ValueError(
+            f"covariates must not separate the events; found no maximum of the likelihood, {name!r} runs off"
+        )
     df, rise = beta.size, 2 * (now.log_likelihood - null.log_likelihood)
     return CoxFit(
         names=names,
@@ -661,11 +671,6 @@ def _full_rank(information: np.ndarray, x: np.ndarray, names: tuple[str, ...]) -
     if values[0] < 1e-10:
         same = [n for n, v in zip(names, vectors[:, 0], strict=True) if abs(v) > 1e-6]
         raise ValueError(f"covariates must not repeat each other; found a linear dependence among {', '.join(same)}")
-
-
-def _unbounded(names: tuple[str, ...], beta: np.ndarray) -> str:
-    name = names[int(np.abs(beta).argmax())]
-    return f"covariates must not separate the events; found no maximum of the likelihood, {name!r} runs off"
 
 
 def cox_table(fit: CoxFit, *, level: float = 0.95) -> pd.DataFrame:
@@ -900,7 +905,7 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float =
         raise ValueError(f"group must hold a label in every row; found none at row {int(pd.isna(group).argmax())}")
     labels, member = np.unique(group, return_inverse=True)
     if labels.size < 2:
-        raise ValueError(f"group must hold at least two groups; found only {labels[0]!r}")
+        raise ValueError(f"group must hold at least two groups; found only {str(labels[0])!r}")
     table = risk_table(time, event)
     if not event.any():
         raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
@@ -919,7 +924,7 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float =
     if (expected == 0).any():
         empty = labels[int((expected == 0).argmax())]
         raise ValueError(
-            f"group must be at risk at an event; found nobody of {empty!r} under follow-up by the first one"
+            f"group must be at risk at an event; found nobody of {str(empty)!r} under follow-up by the first one"
         )
     spread = weight**2 * d * (y - d) / np.maximum(y - 1, 1)
     variance = np.diag(spread @ share) - share.T @ (spread[:, None] * share)

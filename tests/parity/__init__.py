@@ -217,7 +217,12 @@ def compare(data: Context, stored: dict, section: str) -> Result:
     result = Result(data.name, section)
     code = module(section)
     rows = code.ROWS if code else []
-    ours = code.compute(data) if code else {}
+    try:
+        ours = code.compute(data) if code else {}
+    except (ValueError, ArithmeticError, LookupError) as error:
+        # the section counts as not computed and fails, but the other sections' lines are still printed
+        ours = {}
+        result.missing.append(f"{section}: {type(error).__name__}: {error}")
     for path, theirs in _walk(stored[section], ()):
         full = (section, *path)
         if isinstance(theirs, Real) and RANDOM.fullmatch(_keys(full)):

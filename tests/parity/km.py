@@ -59,7 +59,7 @@ def curves(rows: pd.DataFrame, group: pd.Series, times: list[float]) -> dict:
 
 
 def curve(time, event, interval, times) -> dict:
-    table = survival.kaplan_meier(time, event, at=times, interval=interval)
+    table = survival.kaplan_meier(time, event, at=times, extend=True, interval=interval)
     median = survival.median_survival(time, event, interval=interval)
     quantile = survival.median_survival(time, event, interval=interval, flat="last_time").median
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrs import metrics
+from dlrs import metrics, survival
 from parity import Context, Row
 from parity.risk_cut import cutoff
 
@@ -56,12 +56,13 @@ def first_best(time, event, x, at: float) -> int:
     time and then by marker, in extended precision.
     """
     time, x = np.asarray(time), np.asarray(x)
-    groups = metrics.horizon_groups(time, event, at, event_at_horizon="excluded")
     by_time = np.argsort(time, kind="stable")
     order = by_time[np.argsort(-x[by_time], kind="stable")]
+    before = survival.censoring_survival(time, event, time, before=True)
+    case, control = np.asarray(event) & (time < at), time > at
     rates = []
-    for weight in (groups.cases, groups.controls):
-        w = (weight[order] / len(x)).astype(np.longdouble)
+    for who, g in ((case, before), (control, survival.censoring_survival(time, event, np.full(len(x), at)))):
+        w = np.where(who[order], 1 / (g[order] * len(x)), 0.0).astype(np.longdouble)
         rates.append(np.concatenate(([0.0], np.cumsum(w).astype(float))) / float(w.sum()))
     new = np.append(np.diff(x[order], prepend=np.inf) != 0, True)
     return int(np.argmax((rates[0] - rates[1])[new]))

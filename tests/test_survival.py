@@ -1,0 +1,317 @@
+"""Survival arithmetic: cases worked by hand, limits, refusals. R's numbers are in test_reference.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import approx
+
+from dlrs import survival
+
+# Six patients: events at 2, 3, 3 and 5, censored at 3 and 6.
+TIME = np.array([2.0, 3, 3, 3, 5, 6])
+EVENT = np.array([1, 1, 1, 0, 1, 0], dtype=bool)
+
+
+@st.composite
+def follow_ups(draw, least=4):
+    """Times with ties, at least one event and one that is not."""
+    n = draw(st.integers(least, 25))
+    time = draw(st.lists(st.integers(1, 12), min_size=n, max_size=n))
+    event = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    event[0], event[1] = True, False
+    x = draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n))
+    return np.array(time, dtype=float), np.array(event), np.array(x, dtype=float)
+
+
+def test_kaplan_meier_by_hand():
+    # S(2) = 5/6; S(3) = 5/6 * 3/5 = 1/2 (five at risk, two events); S(5) = 1/2 * 1/2 = 1/4
+    table = survival.kaplan_meier(TIME, EVENT)
+    assert table["time"].tolist() == [2, 3, 5, 6]
+    assert table["n_risk"].tolist() == [6, 5, 2, 1]
+    assert table["n_event"].tolist() == [1, 2, 1, 0]
+    assert table["n_censored"].tolist() == [0, 1, 0, 1]
+    assert table["survival"].to_numpy() == approx([5 / 6, 1 / 2, 1 / 4, 1 / 4])
+    # Greenwood at 3: 1/(6*5) + 2/(5*3) = 1/6
+    assert table["std_err"][1] == approx(0.5 * np.sqrt(1 / 6))
+
+
+def test_kaplan_meier_intervals_by_hand():
+    z, v = 1.959963984540054, 1 / 6  # S = 1/2 at 3
+    at = {k: survival.kaplan_meier(TIME, EVENT, at=[3], interval=k).iloc[0] for k in ("plain", "log", "log-log")}
+    half = z * 0.5 * np.sqrt(v)
+    assert (at["plain"]["lower"], at["plain"]["upper"]) == approx((0.5 - half, 0.5 + half))
+    assert at["log"]["lower"] == approx(0.5 * np.exp(-z * np.sqrt(v)))
+    assert at["log"]["upper"] == 1.0  # 0.5 exp(z/sqrt 6) = 1.11, cut
+    spread = z * np.sqrt(v) / np.log(2)
+    assert at["log-log"]["lower"] == approx(0.5 ** np.exp(spread))
+    assert at["log-log"]["upper"] == approx(0.5 ** np.exp(-spread))
+
+
+def test_kaplan_meier_at_times_counts_since_the_row_above():
+    table = survival.kaplan_meier(TIME, EVENT, at=[0, 3, 4, 6])
+    assert table["n_risk"].tolist() == [6, 5, 2, 1]
+    assert table["n_event"].tolist() == [0, 3, 0, 1]
+    assert table["n_censored"].tolist() == [0, 1, 0, 1]
+    assert table["survival"].to_numpy() == approx([1, 0.5, 0.5, 0.25])
+
+
+def test_kaplan_meier_past_follow_up_only_on_request():
+    with pytest.raises(ValueError, match="at must lie within follow-up unless extend=True; found 9, but the longest"):
+        survival.kaplan_meier(TIME, EVENT, at=[3, 9])
+    last = survival.kaplan_meier(TIME, EVENT, at=[9], extend=True).iloc[0]
+    assert (last["n_risk"], last["survival"]) == (0, 0.25)
+
+
+def test_kaplan_meier_limits():
+    nobody = survival.kaplan_meier([1, 2, 3], [0, 0, 0])  # all censored
+    assert (nobody[["survival", "lower", "upper"]] == 1).all(axis=None) and (nobody["std_err"] == 0).all()
+    everybody = survival.kaplan_meier([1, 1], [1, 1])  # all tied, all with the event: S = 0, Greenwood undefined
+    assert everybody["survival"].tolist() == [0]
+    assert everybody[["std_err", "lower", "upper"]].isna().all(axis=None)
+    single = survival.kaplan_meier([4, 7], [1, 0])
+    assert single["survival"].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("time", "event", "flat", "expected"),
+    [
+        ([1, 2, 3, 4], [1, 1, 1, 1], "next_drop", 2.5),  # S = 1/2 from 2 to 3: its middle
+        ([1, 2, 3, 4], [1, 1, 0, 0], "next_drop", 2.0),  # S = 1/2 for good
+        ([1, 2, 3, 4], [1, 1, 0, 0], "last_time", 3.0),  # middle of 2 and the last follow-up
+        ([1, 2, 3], [1, 1, 1], "next_drop", 2.0),
+        ([1, 2, 3, 4], [1, 0, 0, 0], "next_drop", np.inf),  # never below 3/4
+    ],
+)
+def test_median(time, event, flat, expected):
+    assert survival.median_survival(time, event, flat=flat).median == expected
+
+
+def test_median_limits_are_where_the_limits_cross():
+    curve = survival.kaplan_meier(TIME, EVENT, interval="plain")
+    median = survival.median_survival(TIME, EVENT, interval="plain")
+    assert median.lower == curve["time"][(curve["lower"] <= 0.5).argmax()]
+    assert median.upper == np.inf and (curve["upper"] > 0.5).all()
+
+
+def test_censoring_curves_by_hand():
+    # One censoring at 3, five at risk, two events there: 1 - 1/3 with the events gone first, 1 - 1/5 together.
+    at = [2, 3, 5]
+    first = survival.censoring_survival(TIME, EVENT, at)
+    assert first == approx([1, 2 / 3, 2 / 3])
+    assert survival.censoring_survival(TIME, EVENT, at, ties="together") == approx([1, 4 / 5, 4 / 5])
+    assert survival.censoring_survival(TIME, EVENT, at, ties="nelson_aalen") == approx([1, np.exp(-0.2), np.exp(-0.2)])
+    assert survival.censoring_survival(TIME, EVENT, at, before=True) == approx([1, 1, 2 / 3])
+    assert survival.censoring_survival(TIME, EVENT, [6]) == approx([0])  # the last one is censored
+
+
+def test_censoring_influence_is_the_derivative_of_the_weights():
+    # K_k(u) is patient k's influence on -log G(u): reweight k a little and look at G ("together", no ties here).
+    rng = np.random.default_rng(3)
+    time, event = np.arange(1.0, 13), rng.random(12) < 0.5
+    values = rng.random(12)
+    table = survival.risk_table(time, event)
+
+    def minus_log_g(weight, u):
+        left = weight[::-1].cumsum()[::-1]
+        return ((~event & (time <= u)) * weight / left).sum()  # Nelson-Aalen, whose derivative is the same to 1/n
+
+    n, step = time.size, 1e-6
+    for k in (0, 5, 11):
+        more = np.ones(n)
+        more[k] += step
+        slope = [n * (minus_log_g(more, u) - minus_log_g(np.ones(n), u)) / step for u in (4.0, 9.0)]
+        assert [survival.censoring_influence_at(time, event, u)[k] for u in (4.0, 9.0)] == approx(slope, abs=1e-4)
+    at = np.array([survival.censoring_influence_at(time, event, u - 0.5) for u in time])  # K_k(T_i-)
+    assert survival.censoring_influence(time, event, values) == approx((values[:, None] * at).mean(axis=0))
+    assert table.at_risk.tolist() == list(range(12, 0, -1))
+
+
+def test_binary_outcome_at_the_horizon():
+    # event at the horizon counts, censored at it is free of the event, censored before it is unknown
+    outcome = survival.binary_outcome([10, 36, 36, 20, 40], [1, 1, 0, 0, 1], horizon=36)
+    assert outcome[:3].tolist() == [1, 1, 0] and np.isnan(outcome[3]) and outcome[4] == 0
+    with pytest.raises(ValueError, match="horizon must lie within follow-up; found 60"):
+        survival.binary_outcome([10, 36], [1, 0], horizon=60)
+
+
+def test_youden_takes_the_lowest_of_tied_midpoints():
+    # 0.15: 2/2 + 1/3; 0.25: 2/2 + 2/3 (largest); ties at 0.1 and 0.2 give one threshold each
+    best = survival.youden_cutoff([0, 0, 0, 1, 1], [0.1, 0.2, 0.6, 0.3, 0.9])
+    assert best.threshold == approx(0.25) and best.youden == approx(2 / 3)
+    tied = survival.youden_cutoff([0, 1, 0, 1], [1, 2, 3, 4])  # 1.5 and 3.5 reach 1/2 alike
+    assert tied.threshold == 1.5 and tied.thresholds.tolist() == [1.5, 3.5]
+    perfect = survival.youden_cutoff([0, 0, 1], [1, 2, 3])
+    assert (perfect.threshold, perfect.youden) == (2.5, 1.0)
+
+
+def test_youden_refuses_what_cannot_be_cut():
+    with pytest.raises(ValueError, match="prediction must differ between rows"):
+        survival.youden_cutoff([0, 1], [3, 3])
+    with pytest.raises(ValueError, match="outcome must hold both classes"):
+        survival.youden_cutoff([1, 1], [3, 4])
+
+
+# ------------------------------------------------------------------------------------------------ Cox
+
+
+def direct_log_likelihood(time, event, lp, ties):
+    """The formula with its two sums written out."""
+    total, risk = 0.0, np.exp(lp)
+    for u in np.unique(time[event]):
+        died = np.flatnonzero(event & (time == u))
+        total += lp[died].sum()
+        for k in range(died.size):
+            share = k / died.size if ties == "efron" else 0
+            total -= np.log(risk[time >= u].sum() - share * risk[died].sum())
+    return total
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_cox_reaches_the_maximum_of_the_written_out_likelihood(ties):
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(60, 2))
+    time = np.ceil(8 * rng.exponential(np.exp(-x[:, 0]))).clip(max=20)
+    event = rng.random(60) < 0.7
+    fit = survival.cox_fit(time, event, x, ties=ties)
+    at = direct_log_likelihood(time, event, x @ fit.coefficients, ties)
+    assert fit.log_likelihood == approx(at, rel=1e-12)
+    assert fit.log_likelihood_null == approx(direct_log_likelihood(time, event, np.zeros(60), ties), rel=1e-12)
+    step = 1e-4
+    for j in range(2):
+        move = np.eye(2)[j] * step
+        sides = [direct_log_likelihood(time, event, x @ (fit.coefficients + s * move), ties) for s in (1, -1)]
+        assert (sides[0] - sides[1]) / (2 * step) == approx(0, abs=1e-5)
+        curvature = (sides[0] + sides[1] - 2 * at) / step**2
+        assert -curvature == approx(np.linalg.inv(fit.covariance)[j, j], rel=1e-4)
+
+
+def test_cox_agrees_with_lifelines_on_efron():
+    from lifelines import CoxPHFitter
+
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"a": rng.normal(size=80), "b": rng.integers(0, 2, 80)})
+    frame["time"] = np.ceil(10 * rng.exponential(np.exp(-frame["a"])))
+    frame["event"] = rng.random(80) < 0.6
+    theirs = CoxPHFitter().fit(frame, "time", "event", fit_options={"precision": 1e-12})
+    fit = survival.cox_fit(frame["time"], frame["event"], frame[["a", "b"]])
+    table = survival.cox_table(fit)
+    assert fit.coefficients == approx(theirs.params_.to_numpy(), rel=1e-7)
+    assert table["se"].to_numpy() == approx(theirs.standard_errors_.to_numpy(), rel=1e-6)
+    assert table["name"].tolist() == ["a", "b"]
+    assert fit.likelihood_ratio.chi2 == approx(theirs.log_likelihood_ratio_test().test_statistic)
+
+
+def test_cox_offset_holds_a_coefficient_at_one():
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=50)
+    time, event = rng.exponential(np.exp(-x)), rng.random(50) < 0.8
+    free, held = survival.cox_fit(time, event, x), survival.cox_fit(time, event, x, offset=x)
+    assert held.coefficients[0] == approx(free.coefficients[0] - 1)
+    assert held.log_likelihood == approx(free.log_likelihood)
+
+
+def test_cox_term_tests_leave_out_whole_factors():
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"age": rng.normal(60, 9, 70), "n1": rng.random(70) < 0.3, "n2": rng.random(70) < 0.2})
+    time, event = rng.exponential(size=70), rng.random(70) < 0.7
+    tests = survival.cox_term_tests(time, event, frame.astype(float), terms=["age", "n", "n"])
+    assert tests["term"].tolist() == ["age", "n"] and tests["df"].tolist() == [1, 2]
+    full = survival.cox_fit(time, event, frame.astype(float)).log_likelihood
+    age = survival.cox_fit(time, event, frame["age"]).log_likelihood
+    assert tests["chi2"][1] == approx(2 * (full - age))
+
+
+def test_cox_refusals():
+    time, event, x = [1, 2, 3, 4], [1, 1, 0, 1], np.array([0.0, 1, 0, 1])
+    with pytest.raises(ValueError, match="event must be true in at least one row; found none in 4 rows"):
+        survival.cox_fit(time, [0, 0, 0, 0], x)
+    with pytest.raises(ValueError, match="covariates must vary among those at risk; found no variation in 'age'"):
+        survival.cox_fit(time, event, pd.DataFrame({"age": [5, 5, 5, 5], "x": x}))
+    with pytest.raises(ValueError, match="linear dependence among a, b"):
+        survival.cox_fit(time, event, pd.DataFrame({"a": x, "b": 2 * x + 1}))
+    with pytest.raises(ValueError, match="covariates must not separate the events; .* 'x' runs off"):
+        survival.cox_fit([1, 2, 3, 4], [1, 1, 0, 0], pd.DataFrame({"x": [1, 1, 0, 0]}))
+    with pytest.raises(ValueError, match="x0 must hold finite numbers; found nan at row 1"):
+        survival.cox_fit(time, event, [0, np.nan, 1, 0])
+    with pytest.raises(ValueError, match="ties must be one of efron, breslow; found 'exact'"):
+        survival.cox_fit(time, event, x, ties="exact")
+
+
+@given(follow_ups(least=12), st.randoms(use_true_random=False))
+def test_row_order_never_matters(data, random):
+    time, event, x = data
+    order = list(range(time.size))
+    random.shuffle(order)
+    for ties in ("efron", "breslow"):
+        tables = [
+            survival.baseline_hazard(time[i], event[i], x[i] / 4, ties=ties) for i in (slice(None), np.array(order))
+        ]
+        assert tables[0].to_numpy() == approx(tables[1].to_numpy(), rel=1e-12)
+    curves = [survival.kaplan_meier(time[i], event[i]) for i in (slice(None), np.array(order))]
+    pd.testing.assert_frame_equal(*curves)
+
+
+def test_baseline_by_hand():
+    # Two events of three at time 1, linear predictors log 2, 0, 0. Efron: 1/4 + 1/(4 - 3/2); Breslow: 2/4.
+    lp = np.log([2.0, 1, 1])
+    efron = survival.baseline_hazard([1, 1, 2], [1, 1, 0], lp)
+    assert efron["cumulative_hazard"].tolist() == approx([1 / 4 + 1 / 2.5, 1 / 4 + 1 / 2.5])
+    breslow = survival.baseline_hazard([1, 1, 2], [1, 1, 0], lp, ties="breslow")
+    assert breslow["hazard"].tolist() == approx([0.5, 0])
+
+
+def test_risk_at():
+    baseline = survival.baseline_hazard([1, 2], [1, 1], [0.0, 0.0])  # H0: 0.5 from 1, 1.5 from 2
+    assert survival.risk_at([0, np.log(2)], baseline, 1) == approx([1 - np.exp(-0.5), 1 - np.exp(-1)])
+    assert survival.risk_at([0], baseline, 0.5) == approx([0])
+    with pytest.raises(ValueError, match=r"horizon must lie within the baseline's follow-up \(0 to 2\); found 3"):
+        survival.risk_at([0], baseline, 3)
+
+
+def test_proportional_hazards_that_hold_and_that_do_not():
+    rng = np.random.default_rng(2)
+    x = np.repeat([0.0, 1], 300)
+    holds = rng.exponential(np.exp(-x))
+    crosses = np.where(x == 1, rng.weibull(3, 600), rng.weibull(0.7, 600))
+    event = np.ones(600, dtype=bool)
+    p = [survival.ph_test(t, event, pd.DataFrame({"arm": x})).set_index("term")["p"] for t in (holds, crosses)]
+    assert p[0]["arm"] > 0.05 and p[1]["arm"] < 1e-6
+    assert p[0]["GLOBAL"] == approx(p[0]["arm"])
+
+
+# --------------------------------------------------------------------------------------------- log-rank
+
+
+def test_logrank_by_hand():
+    # a: events at 1 and 3; b: event at 2, censored at 4. E_a = 2/4 + 1/3 + 1/2 = 4/3, V = 1/4 + 2/9 + 1/4 = 13/18
+    test = survival.logrank([1, 3, 2, 4], [1, 1, 1, 0], ["a", "a", "b", "b"])
+    assert test.groups["observed"].tolist() == [2, 1]
+    assert test.groups["expected"].to_numpy() == approx([4 / 3, 5 / 3])
+    assert test.chi2 == approx((2 / 3) ** 2 / (13 / 18)) and test.df == 1
+
+
+def test_peto_peto_weighs_by_survival_before():
+    # weights 1, 3/4, 1/2: E_a = 1/2 + 3/4/3 + 1/2/2 = 1, O_a = 1 + 1/2
+    test = survival.logrank([1, 3, 2, 4], [1, 1, 1, 0], ["a", "a", "b", "b"], rho=1)
+    assert test.groups["observed"].to_numpy() == approx([1.5, 0.75])
+    assert test.groups["expected"].to_numpy() == approx([1.0, 1.25])
+
+
+def test_logrank_of_a_group_against_its_copy_is_zero():
+    test = survival.logrank(np.tile(TIME, 2), np.tile(EVENT, 2), np.repeat([0, 1], 6))
+    assert test.chi2 == approx(0, abs=1e-12) and test.p == approx(1)
+
+
+def test_logrank_refusals():
+    with pytest.raises(ValueError, match="group must hold at least two groups; found only 'a'"):
+        survival.logrank([1, 2], [1, 1], ["a", "a"])
+    with pytest.raises(ValueError, match="event must be true in at least one row"):
+        survival.logrank([1, 2], [0, 0], ["a", "b"])
+    with pytest.raises(ValueError, match="found nobody of 'b' under follow-up by the first one"):
+        survival.logrank([5, 6, 1], [1, 1, 0], ["a", "a", "b"])
+    with pytest.raises(ValueError, match="group must hold a label in every row; found none at row 1"):
+        survival.logrank([5, 6, 1], [1, 1, 0], ["a", None, "b"])
