@@ -23,6 +23,7 @@ SameTime = Literal["event_first", "skip"]
 # Up to this many cells (event rows times rows) the pairs are compared as one matrix, in blocks; beyond it a compiled
 # scan over the sorted rows takes over: n log n, and worth numba's second of loading.
 CELLS = 2**22
+MATRIX_ROWS = 5000  # patients up to whom a bootstrap keeps the pairs as a matrix
 
 
 class Difference(NamedTuple):
@@ -96,7 +97,9 @@ def _pairs(time, event, prediction, first, second, same_time) -> _Pairs:
 
     order = np.argsort(time)
     distinct, rank = np.unique(prediction[order], return_inverse=True)
-    sums, *same = scan_pairs(time[order], event[order], rank, first[order], second[order], distinct.size, censored_later)
+    sums, *same = scan_pairs(
+        time[order], event[order], rank, first[order], second[order], distinct.size, censored_later
+    )
     sorted_back = np.empty(sums.shape)
     for row, values in zip(sorted_back, sums, strict=True):
         row[order] = values
@@ -566,8 +569,12 @@ def concordance_bootstrap(
     """
     time, event = checks.survival(time, event)
     predictions = np.asarray(predictions, dtype=float)
-    columns = predictions.reshape(time.size, -1) if predictions.shape[:1] == time.shape else predictions
-    models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(np.atleast_2d(columns.T))]
+    if predictions.ndim not in (1, 2) or predictions.shape[0] != time.size:
+        raise ValueError(
+            f"predictions must have one row per row of time ({time.size}); found shape {predictions.shape}"
+        )
+    columns = predictions.reshape(time.size, -1).T
+    models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(columns)]
     _choice(tied_predictions, "tied_predictions", ("half", "drop"))
     weights = np.asarray(weights, dtype=float)
     if weights.ndim != 2 or weights.shape[1] != time.size:
@@ -575,7 +582,7 @@ def concordance_bootstrap(
     if not (weights >= 0).all():
         sample, row = np.argwhere(~(weights >= 0))[0]
         raise ValueError(f"weights must not be negative; found {weights[sample, row]} in sample {sample} at row {row}")
-    by = _bootstrap_matrix if time.size <= 5000 else _bootstrap_scan
+    by = _bootstrap_matrix if time.size <= MATRIX_ROWS else _bootstrap_scan
     concordant, comparable = by(time, event, models, weights, tied_predictions, same_time)
     with np.errstate(invalid="ignore"):
         return np.where(comparable > 0, concordant / comparable, np.nan)
@@ -976,6 +983,7 @@ def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, 
     rows = []
     for at in _times(times):
         checks.horizon(time, event, at)
+        pooled = _survival_at(time, event, at)
         distinct, place = np.unique(prediction, return_inverse=True)
         size = distinct.size
 
@@ -989,7 +997,6 @@ def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, 
             at_risk = above(time >= u)
             curve *= 1 - above((time == u) & event) / np.maximum(at_risk, 1)
         share = above(np.ones(time.size, dtype=bool)) / time.size
-        pooled = _survival_at(time, event, at)
         sensitivity = np.append((1 - curve[:-1]) * share[:-1] / (1 - pooled), 0.0)
         specificity = np.append(1 - curve[:-1] * share[:-1] / pooled, 1.0)
         rows.append((at, _trapezoid(sensitivity, specificity), pooled))
@@ -1038,6 +1045,7 @@ def survivalroc_nne(
     rows = []
     for at in _times(times):
         checks.horizon(time, event, at)
+        pooled = _survival_at(time, event, at)
         local = np.ones(distinct.size)
         for u in np.unique(t[e & (t <= at)]):
             at_risk = np.concatenate(([0], np.cumsum(t >= u)))
@@ -1049,12 +1057,15 @@ def survivalroc_nne(
         alive = np.append(np.cumsum(local[place][::-1])[::-1], 0.0)[beyond] / n
         sensitivity, specificity = (share - alive) / (1 - everyone), 1 - alive / everyone
         sensitivity[-1], specificity[-1] = 0.0, 1.0
-        rows.append((at, _trapezoid(sensitivity, specificity), _survival_at(time, event, at)))
+        rows.append((at, _trapezoid(sensitivity, specificity), pooled))
     return pd.DataFrame(rows, columns=["time", "auc", "survival"])
 
 
 def _survival_at(time, event, at: float) -> float:
-    return float(survival.kaplan_meier(time, event, at=[at])["survival"].iloc[0])
+    pooled = float(survival.kaplan_meier(time, event, at=[at])["survival"].iloc[0])
+    if pooled == 0:
+        raise ValueError(f"times must leave somebody free of the event; found nobody at {at:g}")
+    return pooled
 
 
 def _trapezoid(sensitivity: np.ndarray, specificity: np.ndarray) -> float:
