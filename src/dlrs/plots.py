@@ -162,7 +162,7 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     scales
         From top to bottom: `label`; `position` of each tick on the row's own
         width, 0 to 1; `text` of each tick; `minor`, positions of unlabelled
-        ticks, may be left out.
+        ticks, may be left out. Labels that would overlap move above or below.
     """
     ax = ax or plt.gca()
     rows = len(scales)
@@ -173,32 +173,16 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
         ax.plot([ends.min(), ends.max()], [y, y], color="#1c1c1c", linewidth=1.0)
         for minor in scale.get("minor", []):
             ax.plot([minor, minor], [y, y + 0.10], color="#1c1c1c", linewidth=0.5)
-        for number, (x, text) in enumerate(zip(positions, scale["text"], strict=True)):
-            up = scale.get("alternate", False) and number % 2 == 1
+        offsets = [0.27, -0.1] if place == 0 else [-0.1, 0.27, -0.42, 0.59]
+        taken = [-np.inf] * len(offsets)  # right end of the last label at each height
+        for x, text in sorted(zip(positions, scale["text"], strict=True)):
             ax.plot([x, x], [y, y + 0.2], color="#1c1c1c", linewidth=0.9)
-            ax.text(
-                x,
-                y + 0.27 if up or place == 0 else y - 0.1,
-                text,
-                ha="center",
-                va="bottom" if up or place == 0 else "top",
-            )
+            half = 0.0055 * len(str(text)) + 0.004
+            free = [level for level, end in enumerate(taken) if x - half > end] or [int(np.argmin(taken))]
+            taken[free[0]] = x + half
+            offset = offsets[free[0]]
+            ax.text(x, y + offset, text, ha="center", va="bottom" if offset > 0 else "top")
         ax.text(-0.03, y, scale["label"], ha="right", va="center", fontweight="bold")
     ax.set(xlim=(-0.34, 1.03), ylim=(0.3, rows + 0.8))
     ax.axis("off")
-    return ax
-
-
-def forest(
-    frame: pd.DataFrame, *, xlabel: str, reference: float = 1.0, log: bool = True, ax: Axes | None = None
-) -> Axes:
-    """Draw estimates with intervals, one row each: `label`, `value`, `lower`, `upper`."""
-    ax = ax or plt.gca()
-    y = np.arange(len(frame))[::-1]
-    ax.hlines(y, frame["lower"], frame["upper"], color="#0072B2", linewidth=1.4)
-    ax.plot(frame["value"], y, "s", color="#0072B2", markersize=4)
-    ax.axvline(reference, color="#bbbbbb", linewidth=0.8, linestyle="--")
-    if log:
-        ax.set_xscale("log")
-    ax.set(yticks=y, yticklabels=frame["label"], xlabel=xlabel)
     return ax
