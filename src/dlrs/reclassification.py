@@ -827,7 +827,7 @@ def idi_survidinri_refit(
     horizon = checks.horizon(time, event, horizon)
     risks, hazards = [], []
     for covariates in (old_covariates, new_covariates):
-        fit = survival.cox_fit(time, event, covariates)
+        fit = survival.cox_fit(time, event, covariates, tolerance=1e-9)  # coxph's stopping rule, as survIDINRI
         lp = np.asarray(covariates, dtype=float).reshape(time.size, -1) @ fit.coefficients
         baseline = survival.baseline_hazard(time, event, lp)
         last = float(baseline["cumulative_hazard"].iloc[-1])

@@ -9,6 +9,7 @@ from dlrs import reclassification as rc
 from dlrs import survival
 from parity import Context, Row
 
+COXPH = 1e-9  # where coxph stops
 GRID = 1e-6  # survIDINRI sums in single precision on a grid
 COVERAGE_OF_1_96 = 0.950004209703559  # PredictABEL's limits are 1.96 standard errors
 
@@ -119,7 +120,7 @@ ROWS = [
 def compute(context: Context) -> dict:
     signature = context.spec["signature"]
     primary, horizon = context.primary, context.horizon
-    fit = survival.cox_fit(primary["time"], primary["event"], primary[signature])
+    fit = survival.cox_fit(primary["time"], primary["event"], primary[signature], tolerance=COXPH)
 
     def lp(rows):
         return rows[signature].to_numpy(float) * fit.coefficients[0]

@@ -1,0 +1,621 @@
+"""Whether predicted risks are right: Brier score, calibration in the large, slope, and curves at a horizon."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from dlrs import checks, resample, survival
+
+
+class Brier(NamedTuple):
+    """A Brier score with its interval; `ipa` is the share of the null model's score that is gained."""
+
+    brier: float
+    se: float
+    lower: float
+    upper: float
+    ipa: float
+    null: float
+
+
+class BrierDifference(NamedTuple):
+    """First minus second Brier score; negative when the first model is better."""
+
+    difference: float
+    se: float
+    lower: float
+    upper: float
+    z: float
+    p: float
+
+
+class Slope(NamedTuple):
+    """A calibration slope, and tests of its being 1."""
+
+    slope: float
+    se: float
+    lower: float
+    upper: float
+    wald_chi2: float
+    wald_p: float
+    likelihood_ratio_chi2: float
+    likelihood_ratio_p: float
+
+
+class ObservedExpected(NamedTuple):
+    """Observed over expected, and the same as a calibration intercept (log scale) with its interval."""
+
+    observed: float
+    expected: float
+    ratio: float
+    intercept: float
+    se: float
+    lower: float
+    upper: float
+
+
+class SmoothCalibration(NamedTuple):
+    """Smoothed observed risks and how far the predicted ones lie from them."""
+
+    ici: float
+    e50: float
+    e90: float
+    emax: float
+    observed: np.ndarray
+    knots: np.ndarray
+    coefficients: np.ndarray
+
+
+def _z(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
+    return float(stats.norm.ppf(0.5 + level / 2))
+
+
+def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
+    """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model that knows nothing.
+
+    Parameters
+    ----------
+    time, event : array of shape (n,)
+        Follow-up, and whether the event was observed.
+    horizon : float
+        In the units of `time`.
+
+    Examples
+    --------
+    >>> null_risk([1, 2, 3, 4], [1, 0, 1, 0], horizon=3)
+    0.625
+    """
+    time, event = checks.survival(time, event)
+    horizon = checks.horizon(time, event, horizon)
+    return float(1 - resample.survival_at(time, event, np.ones((1, time.size)), horizon)[0])
+
+
+def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95) -> Brier:
+    """Return the Brier score at a horizon under censoring, and the index of prediction accuracy.
+
+    The expected squared distance between predicted risk and what happened (1 event by the horizon,
+    0 none); 0 is perfect, and 0.25 is a coin's. It mixes calibration and discrimination.
+
+    Parameters
+    ----------
+    time, event : array of shape (n,)
+        Follow-up, and whether the event was observed.
+    risk : array of shape (n,)
+        Probability of an event by `horizon`, not a linear predictor.
+    horizon : float
+        In the units of `time`; an event at exactly the horizon counts.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Brier
+        `se` and limits (cut to [0, 1]) from the influence function; `ipa` = 1 - brier / null, where
+        `null` is the score of `null_risk` in the same patients.
+
+    Raises
+    ------
+    ValueError
+        On a risk outside [0, 1], unequal lengths, a horizon past follow-up or without an event before it.
+
+    Notes
+    -----
+    Mean of ``(1 - risk)^2 / G(T-)`` over events by the horizon, ``risk^2 / G(horizon)`` over patients seen
+    beyond it, 0 over those lost before. G is Kaplan-Meier's estimate for censoring, events leaving
+    first. The standard error includes the estimation of G, also when times tie. Equals
+    ``riskRegression::Score(metrics = "brier", cens.model = "km", summary = "ipa")``; scikit-survival
+    differs where events and censorings tie.
+
+    References
+    ----------
+    Graf E et al. Stat Med 1999;18:2529-2545. Gerds TA, Schumacher M. Biom J 2006;48:1029-1040.
+    Kattan MW, Gerds TA. Diagn Progn Res 2018;2:7.
+
+    Examples
+    --------
+    >>> found = brier_score([1, 2, 3, 4], [1, 0, 1, 0], [0.8, 0.1, 0.6, 0.2], horizon=3)
+    >>> round(found.brier, 4)
+    0.085
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    score, influence = _brier(time, event, risk, horizon)
+    null, _ = _brier(time, event, np.full(time.size, null_risk(time, event, horizon=horizon)), horizon)
+    se = float(influence.std(ddof=1) / np.sqrt(time.size))
+    half = _z(level) * se
+    return Brier(score, se, max(0.0, score - half), min(1.0, score + half), 1 - score / null, null)
+
+
+def compare_brier(
+    time: ArrayLike,
+    event: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    horizon: float,
+    level: float = 0.95,
+) -> BrierDifference:
+    """Compare the Brier scores of two models in the same patients.
+
+    Parameters
+    ----------
+    time, event, horizon, level
+        As in `brier_score`.
+    first, second : array of shape (n,)
+        Probability of an event by `horizon` by either model; for the null model ``np.full(n, null_risk(...))``.
+
+    Returns
+    -------
+    BrierDifference
+        First minus second, with the standard error of the difference of influence functions; z test.
+
+    Notes
+    -----
+    Equals the Brier contrasts of ``riskRegression::Score``.
+    """
+    time, event, first, horizon = _arguments(time, event, first, horizon, "first")
+    second = checks.risk(second, time.size, "second")
+    (a, influence_a), (b, influence_b) = (_brier(time, event, risk, horizon) for risk in (first, second))
+    difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
+    half = _z(level) * se
+    z = difference / se if se > 0 else np.inf * np.sign(difference) if difference else 0.0
+    return BrierDifference(
+        difference, se, difference - half, difference + half, float(z), float(2 * stats.norm.sf(abs(z)))
+    )
+
+
+def _arguments(time, event, risk, horizon, name="risk"):
+    time, event = checks.survival(time, event)
+    return time, event, checks.risk(risk, time.size, name), checks.horizon(time, event, horizon)
+
+
+def _brier(time, event, risk, horizon) -> tuple[float, np.ndarray]:
+    """Return the score, and every patient's influence on it."""
+    case, later = event & (time <= horizon), time > horizon
+    loss = np.zeros(time.size)
+    loss[case] = (1 - risk[case]) ** 2 / survival.censoring_survival(time, event, time[case], before=True)
+    loss[later] = risk[later] ** 2
+    if later.any():
+        loss[later] /= survival.censoring_survival(time, event, horizon)
+    through_cases = survival.censoring_influence(time, event, np.where(case, loss, 0.0))
+    through_later = survival.censoring_influence_at(time, event, horizon) * (later @ loss) / time.size
+    return float(loss.mean()), loss - loss.mean() + through_cases + through_later
+
+
+def brier_bootstrap(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, weights: ArrayLike, *, horizon: float
+) -> np.ndarray:
+    """Return the Brier score and the index of prediction accuracy on every resample.
+
+    Parameters
+    ----------
+    time, event, risk, horizon
+        As in `brier_score`.
+    weights : array of shape (B, n)
+        From `resample.bootstrap_weights`.
+
+    Returns
+    -------
+    numpy.ndarray of shape (B, 2)
+        Brier score and IPA; censoring and null risk are estimated anew on each resample.
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    weights = resample.check_weights(weights, time.size)
+    case, later = event & (time <= horizon), time > horizon
+    # one more time just behind the horizon, nobody's, reads G at the horizon itself
+    ahead = resample.censoring_before(
+        np.append(time, np.nextafter(horizon, np.inf)), np.append(event, False), np.pad(weights, ((0, 0), (0, 1)))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # patients not drawn may have no weight
+        of_cases = np.where(weights[:, case] > 0, weights[:, case] / ahead[:, :-1][:, case], 0.0)
+        of_later = np.where(weights[:, later] > 0, weights[:, later] / ahead[:, -1:], 0.0)
+    total = weights.sum(axis=1)
+    score = (of_cases @ (1 - risk[case]) ** 2 + of_later @ risk[later] ** 2) / total
+    null = 1 - resample.survival_at(time, event, weights, horizon)
+    null_score = (of_cases.sum(axis=1) * (1 - null) ** 2 + of_later.sum(axis=1) * null**2) / total
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ipa = np.where(null_score > 0, 1 - score / null_score, np.nan)
+    return np.column_stack([score, ipa])
+
+
+def brier_binary(outcome: ArrayLike, risk: ArrayLike) -> float:
+    """Return the Brier score of a binary outcome: the mean squared distance of risk and outcome.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Whether the event happened.
+    risk : array of shape (n,)
+        Its predicted probability.
+
+    Examples
+    --------
+    >>> brier_binary([0, 1], [0.5, 1.0])
+    0.125
+    """
+    outcome = checks.outcome(outcome)
+    return float(np.mean((checks.risk(risk, outcome.size) - outcome) ** 2))
+
+
+def calibration_slope(
+    time: ArrayLike,
+    event: ArrayLike,
+    linear_predictor: ArrayLike,
+    *,
+    level: float = 0.95,
+    tolerance: float = 1e-12,
+) -> Slope:
+    """Return the slope of a Cox model's linear predictor in new patients.
+
+    Below 1 the predictions are too extreme (overfitting), above 1 too timid; 1 in the patients the
+    model was fitted on, by construction.
+
+    Parameters
+    ----------
+    time, event : array of shape (n,)
+        Follow-up, and whether the event was observed.
+    linear_predictor : array of shape (n,)
+        Sum of coefficients times covariates, not a risk.
+    level : float
+        Coverage of the Wald interval.
+    tolerance : float
+        Where the fit stops (`survival.cox_fit`); R's ``coxph`` stops at 1e-9.
+
+    Returns
+    -------
+    Slope
+        `wald_*` and `likelihood_ratio_*` test slope = 1.
+
+    Notes
+    -----
+    Cox regression on the linear predictor alone (Efron's ties), the likelihood-ratio test with it as an
+    offset as well. Equals ``coxph(S ~ lp)`` and ``coxph(S ~ lp + offset(lp))``.
+
+    References
+    ----------
+    van Houwelingen HC. Stat Med 2000;19:3401-3415. Crowson CS et al. Stat Methods Med Res 2016;25:1692-1706.
+
+    Examples
+    --------
+    >>> round(calibration_slope([1, 2, 3, 4], [1, 1, 1, 0], [1.0, 0.0, 2.0, 0.0]).slope, 4)
+    0.221
+    """
+    time, event = checks.survival(time, event)
+    lp = checks.prediction(linear_predictor, time.size, "linear_predictor")
+    covariate = pd.Series(lp, name="linear_predictor")
+    fit = survival.cox_fit(time, event, covariate, tolerance=tolerance)
+    slope, se = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
+    offset = survival.cox_fit(time, event, covariate, offset=lp, tolerance=tolerance).likelihood_ratio
+    wald = ((slope - 1) / se) ** 2
+    half = _z(level) * se
+    return Slope(slope, se, slope - half, slope + half, wald, float(stats.chi2.sf(wald, 1)), offset.chi2, offset.p)
+
+
+def calibration_in_the_large(event: ArrayLike, expected: ArrayLike, *, level: float = 0.95) -> ObservedExpected:
+    """Return observed over expected events during all follow-up, and the Poisson calibration intercept.
+
+    Above 1 (intercept above 0) there were more events than predicted.
+
+    Parameters
+    ----------
+    event : array of shape (n,)
+        Whether the event was observed.
+    expected : array of shape (n,)
+        Each patient's predicted cumulative hazard at the end of his or her own follow-up,
+        ``H0(time) exp(linear_predictor)``; not a risk.
+    level : float
+        Coverage of the Wald interval of the intercept.
+
+    Returns
+    -------
+    ObservedExpected
+        `intercept` = log(observed / expected), `se` = 1 / sqrt(observed), both of patients with a
+        positive expectation; `lower` and `upper` are the intercept's.
+
+    Raises
+    ------
+    ValueError
+        When an expectation is negative, or no event was observed.
+
+    Notes
+    -----
+    The closed form of ``glm(event ~ offset(log(expected)), poisson)``; statsmodels' GLM gives the same.
+
+    References
+    ----------
+    Crowson CS, Atkinson EJ, Therneau TM. Stat Methods Med Res 2016;25:1692-1706.
+
+    Examples
+    --------
+    >>> calibration_in_the_large([1, 0, 1], [0.5, 0.3, 0.2]).ratio
+    2.0
+    """
+    event = checks.flag(event, "event")
+    expected = checks.prediction(expected, event.size, "expected")
+    if (expected < 0).any():
+        row = int((expected < 0).argmax())
+        raise ValueError(f"expected must not be negative; found {expected[row]:g} at row {row}")
+    positive = expected > 0
+    observed = int(event[positive].sum())
+    if observed == 0:
+        raise ValueError("event must be observed in a row with a positive expectation; found none")
+    total = float(expected.sum())
+    intercept, se = float(np.log(observed / total)), 1 / np.sqrt(observed)
+    half = _z(level) * se
+    return ObservedExpected(
+        float(event.sum()), total, float(event.sum()) / total, intercept, float(se), intercept - half, intercept + half
+    )
+
+
+def observed_expected_at(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95
+) -> ObservedExpected:
+    """Return the Kaplan-Meier risk at a horizon over the mean predicted risk.
+
+    Parameters
+    ----------
+    time, event, risk, horizon, level
+        As in `brier_score`.
+
+    Returns
+    -------
+    ObservedExpected
+        `observed` = 1 - KM(horizon), `expected` = mean risk; `intercept` is the log of their ratio, its
+        `se` Greenwood's standard error over the observed risk (the predictions taken as fixed).
+
+    Raises
+    ------
+    ValueError
+        As `brier_score`, and when Kaplan-Meier's estimate is 0, where Greenwood's error does not exist.
+
+    References
+    ----------
+    McLernon DJ et al. Ann Intern Med 2023;176:105-114.
+
+    Examples
+    --------
+    >>> observed_expected_at([1, 2, 3, 4], [1, 0, 1, 0], [0.25] * 4, horizon=3).ratio
+    2.5
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    at = survival.kaplan_meier(time, event, at=[horizon]).iloc[0]
+    if at["survival"] == 0:
+        raise ValueError(f"horizon must leave somebody without the event; found survival 0 at {horizon:g}")
+    observed, expected = 1 - float(at["survival"]), float(risk.mean())
+    if expected == 0:
+        raise ValueError("risk must be positive in some row; found 0 in every one")
+    intercept, se = float(np.log(observed / expected)), float(at["std_err"]) / observed
+    half = _z(level) * se
+    return ObservedExpected(observed, expected, observed / expected, intercept, se, intercept - half, intercept + half)
+
+
+def spline_knots(x: ArrayLike) -> np.ndarray:
+    """Return three knots of a restricted cubic spline where R's Hmisc puts them.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+        Values to be spread over.
+
+    Returns
+    -------
+    numpy.ndarray
+        The 10 %, 50 % and 90 % quantiles (type 7); with fewer than 100 values the 5th smallest and 5th
+        largest stand for the outer two. Where ties make quantiles coincide, six quantiles from 10 % to
+        90 % are taken, and more than three knots may come of it.
+
+    Raises
+    ------
+    ValueError
+        With fewer than six values, or when fewer than three knots differ.
+
+    References
+    ----------
+    Harrell FE. Regression Modeling Strategies. Springer, 2nd ed 2015, section 2.4.6.
+    """
+    x = np.sort(checks.prediction(x, None, "x"))
+    if x.size < 6:
+        raise ValueError(f"x must have at least six rows; found {x.size}")
+    knots = np.quantile(x, [0.1, 0.5, 0.9])
+    if np.unique(knots).size < 3:
+        knots = np.quantile(x, np.linspace(0.1, 0.9, 6))
+    if np.unique(knots).size >= 3 and x.size < 100:
+        knots[0], knots[2] = x[4], x[-5]
+    knots = np.unique(knots)
+    if knots.size < 3:
+        raise ValueError(f"x must spread over at least three knots; found only {knots.tolist()}")
+    return knots
+
+
+def spline_basis(x: ArrayLike, knots: ArrayLike) -> np.ndarray:
+    """Return the restricted cubic spline basis: x itself, and a cubic term per knot but the last two.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+        Where to evaluate it.
+    knots : array of shape (k,)
+        Ascending, at least three; beyond the outer ones the curve is a straight line.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n, k - 1)
+        Divided by the squared distance of the outer knots: ``rcspline.eval(x, knots, inclx = TRUE)``.
+
+    References
+    ----------
+    Stone CJ, Koo CY. Proc Stat Comp Sect ASA 1985:45-48.
+    """
+    x, knots = np.asarray(x, dtype=float)[:, None], np.asarray(knots, dtype=float)
+
+    def cube(knot):
+        return np.maximum(x - knot, 0) ** 3
+
+    inner, before_last, last = knots[:-2], knots[-2], knots[-1]
+    bend = cube(inner) + ((before_last - inner) * cube(last) - (last - inner) * cube(before_last)) / (
+        last - before_last
+    )
+    return np.hstack([x, bend / (last - knots[0]) ** 2])
+
+
+def smooth_calibration(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, tolerance: float = 1e-12
+) -> SmoothCalibration:
+    """Return smoothed observed risks at a horizon and the integrated calibration index.
+
+    ICI is the mean distance between predicted and smoothed observed risk, in units of risk; E50 and E90
+    are the median and the 90 % quantile of the distance.
+
+    Parameters
+    ----------
+    time, event, horizon
+        As in `brier_score`.
+    risk : array of shape (n,)
+        Probability of an event by `horizon`, strictly inside (0, 1).
+    tolerance : float
+        Where the fit stops (`survival.cox_fit`); R's ``coxph`` stops at 1e-9, rms's ``cph`` at 1e-4.
+
+    Returns
+    -------
+    SmoothCalibration
+        `observed` has one smoothed risk per patient; `knots` are on the scale log(-log(1 - risk)).
+
+    Raises
+    ------
+    ValueError
+        As `brier_score`, and when a risk is exactly 0 or 1 or the risks take too few values for a spline.
+
+    Notes
+    -----
+    Cox regression (Efron's ties and baseline) on a restricted cubic spline of log(-log(1 - risk)) with
+    three knots (`spline_knots`); quantiles type 7. Equals rms's ``cph(S ~ rcs(cll, 3))`` with the same tolerance.
+
+    References
+    ----------
+    Austin PC, Harrell FE, van Klaveren D. Stat Med 2020;39:2714-2742.
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    knots, coefficients, baseline = _smooth_fit(time, event, risk, tolerance)
+    observed = survival.risk_at(spline_basis(_cloglog(risk), knots) @ coefficients, baseline, horizon)
+    distance = np.abs(observed - risk)
+    e50, e90 = np.quantile(distance, [0.5, 0.9])
+    return SmoothCalibration(
+        float(distance.mean()), float(e50), float(e90), float(distance.max()), observed, knots, coefficients
+    )
+
+
+def calibration_curve(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, at: ArrayLike
+) -> pd.DataFrame:
+    """Return the smooth calibration curve at a horizon, for drawing.
+
+    Parameters
+    ----------
+    time, event, risk, horizon
+        As in `smooth_calibration`.
+    at : array
+        Predicted risks inside (0, 1) at which to read the curve; outside the observed range it extrapolates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        predicted (`at`), observed; on the diagonal the model is calibrated, below it overpredicts.
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    at = checks.risk(at, None, "at")
+    knots, coefficients, baseline = _smooth_fit(time, event, risk)
+    observed = survival.risk_at(spline_basis(_cloglog(at, "at"), knots) @ coefficients, baseline, horizon)
+    return pd.DataFrame({"predicted": at, "observed": observed})
+
+
+def _cloglog(risk: np.ndarray, name: str = "risk") -> np.ndarray:
+    outside = (risk <= 0) | (risk >= 1)
+    if outside.any():
+        row = int(outside.argmax())
+        raise ValueError(f"{name} must lie strictly inside (0, 1) to be smoothed; found {risk[row]:g} at row {row}")
+    return np.log(-np.log1p(-risk))
+
+
+def _smooth_fit(time, event, risk, tolerance=1e-12):
+    x = _cloglog(risk)
+    knots = spline_knots(x)
+    basis = spline_basis(x, knots)
+    fit = survival.cox_fit(time, event, basis, tolerance=tolerance)
+    return knots, fit.coefficients, survival.baseline_hazard(time, event, basis @ fit.coefficients)
+
+
+def grouped_calibration(
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    *,
+    horizon: float,
+    n_groups: int = 4,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Return mean predicted and Kaplan-Meier risk at a horizon in groups of predicted risk.
+
+    Parameters
+    ----------
+    time, event, risk, horizon, level
+        As in `brier_score`.
+    n_groups : int
+        Groups between quantiles (type 7) of the risk; fewer come out where tied risks make quantiles equal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        risk_from, risk_to (group (from, to], the first including its lower end), n, mean_predicted, observed,
+        se (Greenwood's), lower, upper (log-log). Where a group's curve has come down to 0, se and limits do
+        not exist and are NaN; where its follow-up ends early the curve is carried on.
+
+    Raises
+    ------
+    ValueError
+        As `brier_score`, and when all risks are equal.
+
+    Examples
+    --------
+    >>> groups = grouped_calibration([1, 2, 3, 4], [1, 0, 1, 0], [0.8, 0.6, 0.3, 0.2], horizon=3, n_groups=2)
+    >>> groups["observed"].tolist()
+    [0.5, 0.5]
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    edges = np.unique(np.quantile(risk, np.linspace(0, 1, n_groups + 1)))
+    if edges.size < 2:
+        raise ValueError(f"risk must vary to be grouped; found {risk[0]:g} in every row")
+    group = np.maximum(np.searchsorted(edges, risk, side="left"), 1) - 1
+    rows = []
+    for place in np.unique(group):
+        members = group == place
+        at = survival.kaplan_meier(time[members], event[members], at=[horizon], level=level, extend=True).iloc[0]
+        observed = (1 - at["survival"], at["std_err"], 1 - at["upper"], 1 - at["lower"])
+        rows.append((edges[place], edges[place + 1], int(members.sum()), risk[members].mean(), *observed))
+    columns = ["risk_from", "risk_to", "n", "mean_predicted", "observed", "se", "lower", "upper"]
+    return pd.DataFrame(rows, columns=columns)
