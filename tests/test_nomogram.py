@@ -1,0 +1,151 @@
+"""Nomograms from a Cox model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlrs import nomogram as ng
+from dlrs import survival
+
+EFFECTS = {
+    "cea": {"Normal": 0, "Elevated": 1.0},
+    "ypn": {"ypN0": 0.0, "ypN1": -0.5, "ypN2": 0.5},
+    "dl_prob": ng.linear_effect([0, 0.5, 1, 1.5, 2], 2.0),
+}
+
+
+def made(**options):
+    return ng.nomogram(EFFECTS, cumulative_hazard=0.02, **options)
+
+
+def test_by_hand():
+    # Ranges 1, 1 and 4: 25 points per unit. ypN1 is the lowest of its axis, so all contributions at 0 points
+    # add up to -0.5. Elevated, ypN0, dl_prob 1.2 are 25 + 12.5 + 60 points, linear predictor 1 + 0 + 2.4.
+    found = made()
+    assert found.points_per_lp == 25
+    assert found.lp_at_zero_points == -0.5
+    assert found.axes["points"].tolist() == [0, 25, 12.5, 0, 25, 0, 25, 50, 75, 100]
+    patient = pd.DataFrame({"dl_prob": [1.2], "ypn": ["ypN0"], "cea": ["Elevated"]}, index=["row"])
+    read = ng.points(found, patient)
+    assert read.loc["row"].to_dict() == pytest.approx({"cea": 25, "ypn": 12.5, "dl_prob": 60, "total": 97.5})
+    assert ng.risk_at_points(found, read["total"]) == pytest.approx(1 - np.exp(-0.02 * np.exp(3.4)))
+
+
+def test_centring_and_length_change_neither_order_nor_risk():
+    patients = pd.DataFrame({"cea": ["Normal", "Elevated"], "ypn": ["ypN2", "ypN1"], "dl_prob": [0.3, 1.9]})
+    plain, centred, short = made(), made(center=1.7), made(max_points=10)
+    risks = [ng.risk_at_points(n, ng.points(n, patients)["total"]) for n in (plain, centred, short)]
+    assert risks[1] == pytest.approx(risks[0])
+    assert risks[2] == pytest.approx(risks[0])
+    assert centred.lp_at_zero_points == pytest.approx(-0.5 - 1.7)
+    assert short.axes["points"].max() == 10
+
+
+@given(total=st.lists(st.floats(-20, 160), min_size=1, max_size=5))
+def test_points_and_risk_are_inverse(total):
+    found = made()
+    assert ng.points_at_risk(found, ng.risk_at_points(found, total)) == pytest.approx(total, abs=1e-6)
+
+
+def test_equals_the_cox_model_it_is_made_of():
+    generator = np.random.default_rng(0)
+    x = pd.DataFrame({"a": generator.integers(0, 2, 80), "b": generator.random(80).round(2) * 2})
+    time, event = generator.exponential(20 * np.exp(-x["b"])), generator.random(80) < 0.7
+    fit = survival.cox_fit(time, event, x)
+    lp = x.to_numpy() @ fit.coefficients
+    baseline = survival.baseline_hazard(time, event, lp)
+    horizon = float(np.median(time))
+    hazard = survival.step(baseline["time"], baseline["cumulative_hazard"], horizon, start=0)
+    effects = {c: ng.linear_effect(ng.axis_values(x[c]), k) for c, k in zip(x, fit.coefficients, strict=True)}
+    found = ng.nomogram(effects, cumulative_hazard=float(hazard), center=float(lp.mean()))
+    total = ng.points(found, x)["total"]
+    assert ng.risk_at_points(found, total) == pytest.approx(survival.risk_at(lp, baseline, horizon))
+    assert ng.linear_predictor_at(found, total) == pytest.approx(lp - lp.mean())
+
+
+def test_total_points_axis():
+    axis = ng.total_points_axis(made())
+    assert axis["total_points"].tolist() == list(range(0, 161, 20))  # the axes allow 150
+    assert (axis["risk"] + axis["survival"]).to_numpy() == pytest.approx(1)
+    # rms's axis ends where the patients end: lp 1.3 is 45 points, but never before the longest axis
+    assert ng.total_points_axis(made(), linear_predictor=[0, 1.3])["total_points"].iloc[-1] == 100
+    assert ng.total_points_axis(made(), linear_predictor=[0, 4.9])["total_points"].iloc[-1] == 140
+
+
+def test_survival_axis_of_rms_is_close_to_the_exact_inverse():
+    found = made()
+    ticks = ng.survival_axis_as_rms(found, [0.9, 0.5, 0.001], linear_predictor=[-0.5, 4.5])
+    assert ticks["survival"].tolist() == [0.9, 0.5]  # 0.001 lies beyond the patients
+    assert ticks["total_points"].to_numpy() == pytest.approx(ng.points_at_risk(found, [0.1, 0.5]), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n", "expected"),
+    [
+        # worked by hand from R's rule; the ranges of the reference data are held to R itself
+        (0, 97, 5, [0, 20, 40, 60, 80, 100]),
+        (1, 3, 10, [1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.4, 2.6, 2.8, 3]),
+        (-1.2, 1.2, 5, [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]),
+        (0.001, 0.0043, 5, [0.001, 0.0015, 0.002, 0.0025, 0.003, 0.0035, 0.004, 0.0045]),
+        (0, 0, 5, [-1, 0]),
+    ],
+)
+def test_pretty(low, high, n, expected):
+    assert ng.pretty(low, high, n=n) == pytest.approx(expected)
+
+
+@given(low=st.floats(-1e6, 1e6), width=st.floats(0, 1e6), n=st.integers(1, 20))
+def test_pretty_covers_the_range(low, width, n):
+    ticks = ng.pretty(low, low + width, n=n)
+    slack = 1e-9 * max(1, abs(low), width)
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + width - slack
+
+
+def test_axis_values():
+    assert ng.axis_values([3, 1, 2, 2]).tolist() == [1, 2, 3]
+    assert ng.axis_values(np.linspace(0.05, 1.93, 50)) == pytest.approx(np.arange(11) * 0.2)
+    assert ng.axis_values([4.0, 4.0]).tolist() == [4]
+
+
+PATIENT = {"cea": ["Normal"], "ypn": ["ypN0"], "dl_prob": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cea": ["normal"]}, "cea must be one of Normal, Elevated; found 'normal' at row 0"),
+        ({"dl_prob": [2.5]}, "dl_prob must lie on its axis, 0 to 2; found 2.5 at row 0"),
+        ({"dl_prob": [np.nan]}, "dl_prob must hold finite numbers; found nan at row 0"),
+    ],
+)
+def test_patients_must_be_on_the_axes(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ng.points(made(), pd.DataFrame(PATIENT | wrong))
+
+
+def test_patients_must_have_every_variable():
+    with pytest.raises(ValueError, match="patients must have the column 'ypn'; found cea"):
+        ng.points(made(), pd.DataFrame({"cea": ["Normal"]}))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ng.nomogram({}, cumulative_hazard=1), "effects must name at least one variable"),
+        (lambda: ng.nomogram({"a": {0: 1.0, 1: 1.0}}, cumulative_hazard=1), "effects must change the linear predictor"),
+        (lambda: ng.nomogram({"a": {0: 1.0, 1: np.inf}}, cumulative_hazard=1), r"effects\['a'\] must hold finite"),
+        (lambda: ng.nomogram(EFFECTS, cumulative_hazard=0), "cumulative_hazard must be a positive number; found 0"),
+        (lambda: made(max_points=0), "max_points must be positive; found 0"),
+        (lambda: ng.points_at_risk(made(), [0.5, 1.0]), r"risk must lie strictly inside \(0, 1\); found 1 at row 1"),
+        (lambda: ng.points_at_risk(made(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
+        (lambda: ng.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
+    ],
+)  # fmt: skip
+def test_error_messages(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
