@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,13 +181,13 @@ def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, coh
 
 
 def _draw(rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False) -> pd.DataFrame:
-    """Draw `n` patients of one cohort: clinical columns, latents and views, and the draws that were needed."""
+    """Draw `n` patients of one cohort: clinical columns, latents and views."""
     columns = _covariates(rng, n, cohort, exact)
     clinical_lp = sum(log_hr * np.asarray(columns[name] == level) for (name, level), log_hr in CLINICAL_LOG_HR.items())
     if exact:
-        outcomes, n_drawn = _outcomes_with_counts(rng, clinical_lp, cohort)
+        outcomes, _ = _outcomes_with_counts(rng, clinical_lp, cohort)
     else:
-        outcomes, n_drawn = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort).items()}, 1
+        outcomes = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort).items()}
     lp = outcomes["linear_predictor"]
     score = 0.4 * (lp - lp.mean()) / lp.std() + math.sqrt(1 - 0.4**2) * rng.standard_normal(n)
     columns["locoregional_recurrence"] = _levels(-score, _paper_counts(cohort)["locoregional_recurrence"], exact)
@@ -202,7 +203,6 @@ def _draw(rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact
             "adc_noise": rng.standard_normal(n),
         }
     )
-    frame.attrs["n_drawn"] = n_drawn
     return frame.assign(**views(frame["latent_risk"], frame["t2w_noise"], frame["adc_noise"], signal=signal))
 
 
@@ -352,7 +352,7 @@ def ceiling(*, n: int = 20_000, seed: int = 1) -> pd.DataFrame:
         `predictor`, `cohort`, `cindex` (Harrell, under the cohort's own follow-up), `auc_36m` (metastasis within 36
         months against later, from uncensored times, so that no estimator's choice enters).
     """
-    from sksurv.metrics import concordance_index_censored
+    from lifelines.utils import concordance_index
 
     rows = []
     for cohort in COHORTS:
@@ -368,7 +368,7 @@ def ceiling(*, n: int = 20_000, seed: int = 1) -> pd.DataFrame:
         case = (frame["metastasis_months"] <= HORIZON_MONTHS).to_numpy()
         n_pairs = case.sum() * (~case).sum()
         for name, predictor in predictors.items():
-            cindex = concordance_index_censored(frame["event"] == 1, frame["time_months"], predictor)[0]
+            cindex = concordance_index(frame["time_months"], -predictor, frame["event"])
             auc = (predictor.rank()[case].sum() - case.sum() * (case.sum() + 1) / 2) / n_pairs
             rows.append({"predictor": name, "cohort": cohort, "cindex": cindex, "auc_36m": auc})
     return pd.DataFrame(rows)
@@ -381,21 +381,21 @@ def validation_cindex(n_studies: int = 1000, *, seed: int = 2, signal: float = 1
     cohort and its C-index (Harrell) taken on the validation cohort: what the study would report had the networks read
     all that the phantoms carry. The truth is set so that the mean over a thousand lies between 0.74 and 0.78.
     """
+    from lifelines.utils import concordance_index
     from sksurv.linear_model import CoxPHSurvivalAnalysis
-    from sksurv.metrics import concordance_index_censored
     from sksurv.util import Surv
 
     frame = draw_studies(seed, n_studies, signal=signal)
     design = np.column_stack([*(frame[name] == level for name, level in CLINICAL_LOG_HR), frame["image_score"]])
     design, primary = design.astype(float), (frame["cohort"] == "primary").to_numpy()
-    event, time, study = frame["event"].to_numpy(bool), frame["time_months"].to_numpy(), frame["study"].to_numpy()
+    event, months, study = (frame[name].to_numpy() for name in ("event", "time_months", "study"))
     found = np.empty(n_studies)
     for index in range(n_studies):
         learn, judge = primary & (study == index), ~primary & (study == index)
         # A little shrinkage keeps a study without an event in some level from running away.
         model = CoxPHSurvivalAnalysis(alpha=1e-4, ties="efron")
-        model.fit(design[learn], Surv.from_arrays(event[learn], time[learn]))
-        found[index] = concordance_index_censored(event[judge], time[judge], model.predict(design[judge]))[0]
+        model.fit(design[learn], Surv.from_arrays(event[learn], months[learn]))
+        found[index] = concordance_index(months[judge], -model.predict(design[judge]), event[judge])
     return found
 
 
@@ -764,6 +764,7 @@ def _digest(patient_id: str, centre: str, parameters: dict[str, float], seed: in
 def _render_folder(images: Path, patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> None:
     """Write one patient's folder under a temporary name, with a record of its files, and rename it when whole."""
     partial, target, files = images / f".partial-{os.getpid()}-{patient_id}", images / patient_id, {}
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, volume in render_patient(patient_id, centre, parameters, seed=seed).items():
         data = _nifti(volume, ACQUISITION[centre][name[:3]]["axes"])
@@ -796,13 +797,15 @@ def _record_if_whole(folder: Path, digest: str, verified_ns: int) -> dict | None
 def _clear_leftovers(images: Path, patient_ids: set[str]) -> None:
     """Remove what killed runs left half-written and phantoms of patients no longer in the cohort."""
     for folder in images.iterdir():
-        if folder.name.startswith(".partial-"):
-            writer = int(folder.name.split("-")[1])
+        half_written = folder.name.startswith(".partial-") and time.time() - folder.stat().st_mtime > 3600
+        if folder.name.startswith(".partial-") and not half_written:
             try:
-                os.kill(writer, 0)
+                os.kill(int(folder.name.split("-")[1]), 0)
             except ProcessLookupError:
-                shutil.rmtree(folder)
-        elif folder.name not in patient_ids and (folder / RECORD).is_file():
+                half_written = True
+            except PermissionError:
+                pass  # another person's process, alive
+        if half_written or (folder.name not in patient_ids and (folder / RECORD).is_file()):
             shutil.rmtree(folder)
 
 
@@ -817,9 +820,6 @@ def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame
     int
         How many patients were rendered.
     """
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
     images = resolve(images)
     images.mkdir(parents=True, exist_ok=True)
     manifest = images / "manifest.json"
@@ -833,8 +833,11 @@ def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame
         return {p: _record_if_whole(images / p, _digest(p, *what, seed), verified) for p, what in patients.items()}
 
     todo = [patient for patient, record in records().items() if record is None]
-    tasks = (delayed(_render_folder)(images, patient, *patients[patient], seed) for patient in todo)
     if todo:
+        from joblib import Parallel, delayed
+        from tqdm import tqdm
+
+        tasks = (delayed(_render_folder)(images, patient, *patients[patient], seed) for patient in todo)
         done = Parallel(n_jobs=min(jobs, len(todo)), return_as="generator_unordered")(tasks)
         for _ in tqdm(done, total=len(todo), desc="phantoms", unit="patient", mininterval=1):
             pass
@@ -881,7 +884,7 @@ def _description(seed: int, signal: float, exact_counts: bool, n_patients: int) 
         "b_values": list(B_VALUES),
         "acquisition": ACQUISITION,
     }  # fmt: skip
-    text = yaml.safe_dump(json.loads(json.dumps(about)), sort_keys=False, width=110)
+    text = yaml.safe_dump(json.loads(json.dumps(about)), sort_keys=False, width=110, default_flow_style=None)
     return "# Generated patients and phantoms: no number made from this folder can confirm a clinical finding.\n" + text
 
 
