@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import cache
 
+import numpy as np
 import pytest
 
 import parity
+from dlrs import metrics, resample
 
 CASES = [(name, section) for name in parity.datasets() for section in parity.sections(parity.reference(name))]
 LEAST = 0.97  # share of a section that must be checked; the rest needs a written reason
@@ -25,3 +27,21 @@ def test_equals_r(name, section, record_property):
     record_property("parity", asdict(result))
     assert not result.disagreements, "\n".join(result.disagreements[:50])
     assert result.checked >= LEAST * result.numbers, "\n".join(result.missing[:50])
+
+
+@pytest.mark.parametrize("name", parity.datasets())
+def test_bootstrap_of_concordance_agrees_within_monte_carlo_error(name):
+    random = parity.reference(name).get("bootstrap", {})
+    data = read(name)
+    rows = data.splits["validation"]
+    x = np.column_stack([data.marker(rows, m) for m in ("combined", "clinical")])
+    weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
+    c = metrics.concordance_bootstrap(rows["time"], rows["event"], x, weights)
+    ours = {"combined": c[:, 0], "clinical": c[:, 1], "difference": c[:, 0] - c[:, 1]}
+    for model, theirs in random.get("harrell_c_validation", {}).items():
+        sd, samples = theirs["sd"], random["B"]
+        assert abs(ours[model].mean() - theirs["mean"]) < 5 * sd / np.sqrt(samples)
+        assert abs(ours[model].std() / sd - 1) < 5 / np.sqrt(2 * samples)
+        lower, upper = np.quantile(ours[model], [0.025, 0.975])
+        # a 2.5 % quantile of B draws has a standard error of about 2.7 sd / sqrt(B)
+        assert max(abs(lower - theirs["lower"]), abs(upper - theirs["upper"])) < 5 * 2.7 * sd / np.sqrt(samples)

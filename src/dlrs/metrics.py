@@ -319,12 +319,7 @@ def _conservative(counted: _Counted, n: int, level: float) -> tuple[float, float
 
 
 def uno_concordance(
-    time: ArrayLike,
-    event: ArrayLike,
-    prediction: ArrayLike,
-    *,
-    horizon: float | None = None,
-    level: float = 0.95,
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, horizon: float | None = None, level: float = 0.95
 ) -> Concordance:
     """Estimate Uno's concordance index, which does not depend on how patients were lost.
 

@@ -248,12 +248,7 @@ def _crossing(times: pd.Series, values: pd.Series, flat: str) -> float:
 
 
 def censoring_survival(
-    time: ArrayLike,
-    event: ArrayLike,
-    at: ArrayLike,
-    *,
-    before: bool = False,
-    ties: CensoringTies = "events_first",
+    time: ArrayLike, event: ArrayLike, at: ArrayLike, *, before: bool = False, ties: CensoringTies = "events_first"
 ) -> np.ndarray:
     """Estimate the probability of still being under observation (not censored), the G of inverse weighting.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from dlrs.config import ROOT, whole_file
+from dlrs.config import ROOT, display_path, whole_file
 from parity import NOT_COMPARED, datasets, module, reference, reference_dir, sections
 
 
@@ -74,7 +74,8 @@ def write(results: list[dict]) -> None:
 
 def _page(results: list[dict], rows: list[dict]) -> list[str]:
     names = ", ".join(dict.fromkeys(r["dataset"] for r in _ordered(results)))
-    folder = "tests/reference" if reference_dir().is_relative_to(ROOT) else "the folder named by REFERENCE_DIR"
+    inside = reference_dir().is_relative_to(ROOT)
+    folder = f"`{display_path(reference_dir())}`" if inside else "the folder named by REFERENCE_DIR"
     page = [
         "# Agreement with R",
         "",
@@ -86,8 +87,9 @@ def _page(results: list[dict], rows: list[dict]) -> list[str]:
         "",
         f"**{lines(results)[-1]}**",
         "",
-        "Not compared: " + "; ".join(f"`{k}` ({why})" for k, why in NOT_COMPARED.items()) + ";",
-        "limits and p of `IDI.INF` (random).",
+        "Not compared, as the README of the reference values says: "
+        + ", ".join(f"`{k}` ({why})" for k, why in NOT_COMPARED.items())
+        + ", limits and p of `IDI.INF` (random).",
         "",
         "| data set | section | checked | of |",
         "|---|---|---:|---:|",

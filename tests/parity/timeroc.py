@@ -79,7 +79,6 @@ def marker(time, event, x, times) -> dict:
     lower, upper = table["auc"] - half, table["auc"] + half
     groups = [metrics.horizon_groups(time, event, t, event_at_horizon="excluded") for t in times]
     return {
-        "times": times,
         "auc": table["auc"],
         "se": table["se"],
         "lower": lower,
@@ -118,7 +117,7 @@ def compute(context: Context) -> dict:
             *follow_up, rows["risk_combined"], horizon=context.horizon, cutoff=cut, **TIMEROC
         )
         out[split] = {
-            "markers": {m: marker(*follow_up, x[m], times) for m in x},
+            "markers": {m: {"times": context.spec["times"], **marker(*follow_up, x[m], times)} for m in x},
             "comparisons": {f"{a}_vs_{b}": comparison(*follow_up, x[a], x[b], times) for a, b in pairs},
             "at_risk_cut": {
                 "time": context.horizon,
