@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""The study's one front door. Needs git, Python 3.11 to 3.13 and pip; sets up everything else itself."""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+AGAIN = "What is done is kept: the same command goes on from there."
+
+
+class Stop(Exception):
+    """The command cannot go on; the message says why and what to do."""
+
+
+# ---------------------------------------------------------------- set-up
+
+
+def find_uv() -> str:
+    """Return uv's path; fetch it with pip into .tools when the machine has none."""
+    fetched = ROOT / ".tools" / "bin" / "uv"
+    found = shutil.which("uv") or (str(fetched) if fetched.is_file() else None)
+    if found:
+        return found
+    print("Fetching uv into .tools", flush=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
+    if subprocess.run([*pip, str(ROOT / ".tools"), "uv"]).returncode or not fetched.is_file():
+        raise Stop("pip could not fetch uv: see above. With uv on the PATH this step is not needed.")
+    return str(fetched)
+
+
+def set_up() -> str:
+    """Bring .venv to what uv.lock says and return its Python; costs nothing when it is there already."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        raise Stop(f"Python 3.11, 3.12 or 3.13 is needed; this is {sys.version.split()[0]}.")
+    python, stamp = ROOT / ".venv" / "bin" / "python", ROOT / ".venv" / "set-up"
+    wanted = hashlib.sha256(sys.version.encode())
+    for name in ("pyproject.toml", "uv.lock"):
+        wanted.update((ROOT / name).read_bytes())
+    if python.exists() and stamp.is_file() and stamp.read_text() == wanted.hexdigest():
+        return str(python)
+    print("Setting up .venv from uv.lock (some 5 GB the first time)", flush=True)
+    # The interpreter that runs this file, since uv's own download of one may be blocked.
+    interpreter = getattr(sys, "_base_executable", sys.executable)
+    environment = {**os.environ, "UV_PYTHON": interpreter, "UV_PYTHON_DOWNLOADS": "never"}
+    environment.pop("VIRTUAL_ENV", None)
+    if subprocess.run([find_uv(), "sync", "--frozen"], cwd=ROOT, env=environment).returncode:
+        raise Stop("uv could not set up .venv: see above. Run the same command again once that is mended.")
+    stamp.write_text(wanted.hexdigest())
+    return str(python)
+
+
+def call(*command: str) -> int:
+    """Run a module of the locked environment in the repository's root; return its exit status."""
+    return subprocess.run([set_up(), "-m", *command], cwd=ROOT).returncode
+
+
+def environment_yml() -> str:
+    """Return environment.yml: the lock's versions for conda's users, below pip since the lock speaks of wheels."""
+    export = [find_uv(), "export", "--frozen", "--no-hashes", "--no-header", "--no-annotate", "--no-emit-project"]
+    pins = subprocess.run(export, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    head = "# Written by `python3 run.py environment` from uv.lock; change that file, not this one.\n"
+    head += "name: dlrs\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - -e .\n"
+    return head + "".join(f'      - "{pin}"\n' for pin in pins)
+
+
+# ---------------------------------------------------------------- the study
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def alone(run_dir: Path) -> Iterator[int]:
+    """Hold a run's folder; a second run on it is refused.
+
+    The lock belongs to the open file, which Snakemake inherits: when this
+    process is killed, the folder stays held until Snakemake has ended too.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / ".lock", "a+") as lock:
+        for attempt in range(300):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip()
+            if alive(holder):
+                raise Stop(f"{shown(run_dir)} is in use by another run (process {holder}). Wait for it or stop it.")
+            if attempt == 0:
+                print(f"Waiting for what a killed run left behind in {shown(run_dir)} to end", flush=True)
+            time.sleep(0.2)
+        else:
+            raise Stop(f"{shown(run_dir)} is still held by what a killed run left behind. Stop it, then try again.")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock.fileno()
+
+
+def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool = False, **settings) -> None:
+    """Run those stages of the Snakefile that are not done yet; their files lie below `run_dir`."""
+    options = ROOT / "profiles" / profile / "config.yaml"
+    if not options.is_file():
+        known = ", ".join(sorted(path.parent.name for path in options.parents[1].glob("*/config.yaml")))
+        raise Stop(f"There is no profile {profile}; there are {known}.")
+    elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
+    python = set_up()
+    command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
+    command += ["--workflow-profile", str(options.parent), "--rerun-incomplete", "--nolock"]  # `alone` is the lock
+    command += ["--cores", str(cores or "all")] if cores or not elsewhere else []
+    command += ["--forceall"] if force else []
+    command += ["--config", *(f"{name}={value}" for name, value in settings.items() if value is not None)]
+    environment = {**os.environ, "DLRS_PARENT": str(os.getpid())}
+    started = time.monotonic()
+    with alone(run_dir) as lock:
+        logs = run_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        for old in logs.glob("*.failed"):
+            old.unlink()
+        with open(logs / "snakemake.log", "w", encoding="utf-8") as log:
+            # The stages speak for themselves on standard output; elsewhere only Snakemake hears them.
+            stderr = None if elsewhere else log
+            status = subprocess.run(command, stderr=stderr, env=environment, pass_fds=[lock]).returncode
+        said = (logs / "snakemake.log").read_text(encoding="utf-8")
+        if status:
+            why = [path.read_text(encoding="utf-8") for path in sorted(logs.glob("*.failed"))]
+            why = why or [said.strip()[-2000:] or "Snakemake failed: see above."]
+            raise Stop("\n\n".join(why if (logs / "start.failed").exists() else [*why, AGAIN]))
+    done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
+    print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
+
+
+def statistics(*, cores: int | None = None, force: bool = False) -> Path:
+    run_dir = ROOT / "runs" / "statistics"
+    study(run_dir, profile="default", cores=cores, force=force, part="statistics")
+    return run_dir
+
+
+def share(source: str, target: str) -> None:
+    """Copy a file of a run; the boxes, most of its bytes and never written twice, are linked."""
+    os.link(source, target) if source.endswith(".npy") else shutil.copy2(source, target)
+
+
+# ---------------------------------------------------------------- commands
+
+
+def reproduce(asked) -> int:
+    """the whole study: cohort, images, training, every notebook, table and figure"""
+    own = asked.cohort is None and asked.out is None and asked.profile == "default"
+    if asked.cohort and not asked.out:
+        raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
+    run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
+    cohort = Path(asked.cohort).resolve() if asked.cohort else None
+    study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, publish=own or None)
+    return 0
+
+
+def only_statistics(asked) -> int:
+    """the statistics alone, from the committed dl_prob.csv; needs no torch"""
+    statistics(cores=asked.cores)
+    return 0
+
+
+def test(asked) -> int:
+    """ruff, notebook hygiene and pytest; what follows -- goes to pytest"""
+    notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
+    status = {
+        "ruff check": call("ruff", "check", "."),
+        "ruff format": call("ruff", "format", "--check", "."),
+        "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks) if notebooks else 0,
+        "pytest": call("pytest", "-n", "2", *asked.rest),
+    }
+    failed = [name for name, code in status.items() if code]
+    print("failed: " + ", ".join(failed) if failed else "all passed")
+    return int(bool(failed))
+
+
+def check(asked) -> int:
+    """rerun the statistics and compare every number with reports/expected.json"""
+    run_dir = statistics(cores=asked.cores, force=True)
+    return call("dlrs.expected", "check", str(run_dir), str(ROOT / "runs" / "default"))
+
+
+def accept(asked) -> int:
+    """take the default run's dl_prob.csv and today's numbers as the expected ones"""
+    call("dlrs.expected", "freeze", str(ROOT / "runs" / "default"))
+    run_dir = statistics(cores=asked.cores, force=True)
+    bands = sorted(str(path) for path in (ROOT / "runs" / "bands").glob("seed-*")) if asked.bands else []
+    return call("dlrs.expected", "accept", str(run_dir), *bands)
+
+
+def bands(asked) -> int:
+    """train the default study at several seeds, for `accept --bands`"""
+    default = ROOT / "runs" / "default"
+    if not (default / "results.json").is_file():
+        raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; its images are used again.")
+    for seed in range(1, asked.seeds + 1):
+        run_dir = ROOT / "runs" / "bands" / f"seed-{seed}"
+        if not run_dir.exists():
+            partial = run_dir.with_name(f".partial-seed-{seed}")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(default, partial, copy_function=share)
+            partial.rename(run_dir)
+        study(run_dir, profile="default", cores=asked.cores, training_seed=seed)
+    return 0
+
+
+def cohort(asked) -> int:
+    """make a synthetic cohort folder: --seed N --signal S --out FOLDER"""
+    return call("dlrs.simulate", *asked.rest)
+
+
+def lab(asked) -> int:
+    """JupyterLab on the notebooks"""
+    return call("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *asked.rest)
+
+
+def environment(asked) -> int:
+    """write environment.yml, for conda's users, from uv.lock"""
+    (ROOT / "environment.yml").write_text(environment_yml(), encoding="utf-8")
+    return 0
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command that the words ask for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 run.py", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name, function, *, rest=False):
+        added = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        added.set_defaults(function=function)
+        if rest:
+            added.add_argument("rest", nargs=argparse.REMAINDER, help="handed on as it stands")
+        else:
+            added.add_argument("--cores", type=int, help="cores to use (all)")
+        return added
+
+    main_job = command("reproduce", reproduce)
+    main_job.add_argument("job", nargs="?", choices=["main"], default="main", help="which job; there is one")
+    main_job.add_argument("--cohort", metavar="FOLDER", help="a cohort folder of your own instead of the synthetic one")
+    main_job.add_argument("--out", metavar="FOLDER", help="where everything is written (runs/PROFILE)")
+    main_job.add_argument("--profile", default="default", metavar="NAME", help="a folder of profiles/ (default)")
+    command("statistics", only_statistics)
+    command("test", test, rest=True)
+    command("check", check)
+    command("accept", accept).add_argument("--bands", action="store_true", help="also from the runs of `bands`")
+    command("bands", bands).add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
+    command("cohort", cohort, rest=True)
+    command("lab", lab, rest=True)
+    command("environment", environment)
+
+    asked = parser.parse_args(words)
+    if not hasattr(asked, "function"):
+        parser.print_help()
+        return 0
+    try:
+        return asked.function(asked)
+    except Stop as why:
+        print(f"\n{why}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nStopped. {AGAIN}", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""One stage of the study, a notebook or a function: run it, show its progress, and say plainly why it failed."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import logging
+import os
+import re
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dlrs.config import InputError, display_path, sha256, whole_file
+
+SECONDS_BETWEEN_LINES = 5.0
+KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+# jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+
+def die_with(parent: int) -> None:
+    """End this process soon after its parent ended, so that a killed run leaves nothing behind that still writes."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def declared(notebook: str | Path) -> dict[str, str]:
+    """Return the parameters that a notebook declares in its `parameters` cell, each with the name of its type."""
+    import papermill
+
+    return {name: found["inferred_type_name"] for name, found in papermill.inspect_notebook(str(notebook)).items()}
+
+
+def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
+    """Refuse a parameter that the notebook does not declare, or a value of another type.
+
+    Raises
+    ------
+    InputError
+        Names the notebook, the parameter, and what it could have been.
+    """
+    names = declared(notebook)
+    for name, value in parameters.items():
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            what, expected = f"no parameter {name}", "one of " + (", ".join(names) or "none")
+            remedy = f"Did you mean {close[0]}?" if close else "Correct the profile."
+            raise InputError(display_path(notebook), what, expected=expected, remedy=remedy)
+        kind = KINDS.get(names[name], object)
+        if not isinstance(value, kind) or (isinstance(value, bool) and names[name] in ("int", "float")):
+            what, expected = f"{name} is {value!r}", f"a value of type {names[name]}"
+            raise InputError(display_path(notebook), what, expected=expected, remedy="Correct the profile.")
+
+
+def used_modules(what: str | Path) -> list[Path]:
+    """Return the package's files that a notebook or a function (`dlrs.stages.join`) uses, also through one another."""
+    folder = Path(__file__).parent
+    if str(what).endswith(".ipynb"):
+        cells = json.loads(Path(what).read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        found, waiting = set(), ["\n".join(line for line in "\n".join(code).splitlines() if line[:1] not in "%!")]
+    else:
+        found = {folder / f"{str(what).split('.')[1]}.py"}
+        waiting = [path.read_text(encoding="utf-8") for path in found]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                path = folder / f"{name.removeprefix('dlrs.')}.py"
+                if name.startswith("dlrs.") and path.is_file() and path not in found:
+                    found.add(path)
+                    waiting.append(path.read_text(encoding="utf-8"))
+    return sorted(found)
+
+
+class Stage:
+    """What a reader sees of a running stage: its log file gets every line, the terminal a few."""
+
+    def __init__(self, name: str, folder: Path):
+        all_stages = os.environ.get("DLRS_STAGES", name).split()
+        self.label = f"[{all_stages.index(name) + 1}/{len(all_stages)}] {name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.failure = folder / f"{name}.failed"
+        self.failure.unlink(missing_ok=True)
+        self.log = open(folder / f"{name}.log", "w", encoding="utf-8")  # noqa: SIM115, open as long as the stage
+        self.terminal = sys.stdout  # as it is now: a function's own output is led to the log
+        self.started = self.said = time.monotonic()
+        self.say("starts")
+
+    def say(self, text: str) -> None:
+        print(f"{self.label}  {text}", file=self.terminal, flush=True)
+
+    def write(self, text: str) -> None:
+        """Take output as it comes; of a bar that redraws itself pass on a line now and then."""
+        if "\r" not in text and "%|" not in text:
+            self.log.write(text)
+            self.log.flush()
+            return
+        drawn = [part.strip() for part in re.split(r"[\r\n]", text) if part.strip()]
+        now = time.monotonic()
+        if drawn and now - self.said > SECONDS_BETWEEN_LINES:
+            self.said = now
+            self.say(drawn[-1][:120])
+
+    def flush(self) -> None:
+        self.log.flush()
+
+    def close(self) -> None:
+        self.log.close()
+
+    def done(self) -> None:
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes on Linux
+        self.say(f"done in {time.monotonic() - self.started:.0f} s, peak memory {peak / unit:.1f} GB")
+
+    def fail(self, message: str) -> None:
+        self.failure.write_text(message, encoding="utf-8")
+        self.say("failed")
+
+
+def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Stage) -> None:
+    """Execute a notebook with papermill in a fresh kernel; what it prints goes to the stage's log."""
+    check_parameters(notebook, parameters)
+    import papermill
+    from papermill.log import logger
+    from traitlets.config import Config
+
+    handler = logging.Handler()
+    handler.emit = lambda record: stage.write(record.getMessage().rstrip("\n") + "\n")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dlrs-") as sockets:
+        # A kernel on this machine needs no network port, nor ipykernel's warning about one in every log.
+        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        papermill.execute_notebook(
+            os.path.relpath(notebook),
+            os.path.relpath(executed),
+            parameters=dict(parameters),
+            cwd=str(notebook.parent),
+            kernel_name="python3",
+            log_output=True,
+            progress_bar=False,
+            request_save_on_cell_execute=True,
+            config=local,
+        )
+
+
+def describe_failure(notebook: Path, executed: Path, error) -> str:
+    """Say which notebook stopped, in which cell and why; cells are counted from 1 as in the notebook on disk."""
+    number = 0
+    for cell in json.loads(executed.read_text(encoding="utf-8"))["cells"]:
+        added_by_papermill = {"injected-parameters", "papermill-error-cell-tag"} & set(cell["metadata"].get("tags", []))
+        number += not added_by_papermill
+        if any(output["output_type"] == "error" for output in cell.get("outputs", [])):
+            break
+    first = next((line.strip() for line in error.source.splitlines() if line.strip()), "")
+    return (
+        f"{display_path(notebook)} stopped in cell {number}: {first}\n"
+        f"{error.ename}: {error.evalue}\n"
+        f"Executed so far: {display_path(executed)}"
+    )
+
+
+def fingerprint(inputs: Iterable[str | Path], parameters: Mapping) -> str:
+    """Return a hash of the parameters and of the inputs' contents."""
+    contents = {str(path): sha256(path) for path in inputs}
+    return hashlib.sha256(json.dumps([contents, dict(parameters)], sort_keys=True).encode()).hexdigest()
+
+
+class Kept:
+    """A costly stage's files, put back instead of made again when the contents that it was made from are the same.
+
+    Snakemake repeats a stage when an earlier one ran, whatever came out of that; nobody wants to train again because
+    the layout of Table 1 was changed.
+    """
+
+    def __init__(self, folder: Path, made_from: str, files: Iterable[str]):
+        self.folder, self.made_from, self.files = folder, made_from, list(files)
+
+    def put_back(self) -> bool:
+        note = self.folder / "made_from.txt"
+        if not note.is_file() or note.read_text(encoding="utf-8") != self.made_from:
+            return False
+        for place, name in enumerate(self.files):
+            with whole_file(name) as partial:
+                shutil.copy2(self.folder / str(place), partial)
+        return True
+
+    def keep(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        for place, name in enumerate(self.files):
+            shutil.copy2(name, self.folder / str(place))
+        with whole_file(self.folder / "made_from.txt") as partial:
+            partial.write_text(self.made_from, encoding="utf-8")
+
+
+def run_stage(what: str, name: str, parameters: Mapping, stage: Stage) -> int:
+    """Run a notebook, or a function with those of the parameters that it knows; return the exit status."""
+    from papermill.exceptions import PapermillExecutionError
+
+    executed = Path("notebooks", f"{name}.ipynb").absolute()
+    try:
+        if what.endswith(".ipynb"):
+            run_notebook(Path(what), executed, parameters, stage)
+        else:
+            with contextlib.redirect_stdout(stage), contextlib.redirect_stderr(stage):
+                module, function = what.rsplit(".", 1)
+                function = getattr(importlib.import_module(module), function)
+                known = inspect.signature(function).parameters
+                function(**{key: value for key, value in parameters.items() if key in known})
+    except InputError as error:
+        stage.fail(str(error))
+    except PapermillExecutionError as error:
+        stage.write(str(error))
+        stage.fail(describe_failure(Path(what), executed, error))
+    except Exception as error:
+        stage.write(traceback.format_exc())
+        stage.fail(f"{what} stopped: {type(error).__name__}: {error}")
+    else:
+        stage.done()
+        return 0
+    return 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a stage as the Snakefile asks; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", help="a notebook's path, or a function such as dlrs.stages.join")
+    parser.add_argument("--name", required=True, help="the stage's name, for its log and its executed notebook")
+    parser.add_argument("--run", required=True, help="the run's folder, handed on as run_dir")
+    parser.add_argument("--parameters", default="{}", type=json.loads, help="JSON object")
+    parser.add_argument("--parent", type=int, help="process to end with")
+    parser.add_argument("--inputs", nargs="*", default=[], help="files that the outputs depend on")
+    parser.add_argument("--outputs", nargs="*", default=[])
+    parser.add_argument("--keep", action="store_true", help="put the outputs back when no input's content has changed")
+    asked = parser.parse_args(arguments)
+    if asked.parent:
+        die_with(asked.parent)
+    with contextlib.closing(Stage(asked.name, Path("logs"))) as stage:
+        parameters = {"run_dir": asked.run, **asked.parameters}
+        if not asked.keep:
+            return run_stage(asked.what, asked.name, parameters, stage)
+        made_from = fingerprint(asked.inputs, asked.parameters)
+        kept = Kept(Path("kept", asked.name), made_from, [*asked.outputs, f"notebooks/{asked.name}.ipynb"])
+        if kept.put_back():
+            stage.say("put back: nothing that it depends on has changed")
+            return 0
+        status = run_stage(asked.what, asked.name, parameters, stage)
+        if status == 0:
+            kept.keep()
+        return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

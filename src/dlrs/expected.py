@@ -1,0 +1,178 @@
+"""What a run is held to: the statistics to the last digits, a fresh training to bands measured over seeds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+
+EXPECTED = "reports/expected.json"
+FROZEN = "data_synthetic/dl_prob.csv"
+RELATIVE, ABSOLUTE = 1e-8, 1e-12
+# Headline numbers that depend on the training, with the value of a model that knows nothing.
+HEADLINES = {"fig1.auc.": 0.5, "fig2.tdauc_36m.": 0.5, "table2.cindex.": 0.5, "table2.nri.": 0.0, "table2.idi.": 0.0}
+BAND_RULE = (
+    "99 % prediction interval for one more training: mean +- t(0.995, n-1) * sd * sqrt(1 + 1/n) over the seeds; "
+    "no check where it holds the value of a model that knows nothing"
+)
+
+
+def _leaves(entries, path: str = "") -> dict[str, object]:
+    """Return every single number and word of nested results with its path."""
+    if isinstance(entries, Mapping):
+        parts = entries.items()
+    elif isinstance(entries, list):
+        parts = enumerate(entries)
+    else:
+        return {path: entries}
+    return {k: v for name, part in parts for k, v in _leaves(part, f"{path}/{name}" if path else str(name)).items()}
+
+
+def _same(expected, found) -> bool:
+    numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (expected, found))
+    return abs(expected - found) <= RELATIVE * abs(expected) + ABSOLUTE if numbers else expected == found
+
+
+def differences(expected: Mapping, found: Mapping) -> list[tuple[str, object, object]]:
+    """List what moved between two sets of results.
+
+    Parameters
+    ----------
+    expected, found
+        Key to entry, as in `results.json`.
+
+    Returns
+    -------
+    list of (place, expected, found)
+        `place` is the key and the field, as in `table2.cindex.DLRS.validation/ci/0`. Numbers count as equal within
+        1e-8 of the expected one plus 1e-12; "missing" and "new" stand for a value that is on one side only.
+    """
+    before, now = _leaves(expected), _leaves(found)
+    moved = [(place, before[place], now.get(place, "missing")) for place in before]
+    moved += [(place, "new", now[place]) for place in now if place not in before]
+    return [(place, a, b) for place, a, b in moved if not _same(a, b)]
+
+
+def bands(runs: list[Mapping]) -> dict[str, dict]:
+    """Return a band for every headline number, from the results of runs at several seeds.
+
+    Parameters
+    ----------
+    runs
+        Results of at least three runs that differ in the training's seed only.
+
+    Returns
+    -------
+    dict
+        Key to `low`, `high`, `mean`, `sd`, `n` and `knows_nothing`: the value that a model without any information
+        has. A number that is the same in all runs does not depend on the training and has no band.
+
+    Raises
+    ------
+    ValueError
+        Fewer than three runs.
+    """
+    if len(runs) < 3:
+        raise ValueError(f"runs must be at least three for a band; found {len(runs)}")
+    found = {}
+    for prefix, knows_nothing in HEADLINES.items():
+        for key in sorted(key for key in runs[0] if key.startswith(prefix)):
+            values = np.array([run[key]["value"] for run in runs if run.get(key, {}).get("value") is not None], float)
+            if len(values) < len(runs) or np.ptp(values) == 0:
+                continue
+            mean, sd, n = values.mean(), values.std(ddof=1), len(values)
+            reach = student.ppf(0.995, n - 1) * sd * np.sqrt(1 + 1 / n)
+            found[key] = dict(low=mean - reach, high=mean + reach, mean=mean, sd=sd, n=n, knows_nothing=knows_nothing)
+    return found
+
+
+def hold_to_bands(bands: Mapping[str, Mapping], results: Mapping) -> list[tuple[str, str, str]]:
+    """Return (key, verdict, words) for every band: `inside`, `outside` or `no check`."""
+    verdicts = []
+    for key, band in bands.items():
+        value = results.get(key, {}).get("value")
+        words = f"{value if value is None else round(value, 4)} in {band['low']:.4f} to {band['high']:.4f}"
+        if value is None:
+            verdict = "outside"
+        elif band["low"] <= band["knows_nothing"] <= band["high"]:
+            verdict = "no check"
+        else:
+            verdict = "inside" if band["low"] <= value <= band["high"] else "outside"
+        verdicts.append((key, verdict, words))
+    return verdicts
+
+
+# ---------------------------------------------------------------- commands of run.py
+
+
+def _read(path: Path, remedy: str) -> dict:
+    if not path.is_file():
+        raise InputError(display_path(path), "the file is missing", expected="results", remedy=remedy)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check(run_dir: str, default_dir: str) -> int:
+    """Compare the statistics' numbers, and the default run's where there is one; print what moved."""
+    expected = _read(resolve(EXPECTED), "Write it with `python3 run.py accept`.")
+    moved = differences(expected["statistics"], _read(Path(run_dir) / "results.json", "Run the statistics."))
+    if sha256(resolve(FROZEN)) != expected["dl_prob_sha256"]:
+        moved.insert(0, (FROZEN, expected["dl_prob_sha256"], sha256(resolve(FROZEN))))
+    for place, a, b in moved:
+        print(f"moved    {place}: expected {a}, found {b}")
+    print(f"statistics: {len(expected['statistics'])} numbers expected, {len(moved)} values moved")
+    outside = 0
+    trained = Path(default_dir) / "results.json"
+    if trained.is_file() and expected["bands"]:
+        verdicts = hold_to_bands(expected["bands"]["numbers"], _read(trained, ""))
+        outside = sum(verdict == "outside" for _, verdict, _ in verdicts)
+        for key, verdict, words in verdicts:
+            print(f"{verdict:8} {key}: {words}")
+        print(f"training: {len(verdicts)} bands, {outside} numbers outside")
+    else:
+        print("training: no check, there is no " + ("band" if trained.is_file() else "finished default run"))
+    return int(bool(moved or outside))
+
+
+def freeze(default_dir: str) -> int:
+    """Make a finished run's probabilities the committed ones, with their hash."""
+    source, target = Path(default_dir) / "interim" / "dl_prob.csv", resolve(FROZEN)
+    if not (Path(default_dir) / "results.json").is_file():
+        print(f"{display_path(default_dir)} is not complete; {FROZEN} stays as it is")
+        return 0
+    with whole_file(target) as partial:
+        shutil.copyfile(source, partial)
+    with whole_file(target.with_name("dl_prob.csv.sha256")) as partial:
+        partial.write_text(f"{sha256(target)}  dl_prob.csv\n", encoding="utf-8")
+    print(f"{FROZEN} is now that of {display_path(default_dir)}")
+    return 0
+
+
+def accept(run_dir: str, *band_runs: str) -> int:
+    """Write reports/expected.json from the statistics' results and, where given, from the runs at several seeds."""
+    path = resolve(EXPECTED)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"bands": {}}
+    results = _read(Path(run_dir) / "results.json", "Run the statistics.")
+    measured = before["bands"]
+    if band_runs:
+        runs = [_read(Path(run) / "results.json", "Run `python3 run.py bands` to its end.") for run in band_runs]
+        measured = {"rule": BAND_RULE, "numbers": bands(runs)}
+    content = {"dl_prob_sha256": sha256(resolve(FROZEN)), "bands": measured, "statistics": results}
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{EXPECTED}: {len(results)} numbers, {len(measured.get('numbers', {}))} bands")
+    return 0
+
+
+if __name__ == "__main__":
+    command, *words = sys.argv[1:]
+    try:
+        sys.exit({"check": check, "freeze": freeze, "accept": accept}[command](*words))
+    except (InputError, ValueError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,83 @@
+"""The stages of the study that are not notebooks: they make what a notebook starts from, or pass files on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from dlrs import cohort, report
+from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+
+PUBLISHED_FOLDERS = ("tables", "figures")
+PUBLISHED_FILES = ("results.json", "*.html")
+
+
+def images(cohort_dir: str | Path) -> None:
+    """Render a synthetic cohort's volumes, those that are not there yet."""
+    from joblib import cpu_count
+
+    from dlrs import simulate
+
+    folder = resolve(cohort_dir)
+    seed = cohort.read_cohort(folder).settings["seed"]
+    clinical, truth = (
+        pd.read_csv(folder / name, dtype={"patient_id": str}, float_precision="round_trip")
+        for name in ("clinical.csv", "truth.csv")
+    )
+    simulate.write_images(folder / "images", clinical, truth, seed=seed, jobs=cpu_count())
+
+
+def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str = "auto") -> None:
+    """Pre-train the backbone on generated textures, once for all runs, and note which file it is."""
+    from dlrs import train
+
+    path = train.pretrain_textures(resolve(cache_dir), device=device)
+    report.save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
+
+
+def join(run_dir: str | Path) -> None:
+    """Join the two networks' probabilities into `interim/dl_prob.csv`, from which the statistics start."""
+    interim = resolve(run_dir) / "interim"
+    patients = cohort.read_patients(interim / "patients.csv")
+    t2w, adc = (pd.read_csv(interim / f"prob_{name}.csv", dtype={"patient_id": str}) for name in ("T2W", "ADC"))
+    report.save_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
+
+
+def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
+    """Take the cohort folder's committed probabilities instead of training; refuse them when they were changed."""
+    source = resolve(cohort_dir) / "dl_prob.csv"
+    note = source.with_name("dl_prob.csv.sha256")
+    remedy = "Restore both files from git, or train with `python3 run.py reproduce` and take that with `accept`."
+    for path in (source, note):
+        if not path.is_file():
+            raise InputError(display_path(path), "the file is missing", expected="a committed file", remedy=remedy)
+    if sha256(source) != note.read_text(encoding="utf-8").split()[0]:
+        what = "its content was changed"
+        raise InputError(display_path(source), what, expected=f"the hash in {note.name}", remedy=remedy)
+    with whole_file(resolve(run_dir) / "interim" / "dl_prob.csv") as partial:
+        shutil.copyfile(source, partial)
+
+
+def results(run_dir: str | Path) -> None:
+    """Join the notebooks' numbers into `results.json` and say which are missing because their inputs changed."""
+    entries, missing = report.collect(run_dir)
+    print(f"{len(entries)} numbers, {len(missing)} missing")
+    for key in missing:
+        print(f"missing, since a file that it was made from has changed: {key}")
+
+
+def publish(run_dir: str | Path, reports_dir: str | Path = "reports") -> None:
+    """Copy a run's tables, figures, results and pages to `reports/`, where git shows what moved."""
+    run_dir, reports_dir = resolve(run_dir), resolve(reports_dir)
+    wanted = [path for folder in PUBLISHED_FOLDERS for path in sorted((run_dir / folder).glob("*"))]
+    wanted += [path for pattern in PUBLISHED_FILES for path in sorted(run_dir.glob(pattern))]
+    copies = {reports_dir / path.relative_to(run_dir): path for path in wanted}
+    for folder in PUBLISHED_FOLDERS:
+        for stale in set((reports_dir / folder).glob("*")) - copies.keys():
+            stale.unlink()
+    for copy, path in copies.items():
+        with whole_file(copy) as partial:
+            shutil.copyfile(path, partial)
+    report.save_json(sorted(display_path(copy) for copy in copies), run_dir / "published.json")

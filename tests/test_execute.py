@@ -1,0 +1,119 @@
+"""One stage: which parameters are refused, what it depends on, what it shows and how its failure reads."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dlrs import execute
+from dlrs.config import ROOT, InputError
+
+
+def write_notebook(path, *cells, parameters):
+    tags = [{"tags": ["parameters"]}, *({} for _ in cells)]
+    made = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": tag, "source": source, "outputs": [], "execution_count": None}
+        for i, (source, tag) in enumerate(zip([parameters, *cells], tags, strict=True))
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    parameters = 'n_boot: int = 10  # resamples\nlevel: float = 0.95  # share\nname: str = "x"  # name\n'
+    return write_notebook(tmp_path / "n.ipynb", "print(n_boot)", "1 / 0", parameters=parameters)
+
+
+def test_parameters_are_read_from_the_notebook(notebook):
+    assert execute.declared(notebook) == {"n_boot": "int", "level": "float", "name": "str"}
+    execute.check_parameters(notebook, {"n_boot": 5, "level": 1, "name": "y"})  # a whole number is a float too
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_bot": 5}, r"n.ipynb: no parameter n_bot; expected one of n_boot, level, name. Did you mean n_boot\?"),
+        ({"q": 5}, "no parameter q; expected one of n_boot, level, name. Correct the profile."),
+        ({"n_boot": 0.5}, "n_boot is 0.5; expected a value of type int"),
+        ({"n_boot": True}, "n_boot is True; expected a value of type int"),
+        ({"name": 3}, "name is 3; expected a value of type str"),
+    ],
+)
+def test_an_undeclared_parameter_or_another_type_is_refused(notebook, parameters, message):
+    with pytest.raises(InputError, match=message):
+        execute.check_parameters(notebook, parameters)
+
+
+def test_used_modules_are_found_through_one_another(tmp_path):
+    notebook = write_notebook(
+        tmp_path / "n.ipynb", "%matplotlib inline\nfrom dlrs.cohort import read_cohort", parameters="a: int = 1  # a"
+    )
+    names = [path.name for path in execute.used_modules(notebook)]
+    assert names == ["cohort.py", "config.py"]
+    assert {"stages.py", "report.py", "config.py"} <= {p.name for p in execute.used_modules("dlrs.stages.join")}
+
+
+def test_a_failure_names_notebook_cell_and_error(notebook, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [str(notebook), "--name", "n", "--run", "here", "--parameters", '{"n_boot": 7}']
+    write_notebook(notebook, "print(n_boot)", "1 / 0", parameters='n_boot: int = 1  # n\nrun_dir: str = ""  # folder')
+    assert execute.main(words) == 1
+    said = (tmp_path / "logs" / "n.failed").read_text().splitlines()
+    assert said[0].endswith("n.ipynb stopped in cell 3: 1 / 0")
+    assert said[1] == "ZeroDivisionError: division by zero"
+    assert "\n7\n" in (tmp_path / "logs" / "n.log").read_text()
+    assert "[1/1] n  failed" in capsys.readouterr().out
+
+
+def test_the_terminal_sees_a_bar_now_and_then_and_the_log_everything_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DLRS_STAGES", "first second")
+    with contextlib.closing(execute.Stage("second", tmp_path)) as stage:
+        stage.said -= 10
+        for text in ("a line\n", "\repochs:  10%|#   | 1/10", "\repochs:  20%|##  | 2/10", "another\n"):
+            stage.write(text)
+    assert capsys.readouterr().out.splitlines() == ["[2/2] second  starts", "[2/2] second  epochs:  10%|#   | 1/10"]
+    assert (tmp_path / "second.log").read_text() == "a line\nanother\n"
+
+
+def test_a_process_ends_with_its_parent():
+    # A parent starts a child that is to end with it, says the child's number, and is killed.
+    child = "import os, time; from dlrs.execute import die_with; die_with(os.getppid()); print('up'); time.sleep(60)"
+    parent = (
+        f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-uc', {child!r}], stdout=subprocess.PIPE);"
+        "c.stdout.readline(); print(c.pid, flush=True); c.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child goes on")
+
+
+def test_what_was_kept_is_put_back_as_long_as_contents_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("input", "output"):
+        (tmp_path / name).write_text(name)
+
+    def kept(**parameters):
+        return execute.Kept(tmp_path / "kept" / "s", execute.fingerprint(["input"], parameters), ["output"])
+
+    assert not kept(seed=1).put_back()
+    kept(seed=1).keep()
+    (tmp_path / "output").unlink()  # as Snakemake does before it runs a stage again
+    (tmp_path / "input").touch()
+    assert kept(seed=1).put_back() and (tmp_path / "output").read_text() == "output"
+    assert not kept(seed=2).put_back()
+    (tmp_path / "input").write_text("another")
+    assert not kept(seed=1).put_back()

@@ -1,0 +1,113 @@
+"""What a run is held to: exact statistics, bands for trainings, and what `accept` writes."""
+
+import json
+
+import pytest
+
+from dlrs import expected
+
+ENTRY = {"value": 0.75, "ci": [0.6, 0.9], "p": None, "method": "Harrell", "class": "SYNTHETIC"}
+
+
+def test_equal_results_have_no_differences():
+    # 0.75 * (1 + 5e-9) is within 1e-8 of 0.75; 1e-13 is within 1e-12 of nothing.
+    found = {"k": {**ENTRY, "value": 0.75 * (1 + 5e-9)}, "zero": {"value": 1e-13}}
+    assert expected.differences({"k": ENTRY, "zero": {"value": 0.0}}, found) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "moved"),
+    [
+        ({"k": {**ENTRY, "value": 0.75 * (1 + 2e-8)}}, [("k/value", 0.75, 0.75 * (1 + 2e-8))]),
+        ({"k": {**ENTRY, "ci": [0.6, 0.91]}}, [("k/ci/1", 0.9, 0.91)]),
+        ({"k": {**ENTRY, "p": 0.5}}, [("k/p", None, 0.5)]),
+        ({"k": {**ENTRY, "method": "Uno"}}, [("k/method", "Harrell", "Uno")]),
+        ({"k": ENTRY, "l": {"value": 1}}, [("l/value", "new", 1)]),
+        (
+            {"k": {"value": 0.75, "ci": [0.6, 0.9], "p": None, "method": "Harrell"}},
+            [("k/class", "SYNTHETIC", "missing")],
+        ),
+    ],
+)
+def test_what_moved_is_named(found, moved):
+    assert expected.differences({"k": ENTRY}, found) == moved
+
+
+def runs(*values, key="table2.cindex.DLRS.validation"):
+    return [{key: {"value": value}, "table1.age": {"value": 54.8}} for value in values]
+
+
+def test_a_band_is_the_prediction_interval_for_one_more_run():
+    # values 0.7, 0.72, 0.74: mean 0.72, sd 0.02, t(0.995, 2) = 9.924843, sqrt(1 + 1/3) = 1.154701
+    # reach = 9.924843 * 0.02 * 1.154701 = 0.229204
+    band = expected.bands(runs(0.70, 0.72, 0.74))["table2.cindex.DLRS.validation"]
+    assert band["low"] == pytest.approx(0.72 - 0.229204, abs=1e-6)
+    assert band["high"] == pytest.approx(0.72 + 0.229204, abs=1e-6)
+    assert band["knows_nothing"] == 0.5 and band["n"] == 3
+
+
+def test_numbers_that_training_does_not_move_have_no_band():
+    assert expected.bands(runs(0.6, 0.6, 0.6)) == {}
+    with pytest.raises(ValueError, match="at least three for a band; found 2"):
+        expected.bands(runs(0.6, 0.7))
+
+
+def test_a_number_is_inside_outside_or_not_checked():
+    key = "table2.cindex.DLRS.validation"
+    narrow = {key: {"low": 0.70, "high": 0.80, "knows_nothing": 0.5}}
+    wide = {key: {"low": 0.45, "high": 0.95, "knows_nothing": 0.5}}
+    for bands, value, verdict in [
+        (narrow, 0.75, "inside"),
+        (narrow, 0.81, "outside"),
+        (narrow, None, "outside"),
+        (wide, 0.75, "no check"),
+        (wide, 0.99, "no check"),
+    ]:
+        assert [v for _, v, _ in expected.hold_to_bands(bands, {key: {"value": value}})] == [verdict]
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    monkeypatch.setattr(expected, "resolve", lambda path: tmp_path / path)
+    for name in ("statistics", "default", "seed-1", "seed-2", "seed-3"):
+        (tmp_path / name / "interim").mkdir(parents=True)
+        value = {"seed-1": 0.70, "seed-2": 0.71, "seed-3": 0.72}.get(name, 0.71)
+        content = {"table2.cindex.DLRS.validation": {**ENTRY, "value": value}}
+        (tmp_path / name / "results.json").write_text(json.dumps(content))
+        (tmp_path / name / "interim" / "dl_prob.csv").write_text(name)
+    return tmp_path
+
+
+def test_accepting_then_checking_passes_until_a_number_moves(repository, capsys):
+    statistics, default = str(repository / "statistics"), str(repository / "default")
+    seeds = [str(repository / f"seed-{n}") for n in (1, 2, 3)]
+    assert expected.freeze(default) == 0 and expected.accept(statistics, *seeds) == 0
+    assert (repository / "data_synthetic" / "dl_prob.csv").read_text() == "default"
+    assert expected.check(statistics, default) == 0
+    assert "inside   table2.cindex.DLRS.validation: 0.71 in 0.5" in capsys.readouterr().out.replace("0.6", "0.5")
+
+    assert expected.accept(statistics) == 0  # without seeds the bands stay
+    moved = {"table2.cindex.DLRS.validation": {**ENTRY, "value": 0.99}}
+    (repository / "statistics" / "results.json").write_text(json.dumps(moved))
+    assert expected.check(statistics, default) == 1
+    assert "moved    table2.cindex.DLRS.validation/value: expected 0.71, found 0.99" in capsys.readouterr().out
+
+    assert expected.accept(statistics) == 0
+    (repository / "default" / "results.json").write_text(json.dumps(moved))
+    assert expected.check(statistics, default) == 1
+    assert "training: 1 bands, 1 numbers outside" in capsys.readouterr().out
+
+
+def test_frozen_probabilities_that_moved_fail_the_check(repository, capsys):
+    statistics, default = str(repository / "statistics"), str(repository / "default")
+    expected.freeze(default)
+    expected.accept(statistics)
+    (repository / "data_synthetic" / "dl_prob.csv").write_text("edited")
+    assert expected.check(statistics, default) == 1
+    assert "moved    data_synthetic/dl_prob.csv" in capsys.readouterr().out
+
+
+def test_an_unfinished_run_is_not_frozen(repository, capsys):
+    (repository / "default" / "results.json").unlink()
+    assert expected.freeze(str(repository / "default")) == 0
+    assert not (repository / "data_synthetic").exists() and "is not complete" in capsys.readouterr().out

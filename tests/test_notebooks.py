@@ -1,0 +1,88 @@
+"""The notebooks' house rules: no outputs, a card, typed parameters, short cells, the same headings."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from dlrs.config import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CARD = ["Question", "Regenerates", "Reads", "Writes", "Run time"]
+HEADINGS = ["Imports", "Data", "Analysis", "Results saved", "Checks"]
+TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def text(cell):
+    return "".join(cell["source"])
+
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_are_notebooks():
+    assert {path.stem[:2] for path in NOTEBOOKS} >= {"01", "02", "03", "04", "05", "06", "07"}
+
+
+@every_notebook
+def test_it_carries_no_outputs(path):
+    for cell in read(path)["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+
+
+def test_nbstripout_finds_nothing_to_strip():
+    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", *map(str, NOTEBOOKS)]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+
+
+@every_notebook
+def test_it_begins_with_a_card_and_parameters(path):
+    card, parameters = read(path)["cells"][:2]
+    found = re.findall(r"^\*\*(.+?)\.\*\*", text(card), flags=re.MULTILINE)
+    assert card["cell_type"] == "markdown" and found == CARD
+    assert parameters["metadata"].get("tags") == ["parameters"]
+    tagged = [cell for cell in read(path)["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+
+
+@every_notebook
+def test_parameters_are_typed_literals_with_one_comment_each(path):
+    cell = text(read(path)["cells"][1])
+    for line, node in zip(cell.splitlines(), ast.parse(cell).body, strict=True):
+        assert isinstance(node, ast.AnnAssign), line
+        value = ast.literal_eval(node.value)
+        assert type(value) is TYPES[node.annotation.id.split("[")[0]], line
+        assert re.fullmatch(r"[^#]*\S  # \S.*", line), f"one trailing comment, two spaces before it: {line}"
+
+
+@every_notebook
+def test_the_headings_are_the_same_everywhere(path):
+    markdown = "\n".join(text(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+    assert re.findall(r"^## (.+)$", markdown, flags=re.MULTILINE) == HEADINGS
+
+
+@every_notebook
+def test_cells_are_short(path):
+    lengths = [len(text(cell).splitlines()) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    assert max(lengths) <= 40
+
+
+@every_notebook
+def test_no_warning_is_silenced_and_no_machine_is_named(path):
+    code = "\n".join(text(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code")
+    assert not re.search(r"filterwarnings\(.ignore|^%|^!", code, flags=re.MULTILINE)
+    assert not re.search(r"[\"'](/|[A-Z]:\\|~)", code), "an absolute path"
+
+
+@every_notebook
+def test_the_last_cell_says_what_ran(path):
+    last = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"][-1]
+    assert "ticket(" in text(last)

@@ -1,0 +1,306 @@
+"""The front door and the graph: on a small project of three notebooks, which runs the real run.py and Snakefile."""
+
+import ast
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WRITE = """
+from dlrs.config import resolve, whole_file
+
+def put(name, text):
+    with whole_file(resolve(run_dir) / "interim" / name) as partial:
+        partial.write_text(text)
+"""
+STAGES = [
+    {"name": "a", "reads": ["{cohort}/clinical.csv"], "writes": ["interim/a.txt"]},
+    {
+        "name": "b_X",
+        "notebook": "b",
+        "parameters": {"letter": "X"},
+        "reads": ["interim/a.txt"],
+        "writes": ["interim/X"],
+    },
+    {
+        "name": "b_Y",
+        "notebook": "b",
+        "parameters": {"letter": "Y"},
+        "reads": ["interim/a.txt"],
+        "writes": ["interim/Y"],
+    },
+    {"name": "c", "reads": ["interim/X", "interim/Y"], "writes": ["interim/c.txt"]},
+]
+
+
+def load_run(root: Path):
+    spec = importlib.util.spec_from_file_location("run", root / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run():
+    return load_run(ROOT)
+
+
+class Project:
+    """A folder with run.py, the Snakefile and notebooks of its own, on the environment that runs these tests."""
+
+    def __init__(self, root: Path):
+        self.root, self.out = root, root / "runs" / "default"
+        for folder in ("notebooks", "profiles/default", "data_synthetic"):
+            (root / folder).mkdir(parents=True)
+        for name in ("run.py", "Snakefile"):
+            shutil.copy(ROOT / name, root / name)
+        (root / "data_synthetic" / "cohort.yaml").write_text("class: SYNTHETIC\n")
+        (root / "data_synthetic" / "truth.csv").write_text("patient_id\n")
+        (root / "data_synthetic" / "clinical.csv").write_text("patient_id,cohort\nP1,primary\nP2,validation\n")
+        (root / "profiles" / "default" / "config.yaml").write_text("configfile: parameters.yaml\n")
+        start = f"import sys, run\nrun.set_up = lambda: {sys.executable!r}\nsys.exit(run.main(sys.argv[1:]))\n"
+        (root / "start.py").write_text(start)
+        self.profile()
+        self.notebook("a", WRITE, "put('a.txt', 'a')")
+        slow = "from time import sleep\nfrom tqdm import tqdm\nfor _ in tqdm(range(20), desc='epochs'):\n    sleep(0.1)"
+        self.notebook("b", WRITE, slow, "put(letter, cohort_dir)", parameters='letter: str = "Z"  # which')
+        self.notebook("c", WRITE, "put('c.txt', 'c')")
+
+    def profile(self, stages=STAGES, **parameters):
+        text = yaml.safe_dump({**parameters, "stages": stages})
+        (self.root / "profiles" / "default" / "parameters.yaml").write_text(text)
+
+    def notebook(self, name, *cells, parameters=""):
+        first = f'run_dir: str = ""  # folder\ncohort_dir: str = ""  # folder\n{parameters}'
+        made = [{"cell_type": "markdown", "id": "card", "metadata": {}, "source": "# card"}]
+        for place, source in enumerate([first, *cells]):
+            code = {"cell_type": "code", "id": f"c{place}", "metadata": {}, "outputs": [], "execution_count": None}
+            code |= {"source": source} | ({} if place else {"metadata": {"tags": ["parameters"]}})
+            made.append(code)
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        content = {"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+        (self.root / "notebooks" / f"{name}.ipynb").write_text(json.dumps(content))
+
+    def start(self, *words) -> subprocess.Popen:
+        command = [sys.executable, "start.py", "reproduce", *words]
+        return subprocess.Popen(command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def reproduce(self, *words) -> tuple[int, str]:
+        process = self.start(*words)
+        said, _ = process.communicate(timeout=300)
+        return process.returncode, said
+
+    def wait_for(self, path: str) -> None:
+        end = time.monotonic() + 120
+        while not (self.out / path).exists():
+            assert time.monotonic() < end, f"{path} did not come"
+            time.sleep(0.05)
+
+    def processes(self) -> list[int]:
+        """Processes that work for this project: their command line names its folder, or their parent's does."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if str(self.root).encode() in entry.read_bytes():
+                    found.append(int(entry.parent.name))
+        return found
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+def test_without_arguments_the_commands_are_listed(run, capsys):
+    assert run.main([]) == 0
+    said = capsys.readouterr().out
+    for command in ("reproduce", "statistics", "test", "check", "accept", "bands", "cohort", "lab", "environment"):
+        assert f"\n    {command} " in said or f"\n    {command}\n" in said
+
+
+def test_run_py_needs_the_standard_library_only():
+    tree = ast.parse((ROOT / "run.py").read_text(encoding="utf-8"))
+    imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    imports += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in imports} <= sys.stdlib_module_names
+
+
+def test_uv_is_fetched_with_pip_into_a_folder_of_its_own(run, monkeypatch, tmp_path):
+    calls = []
+
+    def pip(command, **_):
+        calls.append(command)
+        (tmp_path / ".tools" / "bin").mkdir(parents=True)
+        (tmp_path / ".tools" / "bin" / "uv").write_text("")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run.shutil, "which", lambda name: None)
+    monkeypatch.setattr(run.subprocess, "run", pip)
+    assert run.find_uv() == run.find_uv() == str(tmp_path / ".tools" / "bin" / "uv")
+    assert [command[1:4] + command[-2:] for command in calls] == [
+        ["-m", "pip", "install", str(tmp_path / ".tools"), "uv"]
+    ]
+
+
+def test_set_up_asks_uv_once_per_lock(run, monkeypatch, tmp_path):
+    calls = []
+
+    def uv(command, *, cwd, env):
+        calls.append((command[1:], env["UV_PYTHON_DOWNLOADS"], Path(env["UV_PYTHON"]).is_file()))
+        (tmp_path / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".venv" / "bin" / "python").write_text("")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "find_uv", lambda: "uv")
+    monkeypatch.setattr(run.subprocess, "run", uv)
+    for name in ("uv.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("first")
+    assert run.set_up() == run.set_up() == str(tmp_path / ".venv" / "bin" / "python")
+    assert calls == [(["sync", "--frozen"], "never", True)]
+    (tmp_path / "uv.lock").write_text("second")
+    run.set_up()
+    assert len(calls) == 2
+
+
+def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
+    status, said = project.reproduce()
+    assert status == 0, said
+    for line in ("[1/4] a  starts", "[2/4] b_X  starts", "[3/4] b_Y  starts", "[4/4] c  done in "):
+        assert line in said
+    assert sorted(path.name for path in (project.out / "notebooks").iterdir()) == [
+        f"{name}.ipynb" for name in ("a", "b_X", "b_Y", "c")
+    ]
+    executed = (project.out / "notebooks" / "b_X.ipynb").read_text()
+    assert 'letter = \\"X\\"' in executed and (project.out / "interim" / "X").read_text()
+    log = (project.out / "logs" / "b_X.log").read_text()
+    assert "Executing Cell 3" in log and "TCP" not in log and "TCP" not in said
+
+    status, said = project.reproduce()
+    assert status == 0 and "nothing to do" in said and "starts" not in said
+
+    (project.root / "notebooks" / "a.ipynb").touch()  # the same content is no change
+    project.notebook("c", WRITE, "put('c.txt', 'changed')")
+    status, said = project.reproduce()
+    assert status == 0 and said.count("starts") == 1 and "[4/4] c  starts" in said
+    assert (project.out / "interim" / "c.txt").read_text() == "changed"
+
+
+def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
+    project.profile(STAGES[:1] + [{"name": "c", "reads": ["interim/a.txt"], "writes": ["interim/c.txt"]}])
+    project.notebook("c", WRITE, "x = 1\nraise ValueError('risk must lie in [0, 1]; found 1.37 at row 17')")
+    status, said = project.reproduce()
+    assert status == 1
+    final = said.split("failed\n")[-1].strip().splitlines()
+    assert final[0].endswith("notebooks/c.ipynb stopped in cell 4: x = 1")
+    assert final[1] == "ValueError: risk must lie in [0, 1]; found 1.37 at row 17"
+    assert final[2].endswith("runs/default/notebooks/c.ipynb")
+    assert "ValueError" in (project.out / "notebooks" / "c.ipynb").read_text()
+    assert not (project.out / "interim" / "c.txt").exists()
+
+    project.notebook("c", WRITE, "put('c.txt', 'mended')")
+    status, said = project.reproduce()
+    assert status == 0 and said.count("starts") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        ({"stages": [{**STAGES[0], "parameters": {"run_dri": "x"}}]}, [], "no parameter run_dri; expected one of"),
+        ({"stages": [{**STAGES[0], "parameters": {"run_dir": 3}}]}, [], "run_dir is 3; expected a value of type str"),
+        ({"horizon_months": 24}, [], "A profile may set cohort_dir, device, "),
+        ({"n_boot": 24}, [], "No notebook declares n_boot"),
+        ({}, ["--cohort", "nowhere", "--out", "out"], "nowhere/cohort.yaml is missing"),
+        ({}, ["--cohort", "old", "--out", "out"], "holds a validation cohort only"),
+        ({}, ["--cohort", "wrong", "--out", "out"], "clinical.csv, row 3, column time_months: found '-5'"),
+        ({}, ["--cohort", "bare", "--out", "out"], "bare/images is missing"),
+        ({}, ["--cohort", "bare"], "--cohort needs --out"),
+        ({}, ["--profile", "nowhere"], "There is no profile nowhere; there are default."),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(project, change, words, message):
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
+    for name in ("old", "bare", "wrong"):
+        (project.root / name).mkdir()
+        (project.root / name / "cohort.yaml").write_text("name: Here\nclass: COHORT\n")
+        frame = table[table["cohort"] == ("validation" if name == "old" else "primary")].copy()
+        frame.iloc[1, frame.columns.get_loc("time_months")] = "-5" if name == "wrong" else "40.5"
+        frame.to_csv(project.root / name / "clinical.csv", index=False)
+    project.profile(**change)
+    status, said = project.reproduce(*words)
+    assert status == 1 and message in said
+    assert "starts" not in said and "Traceback" not in said and len(said) < 500
+
+
+@pytest.mark.parametrize("victim", ["run.py", "snakemake"])
+def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
+    running = project.start()
+    project.wait_for("notebooks/b_X.ipynb")
+    status, said = project.reproduce()
+    assert status == 1 and f"runs/default is in use by another run (process {running.pid})" in said
+
+    pids = {"run.py": running.pid, "snakemake": None}
+    for pid in project.processes():
+        with contextlib.suppress(OSError):
+            if b"-m\0snakemake" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                pids["snakemake"] = pid
+    os.kill(pids[victim], signal.SIGKILL)
+    running.communicate(timeout=60)
+    end = time.monotonic() + 20
+    while project.processes() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not project.processes()
+    assert not (project.out / "interim" / "X").exists()
+
+    status, said = project.reproduce()
+    assert status == 0, said
+    assert "a  starts" not in said and "b_X  starts" in said and "c  done" in said
+    assert (project.out / "interim" / "c.txt").read_text() == "c"
+    assert not [path.name for path in (project.out / "interim").iterdir() if path.name.startswith(".partial")]
+
+
+# ---------------------------------------------------------------- the study's own graph and profiles
+
+
+def graph(part: str, run_dir: Path) -> str:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
+    command += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--nolock", "--cores", "2", "--dry-run"]
+    (run_dir / "logs").mkdir()
+    ran = subprocess.run([*command, "--config", f"part={part}"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(tmp_path):
+    planned = graph("main", tmp_path)
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"{notebook}," in planned or f"{notebook}\n" in planned, f"{notebook.name} is in no stage"
+    outputs = [line.split("output: ")[1] for line in planned.splitlines() if line.strip().startswith("output: ")]
+    named = [name for line in outputs for name in line.split(", ")]
+    inside = [str(Path(name).relative_to(ROOT)) for name in named if Path(name).is_relative_to(ROOT)]
+    tracked = subprocess.run(["git", "ls-files", *inside], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert tracked.stdout == "" and "interim/dl_prob.csv" in named and "results.json" in named
+
+
+def test_profiles_set_cost_and_place_only():
+    snakefile = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    may_set = ast.literal_eval(snakefile.split("COST_AND_PLACE = ")[1].split("\n")[0])
+    statistical = {"horizon_months", "clinical_formula", "significance", "times_months", "seed", "population"}
+    assert not may_set & statistical
+    profiles = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
+    assert profiles == ["default", "paper", "slurm", "smoke"]
+    for path in (ROOT / "profiles").glob("*/parameters.yaml"):
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= may_set
+    assert not (ROOT / "profiles" / "default" / "parameters.yaml").exists()

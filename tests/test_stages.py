@@ -1,0 +1,76 @@
+"""The stages between the notebooks: what they pass on, what they refuse."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from dlrs import cohort, stages
+from dlrs.config import InputError, sha256
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "dl_prob.csv").write_text("patient_id,cohort,t2w_prob,adc_prob,dl_prob\nP001,primary,0.25,0.5,0.75\n")
+    (tmp_path / "dl_prob.csv.sha256").write_text(sha256(tmp_path / "dl_prob.csv") + "  dl_prob.csv\n")
+    return tmp_path
+
+
+def test_probabilities_are_joined_by_patient(tmp_path, monkeypatch):
+    interim = tmp_path / "interim"
+    interim.mkdir()
+    monkeypatch.setattr(
+        cohort, "read_patients", lambda path: pd.DataFrame({"patient_id": ["1", "2"], "cohort": ["primary"] * 2})
+    )
+    (interim / "prob_T2W.csv").write_text("patient_id,prob\n2,0.5\n1,0.25\n")
+    (interim / "prob_ADC.csv").write_text("patient_id,prob\n1,0.125\n2,1\n")
+    stages.join(tmp_path)
+    joined = pd.read_csv(interim / "dl_prob.csv")
+    assert joined.columns.tolist() == ["patient_id", "cohort", "t2w_prob", "adc_prob", "dl_prob"]
+    assert joined["dl_prob"].tolist() == [0.375, 1.5]
+
+
+def test_frozen_probabilities_are_those_that_were_committed(folder):
+    stages.frozen(folder / "run", folder)
+    assert sha256(folder / "run" / "interim" / "dl_prob.csv") == sha256(folder / "dl_prob.csv")
+
+
+def test_frozen_probabilities_that_were_changed_are_refused(folder):
+    (folder / "dl_prob.csv").write_text("patient_id,cohort,t2w_prob,adc_prob,dl_prob\nP001,primary,0.25,0.5,0.76\n")
+    with pytest.raises(InputError, match="its content was changed; expected the hash in dl_prob.csv.sha256"):
+        stages.frozen(folder / "run", folder)
+    (folder / "dl_prob.csv").unlink()
+    with pytest.raises(InputError, match="dl_prob.csv: the file is missing"):
+        stages.frozen(folder / "run", folder)
+    assert not (folder / "run").exists()
+
+
+def test_published_are_tables_figures_results_and_pages_and_nothing_of_patients(tmp_path):
+    run, reports = tmp_path / "run", tmp_path / "reports"
+    for name in ("tables/table1.csv", "figures/fig1.png", "interim/patients.csv", "results.json", "report.html"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    for name in ("tables/table0.csv", "expected.json", "deviations.md"):
+        (reports / name).parent.mkdir(parents=True, exist_ok=True)
+        (reports / name).write_text(name)
+    stages.publish(run, reports)
+    found = sorted(str(path.relative_to(reports)) for path in reports.rglob("*") if path.is_file())
+    assert found == [
+        "deviations.md", "expected.json", "figures/fig1.png", "report.html", "results.json", "tables/table1.csv",
+    ]  # fmt: skip
+    assert len(json.loads((run / "published.json").read_text())) == 4
+
+
+def test_results_say_which_numbers_are_missing(tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "made_from.csv").write_text("1")
+    part = {"inputs": {"made_from.csv": sha256(tmp_path / "made_from.csv")}, "entries": {"a.b": {"value": 1}}}
+    (tmp_path / "results" / "n.json").write_text(json.dumps(part))
+    stages.results(tmp_path)
+    (tmp_path / "made_from.csv").write_text("2")
+    stages.results(tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 numbers, 0 missing",
+        "0 numbers, 1 missing",
+        "missing, since a file that it was made from has changed: a.b",
+    ]
