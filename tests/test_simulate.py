@@ -194,6 +194,13 @@ def test_bad_arguments_are_named(arguments, message):
         simulate.draw_cohort(**arguments)
 
 
+def test_studies_need_patients():
+    with pytest.raises(ValueError, match="sizes must be 1 or more; found 2 studies of 170 and 0"):
+        simulate.draw_studies(1, 2, n_validation=0)
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        simulate.draw_studies(-1, 2)
+
+
 # ---------------------------------------------------------------- phantoms
 
 
@@ -362,7 +369,7 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         # Kill in the middle of a patient: while a half-written folder lies there.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not list(tmp_path.glob("images/.partial-*/t2w.nii.gz")) and time.monotonic() < deadline:
             time.sleep(0.005)
     finally:

@@ -242,6 +242,11 @@ def views(latent_risk, t2w_noise, adc_noise, *, signal: float = 1.0) -> dict[str
     return {**seen, "image_score": weighted / precision}
 
 
+def _check_seed(seed) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 up; found {seed!r}")
+
+
 def draw_cohort(
     seed: int = DEFAULT_SEED,
     *,
@@ -277,8 +282,7 @@ def draw_cohort(
     ValueError
         If exact counts are asked for other sizes than the paper's, or an argument is out of range.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 up; found {seed!r}")
+    _check_seed(seed)
     sizes = {"primary": n_primary, "validation": n_validation}
     for cohort, n in sizes.items():
         wanted = published()["cohort"][f"n_{cohort}"]
@@ -324,13 +328,15 @@ def draw_studies(
     >>> draw_studies(1, 3, n_primary=20, n_validation=10).groupby("study").size().tolist()
     [30, 30, 30]
     """
+    _check_seed(seed)
+    if n_studies < 1 or min(n_primary, n_validation) < 1:
+        raise ValueError(f"sizes must be 1 or more; found {n_studies} studies of {n_primary} and {n_validation}")
     sizes = {"primary": n_primary, "validation": n_validation}
     parts = [
         _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal).assign(
             study=np.repeat(np.arange(n_studies), n)
         )
         for cohort, n in sizes.items()
-        if n
     ]
     frame = pd.concat(parts, ignore_index=True).astype({"event": bool})
     for name in parts[0].columns[parts[0].dtypes == "category"]:
@@ -405,52 +411,11 @@ RENDERER = 1  # part of every patient's parameters: raise it when the same param
 B_VALUES = (0, 1000)
 FILES = ("t2w.nii.gz", "dwi_b0.nii.gz", "dwi_b1000.nii.gz", "t2w_roi.nii.gz", "dwi_roi.nii.gz")
 
-# What Table S1 lists. Slices: fewest and most; oblique_degrees: tilt about the left-right axis, drawn per patient.
-ACQUISITION = {
-    "A": {
-        "scanner": "phantom scanner 1", "field_strength_tesla": 3.0,
-        "t2w": {"sequence": "2D turbo spin echo", "tr_ms": 4000, "te_ms": 100, "matrix": [320, 320],
-                "voxel_mm": [0.6, 0.6], "slice_thickness_mm": 3.0, "slice_gap_mm": 0.3, "slices": [26, 32],
-                "axes": "LPS", "oblique_degrees": [8, 16]},
-        "dwi": {"sequence": "2D echo-planar", "tr_ms": 5200, "te_ms": 72, "matrix": [160, 160],
-                "voxel_mm": [2.0, 2.0], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.4, "slices": [24, 28],
-                "axes": "LPS", "oblique_degrees": [0, 0]},
-    },
-    "B": {
-        "scanner": "phantom scanner 2", "field_strength_tesla": 1.5,
-        "t2w": {"sequence": "2D fast spin echo", "tr_ms": 3600, "te_ms": 85, "matrix": [256, 256],
-                "voxel_mm": [0.8, 0.8], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.4, "slices": [24, 28],
-                "axes": "RAS", "oblique_degrees": [0, 0]},
-        "dwi": {"sequence": "2D echo-planar", "tr_ms": 6000, "te_ms": 88, "matrix": [144, 144],
-                "voxel_mm": [2.4, 2.4], "slice_thickness_mm": 5.0, "slice_gap_mm": 0.5, "slices": [20, 22],
-                "axes": "RAS", "oblique_degrees": [0, 0]},
-    },
-    "C": {
-        "scanner": "phantom scanner 3", "field_strength_tesla": 3.0,
-        "t2w": {"sequence": "2D turbo spin echo", "tr_ms": 5000, "te_ms": 110, "matrix": [320, 320],
-                "voxel_mm": [0.75, 0.75], "slice_thickness_mm": 3.5, "slice_gap_mm": 0.0, "slices": [24, 30],
-                "axes": "SPR", "oblique_degrees": [-12, -4]},
-        "dwi": {"sequence": "2D echo-planar", "tr_ms": 5600, "te_ms": 66, "matrix": [160, 160],
-                "voxel_mm": [2.1, 2.1], "slice_thickness_mm": 4.0, "slice_gap_mm": 0.0, "slices": [26, 30],
-                "axes": "LAS", "oblique_degrees": [0, 0]},
-    },
-}  # fmt: skip
-# Stored counts of a signal of 1, noise as a fraction of it (at the centre's b=0 for DWI), and depth of the bias field.
-RENDERING = {
-    "A": {"t2w_counts": 260, "dwi_counts": 240, "t2w_noise": 0.014, "dwi_noise": 0.012, "bias": 0.18},
-    "B": {"t2w_counts": 150, "dwi_counts": 160, "t2w_noise": 0.024, "dwi_noise": 0.016, "bias": 0.10},
-    "C": {"t2w_counts": 210, "dwi_counts": 330, "t2w_noise": 0.018, "dwi_noise": 0.011, "bias": 0.25},
-}
-# Signal on T2W, on fat-suppressed b=0, and ADC in 10^-6 mm2/s.
-TISSUES = {
-    "fat": (0.86, 0.13, 350.0), "muscle": (0.20, 0.22, 1350.0), "marrow": (0.62, 0.20, 600.0),
-    "bone": (0.10, 0.07, 500.0), "bladder": (1.00, 1.00, 2800.0), "prostate": (0.46, 0.42, 1500.0),
-    "mesorectum": (0.90, 0.15, 450.0), "fascia": (0.38, 0.16, 900.0), "vessel": (0.14, 0.10, 1500.0),
-    "wall": (0.30, 0.38, 1600.0),
-}  # fmt: skip
+PHANTOMS = yaml.safe_load(Path(__file__).with_name("phantoms.yaml").read_text(encoding="utf-8"))
+ACQUISITION, RENDERING, TISSUES = (PHANTOMS[name] for name in ("acquisition", "rendering", "tissues"))
 
 
-class Volume(NamedTuple):
+class Phantom(NamedTuple):
     """A phantom volume in memory: `data` (x, y, z) and its 4 x 4 `affine` to millimetres (RAS+)."""
 
     data: np.ndarray
@@ -669,7 +634,7 @@ def _bias(shape: tuple, depth: float, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *, seed: int) -> dict[str, Volume]:
+def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *, seed: int) -> dict[str, Phantom]:
     """Paint one patient's five volumes.
 
     Parameters
@@ -684,7 +649,7 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     Returns
     -------
     dict
-        File name -> `Volume`: int16 images (arbitrary units; DWI at b = 0 and 1000 s/mm2) and uint8 masks, in the
+        File name -> `Phantom`: int16 images (arbitrary units; DWI at b = 0 and 1000 s/mm2) and uint8 masks, in the
         order left-right, back-front, bottom-top; `write_cohort` stores them in the centre's own axis order.
     """
     if centre not in ACQUISITION:
@@ -709,8 +674,8 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     tumour.blend(signal, inner, body["radial"] / 1.5)
     signal *= _bias(signal.shape, look["bias"], rng)
     counts, noise = look["t2w_counts"], look["t2w_noise"]
-    volumes["t2w.nii.gz"] = Volume(_measured(signal, rng, counts=counts, noise=noise), grid.affine)
-    volumes["t2w_roi.nii.gz"] = Volume(_outline(tumour, signal.shape, rng), grid.affine)
+    volumes["t2w.nii.gz"] = Phantom(_measured(signal, rng, counts=counts, noise=noise), grid.affine)
+    volumes["t2w_roi.nii.gz"] = Phantom(_outline(tumour, signal.shape, rng), grid.affine)
 
     # DWI: its own grid, shifted a little as echo-planar images are; restricted diffusion in a core.
     rng = stream(seed, "dwi", patient_id)
@@ -731,12 +696,12 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     counts, noise = look["dwi_counts"], look["dwi_noise"]
     for b in B_VALUES:
         weighted = b0 * np.exp(-1e-6 * b * adc)
-        volumes[f"dwi_b{b}.nii.gz"] = Volume(_measured(weighted, rng, counts=counts, noise=noise), grid.affine)
-    volumes["dwi_roi.nii.gz"] = Volume(_outline(tumour, b0.shape, rng), grid.affine)
+        volumes[f"dwi_b{b}.nii.gz"] = Phantom(_measured(weighted, rng, counts=counts, noise=noise), grid.affine)
+    volumes["dwi_roi.nii.gz"] = Phantom(_outline(tumour, b0.shape, rng), grid.affine)
     return volumes
 
 
-def _nifti(volume: Volume, axes: str) -> bytes:
+def _nifti(volume: Phantom, axes: str) -> bytes:
     """Return a NIfTI file's gzipped bytes in the given axis order; no time and no name inside, so bytes repeat."""
     from nibabel import Nifti1Image
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
