@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from functools import cache
 
@@ -27,6 +28,22 @@ def test_equals_r(name, section, record_property):
     record_property("parity", asdict(result))
     assert not result.disagreements, "\n".join(result.disagreements[:50])
     assert result.checked >= LEAST * result.numbers, "\n".join(result.missing[:50])
+
+
+def test_the_comparison_notices_what_is_wrong_and_what_is_unknown():
+    name = parity.datasets()[0]
+    stored = copy.deepcopy(parity.reference(name))
+    right = parity.compare(read(name), stored, "counts")
+    stored["counts"]["primary"]["n"] += 1
+    stored["counts"]["validation"]["something"] = {"new": 3}
+    wrong = parity.compare(read(name), stored, "counts")
+    assert (wrong.numbers, wrong.checked) == (right.numbers + 1, right.checked - 1)
+    assert wrong.disagreements[0].startswith("counts/primary/n: R ")
+    assert wrong.missing == ["counts/validation/something/new: no row says what this is"]
+    stored["first_row_risk_at_times"]["clinical"][0] *= 1 + 1e-6
+    assert len(parity.compare(read(name), stored, "first_row_risk_at_times").disagreements) == 1
+    unknown = parity.compare(read(name), {"no_such_section": {"a": [1, 2], "b": "word"}}, "no_such_section")
+    assert (unknown.numbers, unknown.checked) == (2, 0)
 
 
 @pytest.mark.parametrize("name", parity.datasets())

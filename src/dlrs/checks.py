@@ -6,8 +6,25 @@ A row in a message is the position in the arrays given, counted from 0 as in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+
+def choice(value: str, name: str, allowed: Sequence[str]) -> str:
+    """Return `value` when it is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+    return value
+
+
+def critical_value(level: float) -> float:
+    """Return the normal quantile behind a two-sided interval of this coverage (1.96 for 0.95)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1; found {level!r}")
+    return float(ndtri(0.5 + level / 2))
 
 
 def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarray:

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtr
 
 from dlrs import checks, survival
-from dlrs.survival import _choice, _critical
 
 TiedPredictions = Literal["half", "drop"]
 SameTime = Literal["event_first", "skip"]
@@ -51,7 +50,7 @@ def _difference(first: float, second: float, covariance: np.ndarray, level: floa
         se = 0.0
     statistic = difference / se if se else np.copysign(np.inf, difference) if abs(difference) > 1e-12 else 0.0
     tail = ndtr if np.isinf(df) else lambda t: stdtr(df, t)
-    half = se * (_critical(level) if np.isinf(df) else float(_t_quantile(df, level)))
+    half = se * (checks.critical_value(level) if np.isinf(df) else float(_t_quantile(df, level)))
     return Difference(
         difference,
         se,
@@ -89,7 +88,7 @@ def _pairs(time, event, prediction, first, second, same_time) -> _Pairs:
 
     A pair weighs ``first[i] * second[j]``. It is concordant when i has the higher prediction.
     """
-    _choice(same_time, "same_time", ("event_first", "skip"))
+    checks.choice(same_time, "same_time", ("event_first", "skip"))
     censored_later = same_time == "event_first"
     if int(event.sum()) * time.size <= CELLS:
         return _compare_all(time, event, prediction, first, second, censored_later)
@@ -153,7 +152,7 @@ class _Counted(NamedTuple):
 
 
 def _count(pairs: _Pairs, tied_predictions: TiedPredictions) -> _Counted:
-    _choice(tied_predictions, "tied_predictions", ("half", "drop"))
+    checks.choice(tied_predictions, "tied_predictions", ("half", "drop"))
     drop = tied_predictions == "drop"
     comparable = pairs.comparable - pairs.tied if drop else pairs.comparable
     # every pair is in the sums of both its rows
@@ -261,7 +260,7 @@ def concordance(
     >>> concordance([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1]).c
     0.8
     """
-    _choice(interval, "interval", ("jackknife", "noether", "quade", "conservative"))
+    checks.choice(interval, "interval", ("jackknife", "noether", "quade", "conservative"))
     time, event, prediction = _arguments(time, event, prediction)
     weight = _case_weights(weights, time.size)
     counted = _count(_pairs(time, event, prediction, weight, weight, same_time), tied_predictions)
@@ -272,7 +271,7 @@ def concordance(
 
 
 def _concordance(counted: _Counted, se: float, level: float, limits=None) -> Concordance:
-    half = _critical(level) * se
+    half = checks.critical_value(level) * se
     lower, upper = limits or (max(counted.c - half, 0.0), min(counted.c + half, 1.0))
     away = abs(counted.c - 0.5)
     p = float(2 * ndtr(-away / se)) if se else float(away < 1e-12)
@@ -312,7 +311,7 @@ def _noether_se(counted: _Counted) -> float:
 
 
 def _conservative(counted: _Counted, n: int, level: float) -> tuple[float, float]:
-    z = _critical(level)
+    z = checks.critical_value(level)
     w = 2 * z**2 * (n - 1) / counted.comparable.sum()
     middle, spread = w + 2 * counted.c, np.sqrt(w**2 + 4 * w * counted.c * (1 - counted.c))
     return max((middle - spread) / (2 * (1 + w)), 0.0), min((middle + spread) / (2 * (1 + w)), 1.0)
@@ -422,7 +421,7 @@ def compare_concordance(
     ----------
     Therneau and Watson 2015; Haibe-Kains et al., Bioinformatics 2008.
     """
-    _choice(method, "method", ("jackknife", "survcomp"))
+    checks.choice(method, "method", ("jackknife", "survcomp"))
     time, event, a = _arguments(time, event, a)
     b = checks.prediction(b, time.size, "b")
     ones = np.ones(time.size)
@@ -491,14 +490,14 @@ def pairwise_superiority(
 
     Notes
     -----
-    Equals R's ``Hmisc::rcorrp.cens(-a, -b, S, method = 2)`` and ``method = 1``; its S.D. is 2 `se` / 2 with
-    Quade's variance. Compares all pairs, a block of rows at a time: n^2 in time, linear in memory.
+    Equals R's ``Hmisc::rcorrp.cens(-a, -b, S, method = 2)`` and ``method = 1``; its S.D. is `se`
+    (Quade's variance). Compares all pairs, a block of rows at a time: n^2 in time, linear in memory.
 
     References
     ----------
     Harrell, Regression Modeling Strategies, 2015.
     """
-    _choice(rule, "rule", ("concordance", "differences"))
+    checks.choice(rule, "rule", ("concordance", "differences"))
     time, event, a = _arguments(time, event, a)
     b = checks.prediction(b, time.size, "b")
     balance, comparable = np.zeros(time.size), np.zeros(time.size)
@@ -523,7 +522,7 @@ def pairwise_superiority(
         raise ValueError("event must make at least one comparable pair; found none")
     difference = float((better[0] - better[1]) / total)
     se = 2 * _quade_se(_Counted(*[0.0] * 6, balance, comparable))
-    half = _critical(level) * se
+    half = checks.critical_value(level) * se
     p = float(2 * ndtr(-abs(difference) / se)) if se else float(difference == 0)
     return Superiority(difference, se, difference - half, difference + half, p, *(better / total))
 
@@ -570,7 +569,7 @@ def concordance_bootstrap(
         )
     columns = predictions.reshape(time.size, -1).T
     models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(columns)]
-    _choice(tied_predictions, "tied_predictions", ("half", "drop"))
+    checks.choice(tied_predictions, "tied_predictions", ("half", "drop"))
     weights = np.asarray(weights, dtype=float)
     if weights.ndim != 2 or weights.shape[1] != time.size:
         raise ValueError(f"weights must have shape (samples, {time.size}); found {weights.shape}")
@@ -584,7 +583,7 @@ def concordance_bootstrap(
 
 
 def _bootstrap_matrix(time, event, models, weights, tied_predictions, same_time):
-    _choice(same_time, "same_time", ("event_first", "skip"))
+    checks.choice(same_time, "same_time", ("event_first", "skip"))
     concordant = np.zeros((weights.shape[0], len(models)))
     comparable = np.zeros_like(concordant)
     rows = np.flatnonzero(event)
@@ -640,7 +639,7 @@ def horizon_groups(
     Cases weigh 1/G(T-), controls 1/G(at), with G the censoring curve; the mean of the weights of the cases is the
     cumulative incidence, of the controls the survival. Patients lost before are in neither group.
     """
-    _choice(event_at_horizon, "event_at_horizon", ("case", "excluded"))
+    checks.choice(event_at_horizon, "event_at_horizon", ("case", "excluded"))
     time, event = checks.survival(time, event)
     at = checks.horizon(time, event, at)
     case = event & ((time <= at) if event_at_horizon == "case" else (time < at))
@@ -677,7 +676,7 @@ def _row_order_influence(time, event, values) -> np.ndarray:
 
 
 def _censoring(time, event, values, variance: Variance) -> np.ndarray:
-    _choice(variance, "variance", ("exact", "row_order"))
+    checks.choice(variance, "variance", ("exact", "row_order"))
     by = survival.censoring_influence if variance == "exact" else _row_order_influence
     return by(time, event, values)
 
@@ -808,7 +807,7 @@ def time_dependent_auc(
     [0.75]
     """
     time, event, prediction = _arguments(time, event, prediction)
-    z = _critical(level)
+    z = checks.critical_value(level)
     rows = []
     for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon, variance):
         se = _se(influence)
@@ -1189,7 +1188,7 @@ def delong(outcome: ArrayLike, prediction: ArrayLike, *, level: float = 0.95) ->
     v10, v01 = _placements(outcome, checks.prediction(prediction, outcome.size))
     auc = float(v10.mean())
     se = float(np.sqrt(v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size))
-    half = _critical(level) * se
+    half = checks.critical_value(level) * se
     return BinaryAuc(auc, se, max(auc - half, 0.0), min(auc + half, 1.0), v10.size, v01.size)
 
 

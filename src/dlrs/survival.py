@@ -13,24 +13,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc, ndtr, ndtri
+from scipy.special import chdtrc, ndtr
 
 from dlrs import checks
 
 Ties = Literal["efron", "breslow"]
 CensoringTies = Literal["events_first", "together", "nelson_aalen"]
 KmInterval = Literal["log-log", "log", "plain"]
-
-
-def _choice(value: str, name: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
-
-
-def _critical(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1; found {level!r}")
-    return float(ndtri(0.5 + level / 2))
 
 
 class RiskTable(NamedTuple):
@@ -134,8 +123,8 @@ def kaplan_meier(
     >>> kaplan_meier([1, 2, 2, 3], [1, 1, 0, 1])["survival"].tolist()
     [0.75, 0.5, 0.0]
     """
-    _choice(interval, "interval", ("log-log", "log", "plain"))
-    z = _critical(level)
+    checks.choice(interval, "interval", ("log-log", "log", "plain"))
+    z = checks.critical_value(level)
     table = risk_table(time, event)
     survival = np.cumprod(1 - table.events / table.at_risk)
     with np.errstate(divide="ignore"):
@@ -226,7 +215,7 @@ def median_survival(
     >>> median_survival([1, 2, 3, 4], [1, 1, 1, 1]).median
     2.5
     """
-    _choice(flat, "flat", ("next_drop", "last_time"))
+    checks.choice(flat, "flat", ("next_drop", "last_time"))
     curve = kaplan_meier(time, event, interval=interval, level=level)
     return Median(*(_crossing(curve["time"], curve[name], flat) for name in ("survival", "lower", "upper")))
 
@@ -277,7 +266,7 @@ def censoring_survival(
     >>> censoring_survival([1, 2, 2, 3], [1, 1, 0, 1], [2, 2.5]).tolist()
     [0.5, 0.5]
     """
-    _choice(ties, "ties", ("events_first", "together", "nelson_aalen"))
+    checks.choice(ties, "ties", ("events_first", "together", "nelson_aalen"))
     table = risk_table(time, event)
     if ties == "nelson_aalen":
         curve = np.exp(-np.cumsum(table.censored / table.at_risk))
@@ -447,7 +436,7 @@ class _RiskSets(NamedTuple):
 
 
 def _risk_sets(time: np.ndarray, event: np.ndarray, ties: Ties) -> _RiskSets:
-    _choice(ties, "ties", ("efron", "breslow"))
+    checks.choice(ties, "ties", ("efron", "breslow"))
     if not event.any():
         raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
     order = np.argsort(time, kind="stable")
@@ -677,7 +666,7 @@ def cox_table(fit: CoxFit, *, level: float = 0.95) -> pd.DataFrame:
         ``name``, ``term``, ``coef``, ``se``, ``hr``, ``hr_lower``, ``hr_upper``, ``z``, ``p`` (two-sided).
     """
     se = np.sqrt(np.diag(fit.covariance))
-    z, c = fit.coefficients / se, _critical(level)
+    z, c = fit.coefficients / se, checks.critical_value(level)
     return pd.DataFrame(
         {
             "name": fit.names,
@@ -828,7 +817,7 @@ def ph_test(
     ----------
     Grambsch and Therneau, Biometrika 1994.
     """
-    _choice(transform, "transform", ("km", "identity"))
+    checks.choice(transform, "transform", ("km", "identity"))
     fit = cox_fit(time, event, covariates, terms=terms, ties=ties, tolerance=tolerance)
     time, event = checks.survival(time, event)
     x, _ = _columns(covariates, time.size)
