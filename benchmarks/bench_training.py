@@ -1,0 +1,111 @@
+"""Images per second of a training step: ours against a plain float32 PyTorch loop over the same network.
+
+    python benchmarks/bench_training.py [--threads 1] [--batch 16] [--rounds 15]
+
+The two take turns, step by step, so that a busy machine slows both. Ours is what notebook 03 runs: channels-last
+memory, bfloat16 autocast where the processor has such instructions, AdamW in one fused kernel. The plain loop is
+PyTorch as it comes. Bound on a processor with bfloat16 instructions: 1.5 times.
+"""
+
+import argparse
+import os
+import platform
+import time
+from statistics import median
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dlrs import train
+
+BOUND = 1.5
+
+
+def plain_step(network, optimiser, boxes, target):
+    logit = network(boxes).squeeze(1)
+    loss = nn.functional.binary_cross_entropy_with_logits(logit, target)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def our_step(network, optimiser, boxes, target, device):
+    x = boxes.to(device, memory_format=torch.channels_last)
+    with train.autocast(device):
+        logit = network(x)
+    loss = nn.functional.binary_cross_entropy_with_logits(logit.float().squeeze(1), target)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def seconds(function, *arguments):
+    """Return wall and processor seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function(*arguments)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def multiply_rate(kind, n=1536):
+    """Return Gflop per processor-second of a large matrix product: the most that a core gives."""
+    a, b = torch.randn(n, n).to(kind), torch.randn(n, n).to(kind)
+    return 2 * n**3 / 1e9 / min(seconds(torch.mm, a, b)[1] for _ in range(10))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=15)
+    asked = parser.parse_args()
+    boxes = torch.randn(asked.batch, 20, 112, 112)
+    target = (torch.rand(asked.batch) < 0.2).float()
+
+    torch.set_num_threads(asked.threads)  # the plain loop has torch's own settings but for the threads
+    plain, ours = train.build_network(), train.build_network()
+    ours.load_state_dict(plain.state_dict())
+    ours.to(memory_format=torch.channels_last)
+    plain_optimiser = torch.optim.AdamW(plain.parameters(), 1e-4)
+    our_optimiser = torch.optim.AdamW(ours.parameters(), 1e-4, fused=True)
+    with FlopCounterMode(display=False) as counter:
+        plain_step(plain, plain_optimiser, boxes, target)
+    gflop = counter.get_total_flops() / 1e9 / asked.batch
+
+    times = {"plain": [], "ours": [], "augmentation": []}
+    draws = train.generator(1)
+    device = torch.device("cpu")
+    for _ in range(asked.rounds + 2):
+        torch.use_deterministic_algorithms(False)
+        times["plain"].append(seconds(plain_step, plain, plain_optimiser, boxes, target))
+        train.repeatable(1, threads=asked.threads, device="cpu")
+        times["ours"].append(seconds(our_step, ours, our_optimiser, boxes, target, device))
+        times["augmentation"].append(seconds(train.augment, boxes, draws))
+    wall, cpu = ({name: median(t[i] for t in values[2:]) for name, values in times.items()} for i in (0, 1))
+
+    kind = train.mixed_precision(device) or torch.float32
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    print(f"{asked.threads} thread(s), batches of {asked.batch}, medians of {asked.rounds} steps\n")
+    print("| step | images/s | images per processor-second | Gflop per processor-second |\n|---|---|---|---|")
+    for name, label in {"plain": "plain loop, float32", "ours": f"ours, {str(kind).removeprefix('torch.')}"}.items():
+        rate = asked.batch / cpu[name]
+        print(f"| {label} | {asked.batch / wall[name]:.1f} | {rate:.1f} | {rate * gflop:.0f} |")
+    by_clock, by_processor = (taken["plain"] / taken["ours"] for taken in (wall, cpu))
+    print(f"\nours / plain: {by_clock:.2f} by the clock, {by_processor:.2f} in processor time")
+    print(f"bound on a processor with bfloat16 instructions: {BOUND}")
+    print(f"augmentation, in neither: {1e3 * cpu['augmentation'] / asked.batch:.1f} ms of processor time an image")
+    torch.set_num_threads(1)
+    peak = {name: multiply_rate(name) for name in (torch.float32, torch.bfloat16)}
+    limit = peak[kind] / gflop
+    reached = asked.batch / cpu["ours"] / limit
+    print(
+        f"\nThe limit: an image costs {gflop:.2f} Gflop forwards and backwards. A large matrix product reaches a core's"
+    )
+    print(
+        f"{peak[torch.float32]:.0f} Gflop/s in float32 and {peak[torch.bfloat16]:.0f} in bfloat16. So no step can pass"
+    )
+    print(f"{limit:.0f} images per processor-second here; ours is at {reached:.0%} of that.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,466 @@
+"""The network of one sequence: small boxes and few epochs, since what is held here does not depend on size."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from dlrs import train
+from dlrs.config import InputError, sha256
+
+SMALL = {"images": 16, "size": 32, "batch_size": 8}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def machine():
+    """Leave torch's global settings as they were."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def examples(n=24, slices=4, size=32, seed=0):
+    """Boxes whose coarse texture tells the target, and the target."""
+    draws = torch.Generator().manual_seed(seed)
+    target = np.arange(n) % 3 == 0
+    boxes = torch.randn(n, slices, size, size, generator=draws)
+    smooth = nn.functional.avg_pool2d(boxes, 5, stride=1, padding=2) * 5
+    return torch.where(torch.tensor(target)[:, None, None, None], smooth, boxes), target.astype(float)
+
+
+def small_fit(boxes, target, held_out, *, seed=3, max_epochs=2, patience=9, network=None, augment=train.augment):
+    """Train the study's network for a moment; return it and what `fit` returned."""
+    device = train.repeatable(seed, device="cpu")
+    network = network or train.build_network(n_slices=boxes.shape[1])
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    fitted = train.fit(
+        network,
+        boxes,
+        target,
+        held_out,
+        loss=nn.functional.binary_cross_entropy_with_logits,
+        optimiser=optimiser,
+        schedule=torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0),
+        augment=augment,
+        max_epochs=max_epochs,
+        patience=patience,
+        batch_size=8,
+        seed=seed,
+        device=device,
+    )
+    return network, fitted
+
+
+def same(one, other):
+    """Whether two networks' weights are equal bit for bit."""
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ---------------------------------------------------------------- the network
+
+
+def test_network_has_the_papers_shape():
+    network = train.build_network()
+    assert network.mix.weight.shape == (3, 20, 1, 1)
+    # torchvision counts 11,689,512 parameters with its 1000-class layer of 513,000; ours are 63 and 513 instead
+    assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000 + 63 + 513
+    with torch.inference_mode():
+        assert network.eval()(torch.zeros(2, 20, 112, 112)).shape == (2, 1)
+
+
+def test_device_is_the_processor_where_there_is_no_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert train.repeatable(1) == CPU
+    with pytest.raises(ValueError, match="device must be there; found 'cuda'"):
+        train.repeatable(1, device="cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert train.repeatable(1).type == "cuda"
+    assert train.repeatable(1, device="cpu") == CPU
+
+
+@pytest.mark.parametrize(("found", "kind"), [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_f": True}, None)])
+def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch, found, kind):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert train.mixed_precision(CPU) is kind
+    with train.autocast(CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (kind or torch.float32)
+
+
+def test_each_channel_starts_as_a_few_neighbouring_slices():
+    weight = train.slice_mix(20).weight.detach()[..., 0, 0]
+    assert weight.argmax(1).tolist() == [2, 5, 8]  # a tenth, a quarter and two fifths of 20
+    np.testing.assert_allclose((weight**2).sum(1), 1, rtol=1e-6)  # independent slices would keep their variance
+
+
+# ---------------------------------------------------------------- weights to start from
+
+
+def test_textures_follow_their_parameters():
+    images, parameters = train.textures(400, 56, train.generator(1, "test"))
+    assert images.shape == (400, 3, 56, 56)
+    assert parameters.shape == (400, len(train.TEXTURE_TARGETS))
+    assert parameters.abs().max() <= 1
+    assert torch.isfinite(images).all()
+    roughness = (images.diff(dim=-1).std((-2, -1)) / images.std((-2, -1))).mean(1)
+    scale, grain = (parameters[:, train.TEXTURE_TARGETS.index(name)] for name in ("scale", "grain"))
+    assert torch.corrcoef(torch.stack([scale, roughness]))[0, 1] > 0.5  # a higher frequency is rougher
+    assert torch.corrcoef(torch.stack([grain, roughness]))[0, 1] > 0.2
+
+
+def test_textures_are_learnt_once_and_cached_by_their_parameters(tmp_path, monkeypatch):
+    torch.manual_seed(5)
+    first = train.pretrain_textures(tmp_path, SMALL, device="cpu")
+    drawn_next = torch.rand(3)
+    written = first.stat().st_mtime_ns
+    monkeypatch.setattr(train, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
+    torch.manual_seed(5)
+    assert train.pretrain_textures(tmp_path, SMALL, device="cpu") == first
+    assert torch.equal(torch.rand(3), drawn_next)  # what follows is drawn alike, cached or not
+    assert first.stat().st_mtime_ns == written
+    assert train.textures_file(tmp_path, {**SMALL, "images": 17}) != first
+    assert train.textures_file(tmp_path, {**SMALL, "seed": 2}) != first
+    with pytest.raises(ValueError, match="parameters must be among images, size.*; found epochs"):
+        train.pretrain_textures(tmp_path, {"epochs": 3})
+
+
+def test_backbone_has_the_textures_weights(tmp_path):
+    from safetensors.torch import load_file
+
+    network = train.backbone("textures", cache_dir=tmp_path, textures=SMALL, device="cpu")
+    cached = load_file(train.textures_file(tmp_path, SMALL))
+    assert torch.equal(network.layer4[1].conv2.weight, cached["layer4.1.conv2.weight"])
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 512)
+
+
+def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path):
+    command = [sys.executable, "-m", "dlrs.train", "textures", "--cache", str(tmp_path), "--images", "100000"]
+    long = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while "textures" not in long.stderr.readline(40):  # the bar is there: it trains
+        assert long.poll() is None
+    os.kill(long.pid, signal.SIGKILL)
+    long.wait()
+    long.stderr.close()
+    assert list(tmp_path.glob("textures-*")) == []
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    receipt = tmp_path / "receipt.json"
+    train.main(["textures", "--cache", str(tmp_path), "--threads", "1", *small, "--receipt", str(receipt)])
+    [path] = tmp_path.glob("*.safetensors")
+    assert json.loads(receipt.read_text())["sha256"] == sha256(path)
+
+
+def test_imagenet_without_network_names_the_file_and_its_place(tmp_path, monkeypatch):
+    import urllib.request
+
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(InputError, match="could not be downloaded .*no network") as error:
+        train.backbone("imagenet")
+    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    assert str(place) in str(error.value)
+    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in str(error.value)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"half a file")
+    with pytest.raises(InputError, match="hash is not the one in its name"):
+        train.backbone("imagenet")
+
+
+def test_imagenet_comes_through_torchvisions_own_cache(tmp_path, monkeypatch):
+    from torchvision.models import resnet18
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    place.parent.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), place)
+    monkeypatch.setattr(train, "sha256", lambda _: "f37072fd" + 56 * "0")
+    expected = torch.load(place, weights_only=True)["layer1.0.conv1.weight"]
+    assert torch.equal(train.backbone("imagenet").layer1[0].conv1.weight, expected)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_weights_from_a_file(tmp_path, name):
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    state = resnet18(num_classes=4).state_dict()
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    assert torch.equal(train.backbone(tmp_path / name).conv1.weight, state["conv1.weight"])
+    del state["bn1.weight"]
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    with pytest.raises(InputError, match=r"1 tensors do not fit, first bn1.weight; expected the 120 tensors"):
+        train.backbone(tmp_path / name)
+
+
+def test_weights_files_that_are_refused(tmp_path):
+    with pytest.raises(InputError, match="the file is missing"):
+        train.backbone(tmp_path / "none.pt")
+    for name in ("torn.pt", "torn.safetensors"):
+        (tmp_path / name).write_bytes(b"not weights")
+        with pytest.raises(InputError, match="cannot be read"):
+            train.backbone(tmp_path / name)
+    torch.save({"run": os.getcwd}, tmp_path / "code.pt")  # a file may not bring code to run
+    with pytest.raises(InputError, match="cannot be read"):
+        train.backbone(tmp_path / "code.pt")
+    torch.save({"epoch": 3}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="something else than tensors"):
+        train.backbone(tmp_path / "other.pt")
+
+
+# ---------------------------------------------------------------- the patients
+
+
+@pytest.fixture
+def index(tmp_path):
+    """A table of boxes of two sequences and three patients, with its files."""
+    rows = []
+    for sequence in ("ADC", "T2W"):
+        for number in range(3):
+            box = np.full((4, 8, 8), number + 10 * (sequence == "ADC"), dtype=np.float32)
+            file = f"boxes/{sequence}/P{number}.npy"
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / file, box)
+            rows.append((f"P{number}", sequence, file, sha256(tmp_path / file)))
+    pd.DataFrame(rows, columns=["patient_id", "sequence", "file", "sha256"]).to_csv(tmp_path / "boxes.csv", index=False)
+    return tmp_path / "boxes.csv"
+
+
+def test_boxes_come_in_the_order_asked_for(index):
+    boxes = train.load_boxes(index, "ADC", ["P2", "P0"])
+    assert boxes.shape == (2, 4, 8, 8)
+    assert boxes.dtype == torch.float32
+    assert boxes[:, 0, 0, 0].tolist() == [12, 10]
+
+
+def test_bad_boxes_are_named_by_row_and_never_by_patient(index):
+    def message(sequence="T2W", patients=("P0", "P1", "P2"), kind=InputError):
+        with pytest.raises(kind) as error:
+            train.load_boxes(index, sequence, patients)
+        assert "P1" not in str(error.value).replace(str(index.parent), "")
+        return str(error.value)
+
+    assert "sequence must be one of T2W, ADC; found 'DWI'" in message("DWI", kind=ValueError)
+    assert "no T2W box for included patient 2 of 2" in message(patients=("P0", "P9"))
+    path = index.parent / "boxes/T2W/P1.npy"
+    whole = path.read_bytes()
+    np.save(path, np.full((4, 8, 8), np.nan, dtype=np.float32))
+    assert "boxes.csv, row 6, column file: the box holds NaN or infinite values" in message()
+    np.save(path, np.zeros((4, 8, 9), dtype=np.float32))
+    assert "row 6, column file: the box has shape (4, 8, 9); expected (4, 8, 8)" in message()
+    path.write_bytes(whole[:100])
+    assert "row 6, column file: the box cannot be read" in message()
+    path.unlink()
+    assert "row 6, column file: the box is missing" in message()
+    index.write_text("patient_id,sequence\nP0,T2W\n")
+    assert "no column file" in message()
+    index.unlink()
+    assert "the file is missing" in message()
+
+
+def test_held_out_patients_are_a_share_of_each_class():
+    target = np.repeat([1.0, 0.0], [36, 126])
+    held = train.hold_out(target, share=0.2, seed=1)
+    # 20 % of 36 is 7.2, of 126 is 25.2
+    assert held[:36].sum() == 7
+    assert held[36:].sum() == 25
+    assert not np.array_equal(held, train.hold_out(target, share=0.2, seed=2))
+
+
+def test_too_few_patients_stop_before_training():
+    with pytest.raises(ValueError, match="at least 5 patients with metastasis .*; found 4 of 30"):
+        train.hold_out(np.arange(30) < 4, share=0.2, seed=1)
+    with pytest.raises(ValueError, match="at least 5 patients without metastasis"):
+        train.hold_out(np.ones(30), share=0.2, seed=1)
+    with pytest.raises(ValueError, match="target must be 0 or 1; found nan at row 2"):
+        train.hold_out([0, 1, np.nan], share=0.2, seed=1)
+    with pytest.raises(ValueError, match="share must lie between 0 and 1; found 0"):
+        train.hold_out(np.arange(30) < 9, share=0, seed=1)
+
+
+def test_augmentation_moves_pixels_and_keeps_what_they_show():
+    boxes = torch.arange(8 * 5 * 6 * 6, dtype=torch.float32).reshape(8, 5, 6, 6) + 1
+    still = dict(flip=0, shift=0, slices=0, gain=0)
+
+    def moved(**change):
+        return train.augment(boxes, train.generator(1), **{**still, **change})
+
+    assert torch.equal(moved(), boxes)
+    turned = moved(flip=0.5)
+    assert torch.equal(turned.flatten(2).sort().values, boxes.flatten(2))  # each slice keeps its pixels
+    assert not torch.equal(turned, boxes)
+    across = moved(shift=2)
+    assert {int(rows.sum()) for rows in across[:, 0].sum(2) > 0} <= {4, 5, 6}  # at most two rows are lost
+    assert across.flatten(1).unique().numel() <= boxes.numel() + 1  # no new value but 0
+    along = moved(slices=2)
+    for box, there in zip(along, boxes, strict=True):  # whole slices, in their order
+        kept = [row for row in box.flatten(1).tolist() if any(row)]
+        assert 3 <= len(kept) <= 5
+        assert str(kept)[1:-1] in str(there.flatten(1).tolist())
+    brighter = moved(gain=0.1) / boxes
+    assert torch.allclose(brighter, brighter[:, :1, :1, :1].expand_as(brighter))  # one factor a patient
+    assert torch.equal(*(train.augment(boxes, train.generator(7)) for _ in range(2)))
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_a_network_learns_a_texture():
+    boxes, target = examples()
+    _, fitted = small_fit(boxes, target, np.arange(24) % 6 < 2, max_epochs=8, augment=lambda x, draws: x)
+    assert list(fitted.history) == ["epoch", "learning_rate", "train_loss", "heldout_loss"]
+    assert fitted.history["train_loss"].iloc[-2:].mean() < 0.5 * fitted.history["train_loss"].iloc[0]
+
+
+def test_the_epoch_is_chosen_by_the_patients_held_out_and_patience_ends_it():
+    # A "network" of one number b, its log odds for everybody. Those learnt from all have metastasis,
+    # so b rises by 1 an epoch with plain gradient steps made long enough: 0 -> 1 -> 2 -> 3. Of those held out
+    # half have metastasis, so their loss log(1+e^b) - b/2 is lowest at b = 0 and rises from the first step on.
+    class Constant(nn.Module):
+        def __init__(self, start):
+            super().__init__()
+            self.b = nn.Parameter(torch.tensor(start))
+
+        def forward(self, x):
+            return self.b.expand(len(x), 1)
+
+    class Step(torch.optim.SGD):
+        def step(self):
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].add_(1.0)
+
+    target = np.array([1, 1, 1, 1, 1, 0], dtype=float)
+    held = np.array([0, 0, 0, 0, 1, 1], dtype=bool)
+    network = Constant(-3.0)
+    optimiser = Step(network.parameters(), lr=1.0)
+    fitted = train.fit(
+        network,
+        torch.zeros(6, 1, 4, 4),
+        target,
+        held,
+        loss=nn.functional.binary_cross_entropy_with_logits,
+        optimiser=optimiser,
+        schedule=torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0),
+        augment=lambda x, draws: x,
+        max_epochs=20,
+        patience=2,
+        batch_size=4,
+        seed=1,
+        device=CPU,
+    )
+    # b after epochs 1-5: -2, -1, 0, 1, 2; the best is epoch 3, and two epochs without a better one end it at 5.
+    assert fitted.best_epoch == 3
+    assert fitted.history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert network.b.item() == 0
+    np.testing.assert_allclose(fitted.history["heldout_loss"][2], np.log(2), rtol=1e-6)
+    # The training loss falls to the end: it has no say in the choice.
+    assert fitted.history["train_loss"].is_monotonic_decreasing
+
+
+def test_a_loss_that_is_no_number_stops_the_training():
+    boxes, target = examples()
+    with pytest.raises(ValueError, match="loss must stay finite; found .* at epoch 1"):
+        small_fit(boxes * np.inf, target, np.arange(24) % 4 == 0)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_train import probabilities
+sys.stdout.write(probabilities().tobytes().hex())
+"""
+
+
+def probabilities():
+    """Probabilities from a short training on the processor."""
+    boxes, target = examples()
+    network, _ = small_fit(boxes, target, np.arange(24) % 4 == 0)
+    return train.predict(network, boxes, device=CPU)
+
+
+def test_two_processes_give_the_same_probabilities_bit_for_bit():
+    folder = os.path.dirname(__file__)
+    other = subprocess.run([sys.executable, "-c", SCRIPT, folder], capture_output=True, text=True)
+    assert other.returncode == 0, other.stderr
+    assert other.stdout == probabilities().tobytes().hex()
+    assert len(other.stdout) == 24 * 16  # 24 numbers of 8 bytes
+
+
+def test_those_predicted_have_no_part_in_the_training():
+    # The validation patients' boxes are there while the network trains, and are predicted in between.
+    boxes, target = examples()
+    held = np.arange(24) % 4 == 0
+    alone, _ = small_fit(boxes, target, held)
+    validation = torch.full((6, *boxes.shape[1:]), 7.0)
+    network, _ = small_fit(torch.cat([boxes, validation])[:24], target, held)
+    train.predict(network, validation, device=CPU)
+    assert same(alone, network)
+    assert not same(alone, small_fit(boxes + 0.1, target, held)[0])
+
+
+def test_the_watched_patients_choose_the_epoch_but_leave_each_epochs_weights_alone():
+    boxes, target = examples()
+    held = np.arange(24) % 4 == 0
+    others = boxes.clone()
+    others[torch.tensor(held)] *= -2
+    (one, first), (other, second) = (small_fit(x, target, held, max_epochs=1) for x in (boxes, others))
+    assert same(one, other)
+    assert first.history["train_loss"].equals(second.history["train_loss"])
+    assert not first.history["heldout_loss"].equals(second.history["heldout_loss"])
+
+
+def test_prediction_does_not_depend_on_the_batch():
+    boxes, _ = examples()
+    network = train.build_network(n_slices=4)
+    one = train.predict(network, boxes, batch_size=1, device=CPU)
+    np.testing.assert_allclose(train.predict(network, boxes, batch_size=24, device=CPU), one, atol=1e-6)
+    assert one.dtype == np.float64
+    assert (one > 0).all() and (one < 1).all()
+
+
+# ---------------------------------------------------------------- the saved model
+
+
+def test_model_comes_back_bit_for_bit(tmp_path):
+    boxes, _ = examples()
+    network = train.build_network(n_slices=4, dropout=0.3)
+    before = train.predict(network, boxes, device=CPU)
+    train.save_model(network, tmp_path / "T2W", {"sequence": "T2W", "best_epoch": 4})
+    again, about = train.load_model(tmp_path / "T2W")
+    assert np.array_equal(train.predict(again, boxes, device=CPU), before)
+    assert about["best_epoch"] == 4
+    assert about["network"] == {"n_slices": 4, "dropout": 0.3}
+    assert set(about["versions"]) == {"torch", "torchvision", "dlrs"}
+    assert sorted(p.name for p in (tmp_path / "T2W").iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_model_that_was_changed_is_refused(tmp_path):
+    network = train.build_network(n_slices=4)
+    train.save_model(network, tmp_path, {})
+    train.torch.nn.init.zeros_(network.logit.weight)
+    described = (tmp_path / "model.json").read_text()
+    train.save_model(network, tmp_path, {})
+    (tmp_path / "model.json").write_text(described)
+    with pytest.raises(InputError, match="the weights are not those that model.json describes"):
+        train.load_model(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(InputError, match="model.json: the file is missing"):
+        train.load_model(tmp_path)
+
+
+def test_data_hash_follows_boxes_and_target(index):
+    first = train.data_hash(index, "T2W", ["P0", "P1"], [0, 1])
+    assert first == train.data_hash(index, "T2W", ["P0", "P1"], [False, True])
+    others = [("ADC", ["P0", "P1"], [0, 1]), ("T2W", ["P1", "P0"], [0, 1]), ("T2W", ["P0", "P1"], [1, 1])]
+    assert all(train.data_hash(index, *other) != first for other in others)
