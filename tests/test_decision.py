@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parity
 from dlrs import decision, resample
 
 THRESHOLDS = np.arange(101) / 100
+REFERENCE = Path(__file__).parent / "reference"
 
 
 def rows_of(curve: pd.DataFrame, strategy: str = "model") -> pd.DataFrame:
@@ -198,6 +202,27 @@ def test_bands():
     # the same model against itself has no difference on any resample
     same = {name: values - values for name, values in replicates.items()}
     assert (decision.bands(same, thresholds=thresholds)[["lower", "upper"]] == 0).all(axis=None)
+
+
+@pytest.mark.parametrize("name", parity.datasets(REFERENCE))
+def test_bands_equal_those_of_rmda_within_monte_carlo_error(name):
+    data, r = (
+        parity.context(name, REFERENCE),
+        parity.reference(name, REFERENCE)["bootstrap"]["rmda_validation_combined"],
+    )
+    rows = data.splits["validation"].dropna(subset="binary")
+    weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
+    replicates = decision.decision_curve_bootstrap(
+        rows["binary"], rows["risk_combined"], weights, thresholds=r["thresholds"], at_threshold="neither"
+    )
+    theirs = {"NB": "net_benefit", "TPR": "tpr", "FPR": "fpr", "prob_high_risk": "high_risk", "DP": "true_positive"}
+    for their_name, quantity in theirs.items():
+        ours = resample.interval(replicates[quantity], quantile_type=1)
+        # a limit from 1000 resamples is off by some 2 % of the interval; shares move in steps
+        error = 0.12 * (ours.upper - ours.lower) + 2.5 / (rows["binary"].sum() if quantity == "tpr" else len(rows))
+        odds = 1 if quantity != "net_benefit" else 1 + np.array(r["thresholds"]) / (1 - np.array(r["thresholds"]))
+        for limit in ("lower", "upper"):
+            assert (np.abs(getattr(ours, limit) - r[their_name][limit]) <= error * odds).all(), (quantity, limit)
 
 
 def test_resample_without_a_class_is_undefined_and_counted():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import parity
 from dlrs import reclassification as rc
 from dlrs import resample
 
 CUTOFFS = [0.2, 0.4]
+REFERENCE = Path(__file__).parent / "reference"
 
 
 def cohort(n=80, seed=0):
@@ -222,6 +226,24 @@ def test_resamples_equal_the_same_patients_repeated():
                 time[d], event[d], old[d], new[d], horizon=30, cutoffs=CUTOFFS, method=method
             )
             assert many[row] == pytest.approx([one.value, one.events.value, one.nonevents.value])
+
+
+@pytest.mark.parametrize("name", parity.datasets(REFERENCE))
+def test_bootstrap_equals_that_of_nricens_within_monte_carlo_error(name):
+    data, r = (
+        parity.context(name, REFERENCE),
+        parity.reference(name, REFERENCE)["bootstrap"]["nricens_category_km_primary"],
+    )
+    rows = data.primary
+    move = rc.category_moves(rows["risk_clinical"], rows["risk_combined"], cutoffs=data.spec["nri_cutoffs"])
+    weights = resample.bootstrap_weights(len(rows), 2000, seed=1)
+    ours = rc.nri_censored_bootstrap(rows["time"], rows["event"], move, weights, horizon=data.horizon)
+    limits = resample.interval(ours)
+    for column, part in enumerate(("nri", "nri_events", "nri_nonevents")):
+        # their limits rest on 300 resamples: 4 % of the interval's width is one standard error
+        error = 0.2 * (limits.upper[column] - limits.lower[column])
+        assert abs(limits.lower[column] - r[part]["Lower"]) < error
+        assert abs(limits.upper[column] - r[part]["Upper"]) < error
 
 
 def test_limits():
