@@ -210,7 +210,7 @@ def test_bands_equal_those_of_rmda_within_monte_carlo_error(name):
         parity.context(name, REFERENCE),
         parity.reference(name, REFERENCE)["bootstrap"]["rmda_validation_combined"],
     )
-    rows = data.splits["validation"].dropna(subset="binary")
+    rows = parity.context(name, REFERENCE).splits["validation"].dropna(subset="binary")
     weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
     replicates = decision.decision_curve_bootstrap(
         rows["binary"], rows["risk_combined"], weights, thresholds=r["thresholds"], at_threshold="neither"

@@ -305,7 +305,8 @@ def _curve(outcome, risk, weights, thresholds, at_threshold, wanted=QUANTITIES) 
         indicators = [own] + [group * column[:, None] for group in groups for column in own.T]
         sums += weights[:, some] @ np.hstack(indicators)
     sums /= sums[:, :1] + sums[:, 1:2]
-    return _quantities(wanted, thresholds, sums[:, :1], *np.split(sums[:, 2:], (n_columns - 2) // thresholds.size, axis=1))
+    parts = np.split(sums[:, 2:], (n_columns - 2) // thresholds.size, axis=1)
+    return _quantities(wanted, thresholds, sums[:, :1], *parts)
 
 
 def _curve_censored(
