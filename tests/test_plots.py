@@ -62,3 +62,13 @@ def test_a_nomogram_puts_ticks_where_they_belong(ax):
     plots.nomogram(scales, ax=ax)
     placed = {text.get_text(): text.get_position()[0] for text in ax.texts}
     assert placed["50"] == 0.5 and placed["Elevated"] == 0.3
+
+
+def test_a_flow_leads_down_past_those_who_leave(ax):
+    rows = [("Patients", 10), ("Left out: no age", 2), ("Included", 8)]
+    counts = pd.DataFrame([{"step": step, "cohort": "primary", "n": n} for step, n in rows])
+    plots.flow(counts, ax=ax)
+    boxes = [text for text in ax.texts if text.get_text()]
+    assert [text.get_text() for text in boxes] == [f"{step}\nn = {n} (primary {n})" for step, n in rows]
+    assert boxes[1].get_position()[0] > boxes[0].get_position()[0] == boxes[2].get_position()[0]
+    assert len(ax.texts) - len(boxes) == 1  # one arrow, from the first box to the last

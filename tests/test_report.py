@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ def test_formatting():
     assert report.format_p(0.0123) == "0.012"
     assert report.format_p(math.nan) == "not estimable"
     assert report.format_count(7, 22) == "7/22 (31.8%)"
+    assert [report.spell(name) for name in ("cea", "tumor_location")] == ["CEA", "Tumor location"]
     assert report.format_count(0, 0) == "0/0 (no patients)"
 
 
@@ -114,6 +116,13 @@ def test_a_killed_write_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, os.fspath(path)])
     assert done.returncode == -9
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_an_input_error_crosses_processes():
+    error = config.InputError("a.csv", "found x", expected="y", remedy="Do z.", row=3, column="age")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is config.InputError
+    assert str(again) == str(error) == "a.csv, row 3, column age: found x; expected y. Do z."
 
 
 def test_streams_are_separate_and_repeatable():

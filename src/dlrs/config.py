@@ -36,6 +36,16 @@ class InputError(ValueError):
             place.append(f"column {column}")
         super().__init__(f"{', '.join(place)}: {found}; expected {expected}. {remedy}")
 
+    def __reduce__(self):
+        """Let the message cross from a worker process; only it is kept."""
+        return _input_error, (str(self),)
+
+
+def _input_error(message: str) -> InputError:
+    error = InputError.__new__(InputError)
+    error.args = (message,)
+    return error
+
 
 def resolve(path: str | Path) -> Path:
     """Return an absolute path; a relative one is taken from the repository's root, wherever the notebook runs."""

@@ -186,3 +186,33 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-0.34, 1.03), ylim=(0.3, rows + 0.8))
     ax.axis("off")
     return ax
+
+
+def flow(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw a recruitment flow, one box a step with the number of each cohort.
+
+    Parameters
+    ----------
+    counts
+        `step`, `cohort`, `n`, steps in order; a step that starts with "Left
+        out" or "Lost" stands to the right of the main path.
+    """
+    ax = ax or plt.gca()
+    steps = list(counts["step"].unique())
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#1c1c1c", "linewidth": 0.9}
+    ends = [place for place, step in enumerate(steps) if not step.startswith(("Left out", "Lost"))]
+    arrow = {"arrowstyle": "->", "linewidth": 0.9, "color": "#1c1c1c", "shrinkA": 0, "shrinkB": 0}
+    for above, below in zip(ends, ends[1:], strict=False):
+        ax.annotate("", (0.3, -below + 0.33), (0.3, -above - 0.33), arrowprops=arrow)
+    for place, step in enumerate(steps):
+        aside = place not in ends
+        numbers = counts[counts["step"] == step]
+        each = ", ".join(f"{r.cohort} {r.n}" for r in numbers.itertuples())
+        style = {"fontsize": "small"} if aside else {}
+        text = f"{step}\nn = {numbers['n'].sum()} ({each})"
+        ax.text(0.78 if aside else 0.3, -place, text, ha="center", va="center", bbox=box, **style)
+        if aside:
+            ax.plot([0.3, 0.56], [-place, -place], color="#1c1c1c", linewidth=0.9, zorder=0)
+    ax.set(xlim=(0, 1.05), ylim=(-len(steps) + 0.4, 0.6))
+    ax.axis("off")
+    return ax

@@ -22,6 +22,21 @@ STAMPS = {
 }
 
 
+NAMES = {
+    "ct_stage": "cT stage",
+    "cea": "CEA",
+    "ypt_stage": "ypT stage",
+    "ypn_stage": "ypN stage",
+    "dl_prob": "DL-prob",
+    "event": "Distant metastasis",
+}
+
+
+def spell(column: str) -> str:
+    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
+    return NAMES.get(column, column.replace("_", " ").capitalize())
+
+
 def format_number(value: float, digits: int = 3) -> str:
     """Return a number for a table; what could not be estimated is said so."""
     return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "not estimable"
@@ -62,7 +77,7 @@ def _plain(value):
 
 def save_results(
     entries: Mapping[str, Mapping], *, run_dir: str | Path, notebook: str, inputs: Iterable[str | Path], provenance: str
-) -> Path:
+) -> None:
     """Write one notebook's numbers, with the hashes of what they were made from.
 
     Parameters
@@ -103,7 +118,6 @@ def save_results(
     path = run_dir / "results" / f"{notebook}.json"
     with whole_file(path) as partial:
         partial.write_text(json.dumps({"inputs": hashes, "entries": checked}, indent=1), encoding="utf-8")
-    return path
 
 
 def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
@@ -139,12 +153,12 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
 TABLE_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
        color: #1c1c1c; background: #fff }}
 table {{ border-collapse: collapse; width: 100% }}
 caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
-th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd }}
-th:first-child, td:first-child {{ text-align: left }}
+th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
+td {{ font-variant-numeric: tabular-nums }}
 thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
 tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
 .stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
@@ -166,7 +180,7 @@ def save_table(
     provenance: str,
     caption: str,
     notes: str = "",
-) -> Path:
+) -> None:
     """Write a table twice: computed and unrounded as CSV, formatted as an HTML page.
 
     Parameters
@@ -188,10 +202,9 @@ def save_table(
     page = TABLE_PAGE.format(title=html.escape(name), stamp=STAMPS[provenance], table=body, notes=html.escape(notes))
     with whole_file(folder / f"{name}.html") as partial:
         partial.write_text(page, encoding="utf-8")
-    return folder / f"{name}.csv"
 
 
-def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> Path:
+def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> None:
     """Write a figure as PNG and SVG, stamped with its class at the lower edge."""
     import matplotlib
 
@@ -204,14 +217,12 @@ def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> Path
         for ending, metadata in {"svg": {"Date": None}, "png": {"Software": None}}.items():
             with whole_file(folder / f"{name}.{ending}") as partial:
                 fig.savefig(partial, dpi=200, metadata=metadata, facecolor="white")
-    return folder / f"{name}.png"
 
 
-def save_json(content, path: str | Path) -> Path:
+def save_json(content, path: str | Path) -> None:
     """Write plain values as JSON, whole or not at all."""
     with whole_file(resolve(path)) as partial:
         partial.write_text(json.dumps(_plain(content), indent=1), encoding="utf-8")
-    return resolve(path)
 
 
 def load_json(path: str | Path):
@@ -225,8 +236,7 @@ def load_json(path: str | Path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def save_csv(frame: pd.DataFrame, path: str | Path) -> Path:
+def save_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table for later notebooks, numbers to the last digit, whole or not at all."""
     with whole_file(resolve(path)) as partial:
         frame.to_csv(partial, index=False)
-    return resolve(path)
