@@ -206,10 +206,7 @@ def test_bands():
 
 @pytest.mark.parametrize("name", parity.datasets(REFERENCE))
 def test_bands_equal_those_of_rmda_within_monte_carlo_error(name):
-    data, r = (
-        parity.context(name, REFERENCE),
-        parity.reference(name, REFERENCE)["bootstrap"]["rmda_validation_combined"],
-    )
+    r = parity.reference(name, REFERENCE)["bootstrap"]["rmda_validation_combined"]
     rows = parity.context(name, REFERENCE).splits["validation"].dropna(subset="binary")
     weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
     replicates = decision.decision_curve_bootstrap(
