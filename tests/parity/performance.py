@@ -146,8 +146,8 @@ def calibrated(rows: pd.DataFrame, name: str, horizon: float, hazard: pd.DataFra
 
 
 def smooth(time, event, risk, horizon: float) -> dict:
-    """ICI; R's script does not make one from fewer than eight distinct predictions either."""
-    if risk.nunique() < 8:
+    """ICI; from fewer than eight distinct predictions, or from a certain one, R makes none either."""
+    if risk.nunique() < 8 or not risk.between(0, 1, inclusive="neither").all():
         return {}
     found = calibration.smooth_calibration(time, event, risk, horizon=horizon, tolerance=CPH)
     with_coxph = calibration.smooth_calibration(time, event, risk, horizon=horizon, tolerance=COXPH)
