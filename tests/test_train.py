@@ -253,18 +253,24 @@ def test_bad_boxes_are_named_by_row_and_never_by_patient(index):
 
     assert "sequence must be one of T2W, ADC; found 'DWI'" in message("DWI", kind=ValueError)
     assert "no T2W box for included patient 2 of 2" in message(patients=("P0", "P9"))
-    path = index.parent / "boxes/T2W/P1.npy"
-    whole = path.read_bytes()
-    np.save(path, np.full((4, 8, 8), np.nan, dtype=np.float32))
-    assert "boxes.csv, row 6, column file: the box holds NaN or infinite values" in message()
-    np.save(path, np.zeros((4, 8, 9), dtype=np.float32))
-    assert "row 6, column file: the box has shape (4, 8, 9); expected (4, 8, 8)" in message()
-    path.write_bytes(whole[:100])
-    assert "row 6, column file: the box cannot be read" in message()
+    path, table = index.parent / "boxes/T2W/P1.npy", index.read_text()
+    indexed = sha256(path)
+
+    def replaced_by(content):
+        path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+        index.write_text(table.replace(indexed, sha256(path)))
+        return message()
+
+    nan = np.full((4, 8, 8), np.nan, dtype=np.float32)
+    assert "boxes.csv, row 6, column file: the box holds NaN or infinite values" in replaced_by(nan)
+    assert "the box has shape (4, 8, 9); expected (4, 8, 8)" in replaced_by(np.zeros((4, 8, 9), dtype=np.float32))
+    assert "row 6, column file: the box cannot be read" in replaced_by(path.read_bytes()[:100])
+    path.write_bytes(b"changed afterwards")
+    assert "row 6, column file: the box is not the one that was indexed" in message()
     path.unlink()
     assert "row 6, column file: the box is missing" in message()
     index.write_text("patient_id,sequence\nP0,T2W\n")
-    assert "no column file" in message()
+    assert "no column file, sha256" in message()
     index.unlink()
     assert "the file is missing" in message()
 

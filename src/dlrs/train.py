@@ -389,7 +389,7 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
     ----------
     index
         `boxes.csv` of the preprocessing: patient_id, sequence, file (relative
-        to the table's folder).
+        to the table's folder), sha256.
     sequence
         T2W or ADC.
     patient_ids
@@ -402,9 +402,9 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
     Raises
     ------
     InputError
-        The table, a patient or a box is missing, a box cannot be read, has
-        another shape than the first, or holds NaN or infinity. Messages name
-        the table's row, never the patient.
+        The table, a patient or a box is missing; a box has another hash than
+        the table says, cannot be read, has another shape than the first, or
+        holds NaN or infinity. Messages name the table's row, never the patient.
     """
     index = resolve(index)
     shown = display_path(index)
@@ -414,7 +414,7 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
     if not index.is_file():
         raise InputError(shown, "the file is missing", expected="the table of boxes", remedy=remedy)
     table = pd.read_csv(index, dtype={"patient_id": str})
-    absent = [name for name in ("patient_id", "sequence", "file") if name not in table]
+    absent = [name for name in ("patient_id", "sequence", "file", "sha256") if name not in table]
     if absent:
         raise InputError(shown, f"no column {', '.join(absent)}", expected="the table of boxes", remedy=remedy)
     rows = table["sequence"].eq(sequence)
@@ -432,6 +432,8 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
         path = index.parent / table.at[row, "file"]
         if not path.is_file():
             raise wrong("the box is missing", "a .npy file")
+        if sha256(path) != table.at[row, "sha256"]:
+            raise wrong("the box is not the one that was indexed", "the hash in column sha256")
         try:
             box = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
