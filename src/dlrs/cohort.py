@@ -431,6 +431,7 @@ def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.
         for row in raw.index[empty[name]]:
             problems.append(Problem("cell-empty", file, "is empty", "a date", row=row, column=columns[name]))
     months = (metastasis.fillna(last) - surgery).dt.days / DAYS_PER_MONTH
+    months[months.index.isin([problem.row for problem in problems])] = np.nan
     event = metastasis.notna().map({True: "1", False: "0"})
     return {"time_months": months.map(repr).where(months.notna(), ""), "event": event}, problems
 

@@ -1,0 +1,802 @@
+"""Checking a cohort folder before anything is computed from it: everything at once, in words that can be acted on.
+
+The page that comes of it may name patients: it stays where it was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import itertools
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
+from scipy import ndimage
+
+from dlrs import images
+from dlrs.cohort import LEVELS, SETTINGS, Problem, survey
+from dlrs.config import InputError, display_path, whole_file
+
+TEMPLATES = Path(__file__).parent / "templates"
+VOLUME_STEMS = ("t2w", "dwi_b0", "dwi_b1000", "adc")
+ROI_STEMS = ("t2w_roi", "dwi_roi")
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+
+# What a hospital's own numbers are held against. Tissue: from dense fibrous tissue to a little above free water at
+# body temperature, in 1e-6 mm2/s. Spacings: from high-resolution pelvic MRI to a survey scan, in mm.
+ADC_RANGE = (300.0, 3500.0)
+SPACING_RANGE_MM = (0.1, 20.0)
+MAX_VOXELS = 2**29  # more is a damaged header, and memory
+MIN_ROI_VOXELS, MIN_ROI_MM3 = 20, 200.0
+MAX_ROI_SHARE = 0.3  # of the volume: more is a mask turned inside out
+DARK_SHARE = 0.05  # ROI signal over the brightest tissue: less is air
+MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
+FEW_PATIENTS = {"primary": 100, "validation": 50}
+FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
+MAX_FOLLOW_UP_MONTHS = 240.0
+
+# Every finding that is not a cell or a line of cohort.yaml: severity and what to do. Those come with their own words.
+CODES: dict[str, tuple[str, str]] = {
+    "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
+    "settings-unknown": ("warning", "Correct the spelling; a setting that is not known is not followed."),
+    "covariate-missing": ("warning", "Fill the cell in, or leave it: complete cases are studied, as in the paper."),
+    "row-repeated": ("warning", "Make sure that these are two patients; remove the row if it is one."),
+    "example-patient": ("warning", "Delete the example rows and their folders when your own patients are in."),
+    "age-implausible": ("warning", "Compare with the source; age is in years."),
+    "follow-up-zero": ("warning", "Compare with the source; follow-up starts at surgery."),
+    "follow-up-implausible": ("warning", "Compare with the source; time is in months since surgery."),
+    "time-units": ("warning", "Times must be months: say `units: {time_months: days}` (or years) in cohort.yaml."),
+    "event-coding": ("warning", "Make sure that 1 means distant metastasis and 0 that none was seen."),
+    "centre-nested-in-outcome": (
+        "error",
+        "Check the event's coding in each centre; no model can tell centre from risk.",
+    ),
+    "centre-one-outcome": ("warning", "Check the event's coding in this centre; a model may learn the centre instead."),
+    "centre-in-both-cohorts": ("warning", "A validation is external only where its centre did not train the model."),
+    "one-centre": ("warning", "Fine for a check of your own; results will not show what a new centre does."),
+    "single-cohort": (
+        "warning",
+        "Primary alone trains and cross-validates; validation alone is for an existing model.",
+    ),
+    "few-patients": ("warning", "Expect wide intervals; no remedy but more patients."),
+    "few-events": ("warning", "Expect unstable coefficients and wide intervals; no remedy but more follow-up."),
+    "images-missing": ("error", "Put each patient's volumes into images/<patient_id>/."),
+    "patient-without-images": (
+        "error",
+        "Put the volumes there, or leave the patient out of the table. Is the name the same?",
+    ),
+    "image-missing": ("error", "Put the volume there under this name, or leave the patient out of the table."),
+    "image-twice": ("error", "Remove those that are not meant."),
+    "image-unreadable": ("error", "Export or copy it again; it is damaged, cut short or of another kind."),
+    "image-dimensions": ("error", "Export one three-dimensional volume a file: one b-value, one echo, no colours."),
+    "image-affine": ("error", "Convert it from DICOM again; the header does not place the voxels in the patient."),
+    "image-nan": ("error", "Find the step that made them; write background as 0."),
+    "image-constant": ("error", "Export it again; there is no picture in it."),
+    "image-not-axial": ("error", "Give the axial series; boxes are cut from axial slices."),
+    "image-refused": ("error", "Correct what the message says; the study would stop here."),
+    "image-repeated": ("error", "Find out whose images these are; one patient under two names spoils every result."),
+    "spacing-units": ("error", "The voxel size must be in mm: convert from DICOM again, or correct the affine."),
+    "spacing-implausible": ("warning", "Compare the voxel size with the scanner's protocol."),
+    "grid-shape": ("error", "Draw or resample it on its own image (nearest neighbour for a mask)."),
+    "grid-affine": ("error", "Draw or resample it on its own image; its header places it elsewhere in the patient."),
+    "grid-orientation": (
+        "error",
+        "Save it with the orientation of its own image; it is mirrored or turned against it.",
+    ),
+    "grid-stored-otherwise": ("warning", "Nothing to do if the picture fits: both are turned to one orientation."),
+    "roi-empty": ("error", "Draw the ROI, or leave the patient out of the table."),
+    "roi-fractions": ("error", "Save the mask as labels; resample masks with nearest neighbour only."),
+    "roi-several-labels": ("warning", "All labels above 0 are taken as one ROI; remove those that are not tumour."),
+    "roi-fragmented": (
+        "warning",
+        "Look at the picture: a stray click stretches the box. Fine for a tumour in two parts.",
+    ),
+    "roi-one-slice": ("warning", "Draw the tumour on every slice that shows it."),
+    "roi-tiny": ("warning", "Make sure that this is the whole tumour."),
+    "roi-touches-border": ("warning", "Make sure that the tumour is not cut off by the field of view."),
+    "roi-covers-image": ("warning", "Look at the picture: the mask may be turned inside out."),
+    "roi-on-background": ("warning", "Look at the picture: the mask may belong to another image."),
+    "roi-repeated": ("warning", "Make sure that the mask was drawn on this patient."),
+    "b-values-swapped": ("error", "Exchange dwi_b0 and dwi_b1000; tissue is darker at the higher b-value."),
+    "b-values-identical": ("error", "Export the two b-values again; one was copied under both names."),
+    "adc-units": ("error", "Give ADC in 1e-6 mm2/s (tumour: about 1000)."),
+    "adc-implausible": ("error", "Check the b-values and the ROI; no tissue has such an ADC."),
+    "adc-undefined": ("warning", "Look at the picture; without a positive signal there is no ADC."),
+    "unexpected-folder": ("warning", "Remove it, or add the patient to the table. Is the name the same?"),
+    "unexpected-file": ("warning", "Nothing reads it. If it is one of the volumes, give it the volume's name."),
+    "link-leaves-folder": ("warning", "Nothing to do if the link is meant; a copy of this folder would be without it."),
+}
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong or doubtful; `row` is the patient's row in the table, or the wrong cell's."""
+
+    severity: str  # error or warning
+    code: str
+    file: str  # relative to the cohort folder
+    row: int | None
+    message: str
+    remedy: str
+
+
+class Examined(NamedTuple):
+    """What came of one patient's images."""
+
+    findings: list[Finding]
+    digests: list[tuple[str, str, bool]]  # hash of the voxels in RAS, file, whether it is a mask
+    pictures: list[tuple[str, str]]  # caption, JPEG as base64
+    n_volumes: int  # volumes and masks that could be read
+
+
+class Report(NamedTuple):
+    """All findings on a cohort folder, errors first, with pictures of the patients that they concern."""
+
+    findings: list[Finding]
+    pictures: dict[str, tuple[int | None, list[tuple[str, str]]]]  # patient -> row, pictures
+    facts: dict  # name, class, n_patients, n_volumes
+
+
+class _Stored(NamedTuple):
+    """A volume or mask turned to RAS."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    axes: str  # orientation in the file, such as LPS
+
+    @property
+    def spacing(self) -> np.ndarray:
+        return nib.affines.voxel_sizes(self.affine)
+
+
+def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
+    severity, remedy = CODES[code]
+    return Finding(severity, code, file, row, message, remedy)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _of_problem(problem: Problem) -> Finding:
+    column = f"column {problem.column}: " if problem.column else ""
+    message = f"{column}{problem.found}; expected {problem.expected}."
+    return Finding("error", problem.code, problem.file, problem.row, message, problem.remedy)
+
+
+def _setting_findings(settings: dict) -> list[Finding]:
+    """Point out settings that nobody reads, in a hospital's description; a generated one holds more."""
+    found = []
+    for key in settings if settings.get("class") == "COHORT" else ():
+        near = get_close_matches(str(key), SETTINGS, 1)
+        if key not in SETTINGS:
+            message = f"{key!r} is no setting{f'; is it {near[0]!r}?' if near else ''}"
+            found.append(_finding("settings-unknown", "cohort.yaml", None, message))
+    return found
+
+
+def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
+    """Point out cells and rows that are allowed and doubtful."""
+    found = []
+
+    def say(code: str, rows: pd.Series, message: str) -> None:
+        found.extend(_finding(code, file, int(row), message) for row in rows)
+
+    row, known = patients["row"], patients.columns
+    for name in [c for c in ("age", *LEVELS) if c in known]:
+        say("covariate-missing", row[patients[name].isna()], f"{name} is unknown")
+    if "patient_id" in known:
+        say("example-patient", row[patients["patient_id"].astype(str).str.startswith("EXAMPLE")], "an example's row")
+    if "age" in known:
+        age = pd.to_numeric(patients["age"], errors="coerce")
+        say("age-implausible", row[(age < 18) | age.between(100, 120, inclusive="right")], "age below 18 or above 100")
+    if "time_months" in known:
+        time = pd.to_numeric(patients["time_months"], errors="coerce")
+        say("follow-up-zero", row[time == 0], "follow-up ends on the day of surgery")
+        long = f"follow-up beyond {MAX_FOLLOW_UP_MONTHS:g} months"
+        say("follow-up-implausible", row[time > MAX_FOLLOW_UP_MONTHS], long)
+        middle = time.dropna().median() if time.notna().any() else MAX_FOLLOW_UP_MONTHS
+        if middle > MAX_FOLLOW_UP_MONTHS or (middle < 8 and time.max() <= 15):
+            what = "days" if middle > MAX_FOLLOW_UP_MONTHS else "years"
+            found.append(_finding("time-units", file, None, f"half of the times exceed {middle:.4g}: are they {what}?"))
+    said = [c for c in known if c not in ("patient_id", "row")]
+    for _, same in patients[patients[said].duplicated(keep=False)].groupby(said, dropna=False, sort=False):
+        first = same["row"].iloc[0]
+        say("row-repeated", same["row"].iloc[1:], f"everything but the name equals row {first}")
+    return found
+
+
+def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
+    """Point out what the cohort as a whole cannot show: size, events, centres."""
+    if not {"cohort", "centre", "event"} <= set(patients.columns):
+        return []
+    found = []
+
+    def say(code: str, message: str) -> None:
+        found.append(_finding(code, file, None, message))
+
+    frame = patients.assign(event=pd.to_numeric(patients["event"], errors="coerce"))
+    cohorts = {name: part for name, part in frame.groupby("cohort") if name in FEW_PATIENTS}
+    if len(cohorts) == 1:
+        say("single-cohort", f"every patient is in the {next(iter(cohorts))} cohort")
+    for name, part in cohorts.items():
+        events = int(part["event"].sum())
+        if len(part) < FEW_PATIENTS[name]:
+            say("few-patients", f"the {name} cohort has {len(part)} of at least {FEW_PATIENTS[name]} patients")
+        if events < FEW_EVENTS[name]:
+            say("few-events", f"the {name} cohort has {events} of at least {FEW_EVENTS[name]} events")
+        rates = part.groupby("centre")["event"].agg(["mean", "size"])
+        pure = rates[rates["mean"].isin([0, 1])]
+        if len(part) >= 8 and len(rates) > 1 and len(pure) == len(rates) and pure["mean"].nunique() == 2:
+            say("centre-nested-in-outcome", f"in the {name} cohort the centre alone tells who has the event")
+        else:
+            for centre, rate in pure[pure["size"] >= 10].iterrows():
+                who = "everybody" if rate["mean"] else "nobody"
+                say("centre-one-outcome", f"{who} of the {rate['size']:g} patients of centre {centre} has the event")
+    if frame["event"].mean() > 0.7:
+        say("event-coding", f"{frame['event'].mean():.0%} of the patients have the event")
+    if frame["centre"].nunique() == 1:
+        say("one-centre", f"every patient is from centre {frame['centre'].iloc[0]}")
+    if len(cohorts) == 2:
+        for centre in sorted(
+            set(cohorts["primary"]["centre"].dropna()) & set(cohorts["validation"]["centre"].dropna())
+        ):
+            say("centre-in-both-cohorts", f"centre {centre} has patients in the primary and the validation cohort")
+    return found
+
+
+# ---------------------------------------------------------------- one patient's images
+
+
+def _read_nifti(path: Path, is_roi: bool) -> tuple[_Stored | None, list[tuple[str, str]]]:
+    """Read a NIfTI file and turn it to RAS; return it, None where nothing can be done with it, and (code, message)."""
+    try:
+        image = nib.load(path)
+        shape = tuple(int(n) for n in image.shape)
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) != 3 or min(shape) < 1 or np.prod(shape, dtype=float) > MAX_VOXELS:
+            return None, [("image-dimensions", f"the shape is {' x '.join(map(str, shape)) or 'a single number'}")]
+        array = np.asanyarray(image.dataobj).reshape(shape)
+    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
+        what = "the file ends too early" if isinstance(error, EOFError) else "the file cannot be read"
+        return None, [("image-unreadable", f"{what} ({type(error).__name__})")]
+    if array.dtype.kind not in "iufb":
+        return None, [("image-dimensions", f"voxels of type {array.dtype} are not single numbers")]
+    affine = np.asarray(image.affine, dtype=float)
+    spacing = nib.affines.voxel_sizes(affine)
+    said = []
+    if np.isfinite(affine).all() and (spacing > 0).all():
+        low, high = SPACING_RANGE_MM
+        if not ((spacing >= low) & (spacing <= high)).all():
+            off = [f for f in (1000, 0.001) if ((spacing * f >= low) & (spacing * f <= high)).all()]
+            code = "spacing-units" if off else "spacing-implausible"
+            said.append((code, f"the voxel size is {' x '.join(f'{s:.4g}' for s in spacing)} mm"))
+    try:
+        if not (
+            np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine[:3, :3] / spacing)) > 1e-3
+        ):
+            raise ValueError
+        orientation = io_orientation(affine)
+        turned = apply_orientation(array, orientation)
+        affine = affine @ inv_ornt_aff(orientation, shape)
+    except (ValueError, np.linalg.LinAlgError, nib.orientations.OrientationError):
+        return None, [*said, ("image-affine", "the affine does not place the volume in the patient")]
+    stored = _Stored(turned, affine, "".join(ornt2axcodes(orientation)))
+    if array.dtype.kind == "f":
+        bad = array.size - int(np.isfinite(array).sum())
+        if bad:
+            return None, [*said, ("image-nan", f"{bad} of {array.size} voxels are NaN or infinite")]
+    if not is_roi and array.min() == array.max():
+        return None, [*said, ("image-constant", f"every voxel has the value {array.flat[0]:g}")]
+    return stored, said
+
+
+def _grid_findings(stored: _Stored, like: _Stored) -> list[tuple[str, str]]:
+    """Compare the grid of a mask or second volume with that of the image it belongs to, both turned to RAS."""
+    shapes = [" x ".join(map(str, grid.array.shape)) for grid in (stored, like)]
+    if shapes[0] != shapes[1]:
+        return [("grid-shape", f"{shapes[0]} voxels, and {shapes[1]} in the image that it belongs to")]
+    corners = np.array([[*c, 1] for c in itertools.product(*[(0, n - 1) for n in stored.array.shape])])
+    apart = np.linalg.norm(((stored.affine - like.affine) @ corners.T)[:3], axis=0).max()
+    axes = f"stored as {stored.axes}, its image as {like.axes}"
+    if apart > images.GEOMETRY_TOLERANCE_VOXELS * like.spacing.min():
+        turned = stored.axes != like.axes
+        message = f"its corners lie up to {apart:.1f} mm away from those of its image"
+        return [("grid-orientation" if turned else "grid-affine", f"{message}; {axes}" if turned else message)]
+    return [("grid-stored-otherwise", axes)] if stored.axes != like.axes else []
+
+
+def _label_findings(mask: np.ndarray) -> tuple[list[tuple[str, str]], bool]:
+    """Say whether a mask's voxels are labels, and whether there is an ROI to go on with."""
+    values = np.unique(mask)
+    if (values != np.round(values)).any() or (values < 0).any():
+        odd = values[(values != np.round(values)) | (values < 0)][0]
+        return [("roi-fractions", f"the mask holds {odd:g}, which is no label")], False
+    if not (values > 0).any():
+        return [("roi-empty", "no voxel is above 0")], False
+    labels = ", ".join(f"{value:g}" for value in values[values > 0][:5])
+    return [("roi-several-labels", f"the labels are {labels}")] if (values > 0).sum() > 1 else [], True
+
+
+def _roi_findings(roi: np.ndarray, spacing: np.ndarray) -> list[tuple[str, str]]:
+    """Say what is doubtful about a boolean ROI's size, shape and place."""
+    said = []
+    held = [np.flatnonzero(roi.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    windows = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in held)
+    n_voxels = int(roi[windows].sum())
+    volume = n_voxels * float(np.prod(spacing))
+    if n_voxels < MIN_ROI_VOXELS or volume < MIN_ROI_MM3:
+        said.append(("roi-tiny", f"{n_voxels} voxels, {volume / 1000:.2g} ml"))
+    if n_voxels > MAX_ROI_SHARE * roi.size:
+        said.append(("roi-covers-image", f"{n_voxels / roi.size:.0%} of the volume"))
+    if windows[2].stop - windows[2].start == 1:
+        said.append(("roi-one-slice", "the ROI is on one slice only"))
+    edges = [
+        name
+        for window, n, name in zip(windows, roi.shape, ("side", "front or back", "first or last slice"), strict=True)
+        if window.start == 0 or window.stop == n
+    ]
+    if edges:
+        said.append(("roi-touches-border", f"the ROI touches the volume's {', '.join(edges)}"))
+    pieces, n_pieces = ndimage.label(roi[windows], structure=np.ones((3, 3, 3)))
+    if n_pieces > 1:
+        apart = n_voxels - int(np.bincount(pieces.ravel())[1:].max())
+        message = f"{n_pieces} pieces that do not touch; {apart} of {n_voxels} voxels lie outside the largest"
+        said.append(("roi-fragmented", message))
+    return said
+
+
+def _adc_findings(values: np.ndarray) -> list[tuple[str, str]]:
+    """Hold the ADC of the ROI's voxels against what tissue can have, in 1e-6 mm2/s."""
+    low, high = ADC_RANGE
+    middle = float(np.median(values))
+    if low <= middle <= high:
+        return []
+    factor = next((f for f in (1e3, 1e6, 1e-3, 1e-6) if low <= middle * f <= high), None)
+    if factor:
+        return [("adc-units", f"the median in the ROI is {middle:.4g}: in units {factor:g} times larger?")]
+    return [("adc-implausible", f"the median in the ROI is {middle:.4g}, outside {low:g} to {high:g} (1e-6 mm2/s)")]
+
+
+def _signal_findings(low: np.ndarray, high: np.ndarray, where: np.ndarray) -> list[tuple[str, str]]:
+    """Compare the signals at b = 0 and 1000 in the ROI, or in the body where there is no ROI."""
+    if np.array_equal(low, high):
+        return [("b-values-identical", "dwi_b0 and dwi_b1000 hold the same voxels")]
+    first, second = float(np.median(low[where])), float(np.median(high[where]))
+    if second > first:
+        return [("b-values-swapped", f"the median signal is {first:.4g} at b = 0 and {second:.4g} at b = 1000")]
+    adc, undefined = images.adc_map(low[where].astype(float), high[where].astype(float))
+    said = []
+    if undefined.mean() > MAX_UNDEFINED_ADC:
+        said.append(("adc-undefined", f"{undefined.mean():.0%} of the ROI's voxels have no positive signal"))
+    return said + (_adc_findings(adc[~undefined]) if not undefined.all() else [])
+
+
+def _body(array: np.ndarray) -> np.ndarray:
+    """Mark roughly what is patient and not air."""
+    return array > 0.1 * np.percentile(array[::2, ::2, ::2], 99)
+
+
+def _digest(array: np.ndarray) -> str:
+    """Return a hash of a volume's voxels that neither the file's type, compression nor orientation changes."""
+    content = np.asfortranarray(array, dtype=np.float32).T  # the order in which NIfTI stores it: rarely a copy
+    return f"{hashlib.sha256(content).hexdigest()} {array.shape}"
+
+
+def _span(held: np.ndarray) -> np.ndarray:
+    """Return the first and last place along the first axis that each column of a mask holds, shape (2, columns)."""
+    return np.stack([held.argmax(axis=0), held.shape[0] - 1 - held[::-1].argmax(axis=0)])
+
+
+def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: np.ndarray, height: int = 260) -> str:
+    """Draw the slice whose ROI needs the largest rectangle, outlined, as a radiologist sees it: a JPEG as base64.
+
+    A stray click shows there, since it stretches the rectangle.
+    """
+    from PIL import Image
+
+    z = array.shape[2] // 2
+    if roi is not None:
+        reach = [
+            np.where(held.any(axis=0), np.ptp(_span(held), axis=0), 0) for held in (roi.any(axis=1), roi.any(axis=0))
+        ]
+        z = int(((reach[0] + 1) * (reach[1] + 1) * roi.any(axis=(0, 1))).argmax())
+    slice_ = images.axial(array, z).astype(float)
+    low, high = np.percentile(slice_, [1, 99])
+    grey = np.clip((slice_ - low) / max(high - low, 1e-12), 0, 1) * 255
+    width = max(1, round(height * slice_.shape[1] * spacing[0] / (slice_.shape[0] * spacing[1])))
+    size = (min(width, 2 * height), height)
+    picture = np.array(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB"))
+    if roi is not None:
+        mask = Image.fromarray(images.axial(roi, z).astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+        inside = np.asarray(mask) > 30  # of a voxel smaller than a pixel too
+        picture[ndimage.binary_dilation(inside, iterations=2) & ~inside] = (255, 140, 0)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=80)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _there(folder: Path, stem: str) -> list[Path]:
+    return [
+        path for path in (*(folder / f"{stem}{ending}" for ending in NIFTI_ENDINGS), folder / stem) if path.exists()
+    ]
+
+
+def _examine_patient(folder: Path, row: int | None) -> Examined:
+    """Read all of one patient's volumes and masks and say everything that is wrong or doubtful about them."""
+    shown = f"images/{folder.name}"
+    out = Examined([], [], [], 0)
+
+    def say(code: str, file: str, message: str) -> None:
+        out.findings.append(_finding(code, f"{shown}/{file}" if file else shown, row, message))
+
+    if not folder.is_dir():
+        say("patient-without-images", "", "the folder is missing")
+        return out
+    if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
+        say("link-leaves-folder", "", "the folder is a link to somewhere else")
+    expected = {path.name for stem in (*VOLUME_STEMS, *ROI_STEMS) for path in _there(folder, stem)}
+    for path in sorted(folder.iterdir()):
+        if path.name not in expected and not path.name.startswith("."):
+            say("unexpected-file", path.name, "no volume of the study has this name")
+    if not expected:
+        say("patient-without-images", "", "the folder holds none of the volumes")
+        return out
+    has_signals = any(_there(folder, stem) for stem in ("dwi_b0", "dwi_b1000"))
+    diffusion = ["adc"] if _there(folder, "adc") and not has_signals else ["dwi_b0", "dwi_b1000"]
+    n_volumes = 0
+    for sequence, stems, roi_stem in (("T2W", ["t2w"], "t2w_roi"), ("ADC", diffusion, "dwi_roi")):
+        files = {}
+        for stem in (*stems, roi_stem):
+            there = _there(folder, stem)
+            if len(there) == 1:
+                files[stem] = there[0]
+            elif there:
+                say("image-twice", stem, "the volume is there as " + ", ".join(path.name for path in there))
+            else:
+                say("image-missing", f"{stem}.nii.gz", "the volume is missing")
+        n_before = len(out.findings)
+        if any(path.is_dir() for path in files.values()):
+            n_volumes += _examine_dicom(folder, sequence, files, say, out)
+        else:
+            n_volumes += _examine_nifti(files, stems, roi_stem, say, out)
+        refused = images.check_images(folder, sequence)  # what the study itself would stop at
+        whole = len(files) == len(stems) + 1 and all(f.severity == "warning" for f in out.findings[n_before:])
+        if refused and whole:
+            say("image-refused", "", refused)
+    return out._replace(n_volumes=n_volumes)
+
+
+def _examine_nifti(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
+    """Examine one sequence given as NIfTI files; return how many could be read."""
+    stored: dict[str, _Stored] = {}
+    for stem, path in files.items():
+        volume, said = _read_nifti(path, is_roi=stem == roi_stem)
+        for code, message in said:
+            say(code, path.name, message)
+        if volume is not None:
+            stored[stem] = volume
+    volumes = {stem: stored[stem] for stem in stems if stem in stored}
+    first = next(iter(volumes), None)
+    fits = {}
+    for stem, volume in stored.items():
+        if first and stem != first:
+            said = _grid_findings(volume, volumes[first])
+            fits[stem] = all(CODES[code][0] == "warning" for code, _ in said)
+            for code, message in said:
+                say(code, files[stem].name, message)
+    for stem, volume in volumes.items():
+        spacing = volume.spacing
+        if spacing[2] < 0.67 * spacing.max():
+            sizes = " x ".join(f"{s:.2f}" for s in spacing)
+            say("image-not-axial", files[stem].name, f"{sizes} mm from side to side, back to front, foot to head")
+        out.digests.append((_digest(volume.array), files[stem].name, False))
+    roi = None
+    if roi_stem in stored:
+        mask = stored[roi_stem]
+        said, usable = _label_findings(mask.array)
+        if usable:
+            drawn = mask.array > 0
+            out.digests.append((_digest(drawn), files[roi_stem].name, True))
+            said = said + _roi_findings(drawn, mask.spacing)
+            roi = drawn if first and fits[roi_stem] else None
+        for code, message in said:
+            say(code, files[roi_stem].name, message)
+    for code, message in _contrast_findings(volumes, roi, fits):
+        say(
+            code, files["dwi_b1000" if "dwi_b1000" in files and code != "roi-on-background" else stems[0]].name, message
+        )
+    without = "" if roi is not None else " (no ROI drawn: there is none that fits)"
+    for stem, volume in volumes.items():
+        seen = roi if stem == first or fits[stem] else None
+        out.pictures.append((f"{files[stem].name}{without}", _picture(volume.array, seen, volume.spacing)))
+    return len(stored)
+
+
+def _contrast_findings(volumes: dict[str, _Stored], roi: np.ndarray | None, fits: dict) -> list[tuple[str, str]]:
+    """Say whether the values where the ROI lies can be tissue, and whether the diffusion values make sense."""
+    said, first = [], next(iter(volumes), None)
+    if first is None:
+        return said
+    array = volumes[first].array
+    if roi is not None and first != "adc":
+        middle, bright = float(np.median(array[roi])), float(np.percentile(array[::2, ::2, ::2], 99))
+        if middle < DARK_SHARE * bright:
+            said.append(
+                ("roi-on-background", f"the median signal in the ROI is {middle:.4g}, of tissue up to {bright:.4g}")
+            )
+    if first == "adc":
+        inside = array[roi] if roi is not None else array[array > 0]
+        return said + (_adc_findings(inside.astype(float)) if inside.size else [])
+    if set(volumes) == {"dwi_b0", "dwi_b1000"} and fits["dwi_b1000"]:
+        both = [volumes[stem].array for stem in ("dwi_b0", "dwi_b1000")]
+        where = roi if roi is not None else _body(both[0]) | _body(both[1])
+        said += _signal_findings(*both, where)
+    return said
+
+
+def _examine_dicom(folder: Path, sequence: str, files: dict[str, Path], say, out: Examined) -> int:
+    """Examine one sequence of which a part is DICOM, through the study's own reader."""
+    name = f"images/{folder.name}"
+    try:
+        image = images.read_sequence(folder, sequence, name=name)
+    except InputError as error:
+        say("image-refused", "", str(error).removeprefix(f"{name}/"))
+        return 0
+    spacing = np.asarray(image.volume.spacing_mm)
+    roi_file = next(path.name for stem, path in files.items() if stem in ROI_STEMS)
+    for code, message in _roi_findings(image.roi, spacing):
+        say(code, roi_file, message)
+    if sequence == "ADC":
+        defined = image.volume.array[image.roi & ~image.nonpositive]
+        for code, message in _adc_findings(defined) if defined.size else []:
+            say(code, "", message)
+    out.digests.append((_digest(image.volume.array), f"{sequence} (DICOM)", False))
+    out.digests.append((_digest(image.roi), roi_file, True))
+    out.pictures.append((f"{sequence} (DICOM)", _picture(image.volume.array, image.roi, spacing)))
+    return len(files)
+
+
+# ---------------------------------------------------------------- the whole folder
+
+
+def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Finding], set[str]]:
+    """Point out volumes and masks that equal those of a patient further up, voxel by voxel; name both patients."""
+    found, concerned, first = [], set(), {}
+    for patient, (row, result) in examined.items():
+        for digest, file, is_mask in result.digests:
+            other, other_row, other_file = first.setdefault((digest, is_mask), (patient, row, file))
+            if (other, other_file) == (patient, file) or (other == patient and is_mask):
+                continue
+            if other == patient and {file, other_file} <= {f"dwi_b{b}{e}" for b in (0, 1000) for e in NIFTI_ENDINGS}:
+                continue  # said as b-values-identical
+            who = "the same patient" if other == patient else f"{other} (row {other_row})"
+            code = "roi-repeated" if is_mask else "image-repeated"
+            message = f"the voxels are those of {other_file} of {who}"
+            found.append(_finding(code, f"images/{patient}/{file}", row, message))
+            concerned |= {patient, other}
+    return found, concerned
+
+
+def _folder_findings(folder: Path, patients: set[str]) -> list[Finding]:
+    """Point out what lies in images/ and belongs to no patient of the table."""
+    found = []
+    for path in sorted((folder / "images").iterdir()):
+        if path.name.startswith(".") or path.name in patients or path.name == "manifest.json":
+            continue
+        code = "unexpected-folder" if path.is_dir() else "unexpected-file"
+        near = get_close_matches(path.name, patients, 1, 0.8)
+        message = "no patient of the table has this name" + (f"; is it {near[0]}?" if near else "")
+        found.append(_finding(code, f"images/{path.name}", None, message))
+    return found
+
+
+def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Report:
+    """Read a whole cohort folder and list everything that is wrong or doubtful.
+
+    Nothing stops at the first error: a damaged file, row or setting leaves
+    the others to be looked at.
+
+    Parameters
+    ----------
+    folder
+        The cohort folder.
+    jobs
+        Processes that read images; 1 works in this one.
+    progress
+        Show a progress bar; it names no patient.
+
+    Returns
+    -------
+    Report
+        `findings` with `severity` error (the study would stop, or its
+        results would be wrong) or warning; pictures of the patients that
+        findings concern. It names patients.
+    """
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    folder = Path(folder)
+    facts = {"name": folder.name, "class": None, "n_patients": 0, "n_volumes": 0}
+    if not folder.is_dir():
+        return Report([_finding("folder-missing", str(folder), None, "there is no such folder")], {}, facts)
+    found = survey(folder)
+    facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
+    findings = [_of_problem(problem) for problem in found.problems] + _setting_findings(found.settings)
+    findings += _row_findings(found.patients, found.file) + _design_findings(found.patients, found.file)
+    table = {}
+    if "patient_id" in found.patients:
+        named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")
+        table = dict(zip(named["patient_id"].astype(str), named["row"].astype(int), strict=True))
+    facts["n_patients"] = len(found.patients)
+    if not (folder / "images").is_dir():
+        findings.append(_finding("images-missing", "images", None, "the folder is missing"))
+        return Report(_sorted(findings), {}, facts)
+    # A name that looks like a path is no name of a folder here; without a table every folder is looked at.
+    rows = {name: row for name, row in table.items() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)}
+    if table:
+        findings += _folder_findings(folder, set(table))
+    else:
+        rows = {path.name: None for path in sorted((folder / "images").iterdir()) if path.is_dir()}
+    tasks = (delayed(_examine_patient)(folder / "images" / name, row) for name, row in rows.items())
+    results = Parallel(n_jobs=min(jobs, max(len(rows), 1)), return_as="generator")(tasks)
+    shown = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
+    examined = {name: (rows[name], result) for name, result in zip(rows, shown, strict=True)}
+    repeated, suspicious = _repeated(examined)
+    findings += [finding for _, result in examined.values() for finding in result.findings] + repeated
+    facts["n_volumes"] = sum(result.n_volumes for _, result in examined.values())
+    suspicious |= {finding.file.split("/")[1] for finding in findings if finding.file.startswith("images/")}
+    pictures = {
+        name: (row, result.pictures)
+        for name, (row, result) in examined.items()
+        if name in suspicious and result.pictures
+    }
+    return Report(_sorted(findings), pictures, facts)
+
+
+def _sorted(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: (f.severity, f.row or 0, f.file, f.code, f.message))
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def _counted(report: Report) -> str:
+    numbers = [sum(f.severity == severity for f in report.findings) for severity in ("error", "warning")]
+    return ", ".join(
+        f"{n} {word}{'' if n == 1 else 's'}" for n, word in zip(numbers, ("error", "warning"), strict=True)
+    )
+
+
+def _groups(findings: Iterable[Finding]) -> list[tuple[Finding, list[Finding]]]:
+    """Put findings of one code and remedy together, in the order of the first of each."""
+    groups: dict = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.code, finding.remedy), []).append(finding)
+    return [(group[0], group) for group in groups.values()]
+
+
+def as_text(report: Report) -> str:
+    """Return the findings as plain text, grouped by code."""
+    facts = report.facts
+    read = f"{facts['n_patients']} patients, {facts['n_volumes']} volumes and masks read"
+    lines = [f"{facts['name']}: {read}; {_counted(report)}", ""]
+    for first, group in _groups(report.findings):
+        lines.append(f"{first.severity.upper()} {first.code} ({len(group)}): {first.remedy}")
+        for finding in group:
+            place = finding.file + (f", row {finding.row}" if finding.row else "")
+            lines.append(f"    {place}: {finding.message}")
+        lines.append("")
+    return "\n".join(lines if report.findings else [*lines, "Nothing was found."]) + "\n"
+
+
+def as_page(report: Report) -> str:
+    """Return the findings with their pictures as one HTML page that loads nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    by_patient: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        if finding.file.startswith("images/"):
+            by_patient.setdefault(finding.file.split("/")[1], []).append(finding)
+    return environment.get_template("doctor.html").render(
+        facts=report.facts,
+        counted=_counted(report),
+        groups=_groups(report.findings),
+        pictures=report.pictures,
+        by_patient=by_patient,
+    )
+
+
+def write_report(report: Report, out: str | Path) -> Path:
+    """Write doctor.html, doctor.txt and doctor.json into a folder; they may name patients. Return the page's path."""
+    out = Path(out)
+    written = {
+        "doctor.json": json.dumps([finding._asdict() for finding in report.findings], indent=1, ensure_ascii=False),
+        "doctor.txt": as_text(report),
+        "doctor.html": as_page(report),
+    }
+    for name, text in written.items():
+        with whole_file(out / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return out / "doctor.html"
+
+
+# ---------------------------------------------------------------- a new folder
+
+
+def _example_images(folder: Path, number: int) -> None:
+    """Write one example patient's volumes: a phantom, coarsened in the slice."""
+    from dlrs import simulate
+
+    middle = pd.DataFrame({"t2w_view": [0.0], "adc_view": [0.0]})
+    parameters = {name: float(values[0]) for name, values in simulate.rendered_parameters(middle).items()}
+    folder.mkdir(parents=True)
+    for name, volume in simulate.render_patient(folder.name, "ABC"[number % 3], parameters, seed=number).items():
+        step = 3 if name.startswith("t2w") else 2
+        affine = volume.affine @ np.diag([step, step, 1.0, 1.0])
+        nib.save(nib.Nifti1Image(np.ascontiguousarray(volume.data[::step, ::step]), affine), folder / name)
+
+
+def new(folder: str | Path) -> Path:
+    """Write a cohort folder to start from: description, table, data dictionary and three example patients.
+
+    Raises
+    ------
+    InputError
+        The folder is there and not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        remedy = "Give another name: nothing was written."
+        raise InputError(display_path(folder), "it is there already", expected="a new folder", remedy=remedy)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((TEMPLATES / "new_cohort").iterdir()):
+        shutil.copyfile(path, folder / path.name)
+    for number, name in enumerate(pd.read_csv(folder / "clinical.csv")["patient_id"]):
+        _example_images(folder / "images" / name, number)
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line: `python -m dlrs.doctor check FOLDER --out FOLDER`, or `new FOLDER`."""
+    parser = argparse.ArgumentParser(prog="python -m dlrs.doctor", description="Check a cohort folder, or start one.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser(
+        "check", help="read everything in a cohort folder and write doctor.html, .txt, .json"
+    )
+    checking.add_argument("folder")
+    checking.add_argument("--out", required=True, help="folder for the pages; private, since they may name patients")
+    checking.add_argument("--jobs", type=int, default=2, help="processes that read images (default: 2)")
+    commands.add_parser("new", help="write a commented example folder").add_argument("folder")
+    said = parser.parse_args(arguments)
+    if said.command == "new":
+        try:
+            print(f"{display_path(new(said.folder))}: fill in cohort.yaml and clinical.csv, then check the folder")
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+    if said.jobs < 1:
+        parser.error(f"--jobs must be 1 or more; found {said.jobs}")
+    report = check(said.folder, jobs=said.jobs, progress=sys.stderr.isatty())
+    page = write_report(report, said.out)
+    for first, group in _groups(report.findings):
+        print(f"{first.severity:<8} {first.code:<26} {len(group):>5}")
+    print(f"{_counted(report)}; {display_path(page)} says where and what to do (it may name patients)")
+    return int(any(finding.severity == "error" for finding in report.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
