@@ -20,7 +20,7 @@ SET_BY_RUN_PY = {"part", "publish", "training_seed"}
 
 def stop(message):
     """End before any stage starts; `run.py` shows the message."""
-    Path("logs/start.failed").write_text(str(message), encoding="utf-8")
+    Path("logs/refused").write_text(str(message), encoding="utf-8")
     raise WorkflowError(str(message))
 
 
@@ -78,6 +78,7 @@ STAGES = config.get("stages") or [
         name="00_paper_audit",
         reads=["{root}/paper/paper_results.yaml", "{root}/paper/printed_percentages.yaml"],
         writes=[*table("audit", "audit_table1_p"), *figure("audit"), "results/00_paper_audit.json"],
+        can_wait=True,
         parts=BOTH,
     ),
     dict(
@@ -85,13 +86,12 @@ STAGES = config.get("stages") or [
         function="dlrs.stages.images",
         reads=["{cohort}/cohort.yaml", *TABLES, "{cohort}/truth.csv"],
         writes=["{cohort}/images/manifest.json"],
-        all_cores=True,
         parts=MAIN if PHANTOMS else [],
     ),
     dict(
         name="01_cohort",
-        reads=["{cohort}/cohort.yaml", *TABLES],
-        writes=["interim/patients.csv", *table("table1"), "results/01_cohort.json"],
+        reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and PART == "main" else [])],
+        writes=["interim/patients.csv", *table("table1", "tableS1"), *figure("figS1"), "results/01_cohort.json"],
         parts=BOTH,
     ),
     dict(
@@ -99,7 +99,6 @@ STAGES = config.get("stages") or [
         reads=["interim/patients.csv", *(["{cohort}/images/manifest.json"] if PHANTOMS else [])],
         watches=[] if PHANTOMS else ["{cohort}/images"],
         writes=["interim/boxes.csv", *figure("quality_sheet"), "results/02_preprocessing.json"],
-        all_cores=True,
         costly=True,
         parts=MAIN,
     ),
@@ -146,7 +145,13 @@ STAGES = config.get("stages") or [
     dict(
         name="04_signature",
         reads=["interim/patients.csv", "interim/dl_prob.csv"],
-        writes=["interim/signature.json", "interim/signature.csv", *figure("fig1", "fig2"), "results/04_signature.json"],
+        writes=[
+            "interim/signature.json",
+            "interim/signature.csv",
+            *table("tableS2", "centres", "figS6_correlation"),
+            *figure("fig1", "fig2", "figS3", "figS5", "figS6_correlation"),
+            "results/04_signature.json",
+        ],
         parts=BOTH,
     ),
     dict(
@@ -155,7 +160,7 @@ STAGES = config.get("stages") or [
         writes=[
             "interim/predictions.csv",
             "interim/nomogram.json",
-            *table("cox", "nomogram_points", "nomogram_total"),
+            *table("cox", "tableS3", "nomogram_points", "nomogram_total"),
             *figure("fig3a"),
             "results/05_nomogram.json",
         ],
@@ -177,9 +182,15 @@ STAGES = config.get("stages") or [
         parts=BOTH,
     ),
     dict(
+        name="06b_deviations",
+        reads=[f"interim/{name}" for name in ("patients.csv", "dl_prob.csv", "predictions.csv", "signature.json", "nomogram.json")],
+        writes=[*table("deviations"), "deviations.md", "results/06b_deviations.json"],
+        parts=BOTH,
+    ),
+    dict(
         name="07_subgroups",
         reads=["interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
-        writes=[*table("fig4_counts"), *figure("fig4"), "results/07_subgroups.json"],
+        writes=[*table("fig4_counts", "figS4_strata"), *figure("fig4", "figS4"), "results/07_subgroups.json"],
         parts=BOTH,
     ),
 ]
@@ -279,7 +290,7 @@ for stage in stages:
             values=json.dumps(PARAMETERS[stage["name"]], sort_keys=True),
             listing=listing_of(stage.get("watches", [])),
             keep="--keep" if stage.get("keep") else "",
-        threads: workflow.cores if stage.get("all_cores") else 1
+        priority: 0 if stage.get("can_wait") else 1
         shell:
             "exec {PYTHON:q} -m dlrs.execute {params.what:q} --name {params.stage}"
             " --run {RUN_DIR:q} --parameters {params.values:q} --parent {PROCESS}"

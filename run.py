@@ -137,17 +137,20 @@ def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool 
     with alone(run_dir) as lock:
         logs = run_dir / "logs"
         logs.mkdir(exist_ok=True)
-        for old in logs.glob("*.failed"):
-            old.unlink()
+        for old in (*logs.glob("*.failed"), logs / "refused"):
+            old.unlink(missing_ok=True)
         with open(logs / "snakemake.log", "w", encoding="utf-8") as log:
             # The stages speak for themselves on standard output; elsewhere only Snakemake hears them.
             stderr = None if elsewhere else log
             status = subprocess.run(command, stderr=stderr, env=environment, pass_fds=[lock]).returncode
         said = (logs / "snakemake.log").read_text(encoding="utf-8")
         if status:
+            # `refused` comes from the Snakefile, before anything started; the others from a stage each.
+            refused = logs / "refused"
+            if refused.exists():
+                raise Stop(refused.read_text(encoding="utf-8"))
             why = [path.read_text(encoding="utf-8") for path in sorted(logs.glob("*.failed"))]
-            why = why or [said.strip()[-2000:] or "Snakemake failed: see above."]
-            raise Stop("\n\n".join(why if (logs / "start.failed").exists() else [*why, AGAIN]))
+            raise Stop("\n\n".join([*why, AGAIN] if why else [said.strip()[-2000:] or "Snakemake failed: see above."]))
     done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
 

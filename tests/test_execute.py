@@ -56,7 +56,10 @@ def test_used_modules_are_found_through_one_another(tmp_path):
     )
     names = [path.name for path in execute.used_modules(notebook)]
     assert names == ["cohort.py", "config.py"]
-    assert {"stages.py", "report.py", "config.py"} <= {p.name for p in execute.used_modules("dlrs.stages.join")}
+    names = [path.name for path in execute.used_modules("dlrs.stages.join")]
+    assert {"stages.py", "report.py", "cohort.py"} <= set(names) and "train.py" not in names
+    assert {"train.py", "images.py"} <= {path.name for path in execute.used_modules("dlrs.stages.textures")}
+    assert "phantoms.yaml" in [path.name for path in execute.used_modules("dlrs.stages.images")]  # a data file
 
 
 def test_a_failure_names_notebook_cell_and_error(notebook, tmp_path, monkeypatch, capsys):

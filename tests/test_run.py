@@ -5,6 +5,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -277,7 +278,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
 def graph(part: str, run_dir: Path) -> str:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
     command += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--nolock", "--cores", "2", "--dry-run"]
-    (run_dir / "logs").mkdir()
+    (run_dir / "logs").mkdir(parents=True)
     ran = subprocess.run([*command, "--config", f"part={part}"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
@@ -304,3 +305,56 @@ def test_profiles_set_cost_and_place_only():
     for path in (ROOT / "profiles").glob("*/parameters.yaml"):
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= may_set
     assert not (ROOT / "profiles" / "default" / "parameters.yaml").exists()
+
+
+# ---------------------------------------------------------------- the study itself, small
+
+
+def study(words: str, **environment) -> subprocess.CompletedProcess:
+    """Call run.py's own functions on the environment that runs these tests."""
+    start = f"import sys, run; from pathlib import Path; run.set_up = lambda: {sys.executable!r}; sys.exit({words})"
+    return subprocess.run(
+        [sys.executable, "-c", start], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def no_patient_is_named_in(folder: Path) -> None:
+    public = [path for path in folder.rglob("*") if path.suffix in {".csv", ".html", ".json", ".ipynb", ".log", ".md"}]
+    private = {folder / name for name in ("interim", "kept", "cohort", "models", ".snakemake")}
+    for path in public:
+        if not private & set(path.parents):
+            assert not re.search(r"\bP\d{3}\b", path.read_text(encoding="utf-8")), f"{path} names a patient"
+
+
+def test_the_statistics_need_no_torch(tmp_path):
+    for name in ("torch", "torchvision", "monai"):
+        (tmp_path / "blocked" / name).mkdir(parents=True)
+        (tmp_path / "blocked" / name / "__init__.py").write_text(f"raise ImportError('{name} is blocked')\n")
+    out = tmp_path / "run"
+    words = f"run.study(Path({str(out)!r}), profile='default', part='statistics')"
+    ran = study(words, PYTHONPATH=str(tmp_path / "blocked"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert json.loads((out / "results_missing.json").read_text()) == []
+    results = json.loads((out / "results.json").read_text())
+    for key in ("table1.age.p", "fig1.auc.DL-prob.validation", "table2.cindex.Nomogram.validation", "fig4.pcr.n"):
+        assert key in results
+    no_patient_is_named_in(out)
+
+
+@pytest.mark.slow
+def test_the_smoke_profile_runs_every_stage_and_then_nothing(tmp_path):
+    words = f"run.main(['reproduce', '--profile', 'smoke', '--out', {str(tmp_path)!r}])"
+    ran = study(words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    executed = {path.stem for path in (tmp_path / "notebooks").glob("*.ipynb")}
+    assert {"01_cohort", "02_preprocessing", "03_train_T2W", "03_train_ADC", "07_subgroups"} <= executed
+    assert json.loads((tmp_path / "results_missing.json").read_text()) == []
+    no_patient_is_named_in(tmp_path)
+
+    # Whatever lies in the run's folder belongs to a stage that would make it again.
+    made = [path for name in ("tables", "figures", "results") for path in (tmp_path / name).iterdir()]
+    planned = graph("main", tmp_path.parent / "plan")
+    assert not [path.name for path in made if f"{path.parent.name}/{path.name}" not in planned]
+
+    again = study(words)
+    assert again.returncode == 0 and "nothing to do" in again.stdout and "starts" not in again.stdout

@@ -72,17 +72,26 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
 
 
 def used_modules(what: str | Path) -> list[Path]:
-    """Return the package's files that a notebook or a function (`dlrs.stages.join`) uses, also through one another."""
+    """Return the package's files that a notebook or a function (`dlrs.stages.join`) uses, also through one another.
+
+    A data file of the package counts as used by the modules that name it.
+    """
     folder = Path(__file__).parent
+    data = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"]
     if str(what).endswith(".ipynb"):
         cells = json.loads(Path(what).read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        found, waiting = set(), ["\n".join(line for line in "\n".join(code).splitlines() if line[:1] not in "%!")]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        found, waiting = set(), ["\n".join(line for line in code.splitlines() if line[:1] not in "%!")]
     else:
-        found = {folder / f"{str(what).split('.')[1]}.py"}
-        waiting = [path.read_text(encoding="utf-8") for path in found]
+        module, name = str(what).split(".")[1:]
+        found = {folder / f"{module}.py"}
+        tree = ast.parse((folder / f"{module}.py").read_text(encoding="utf-8"))
+        parts = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name == name]
+        waiting = [ast.unparse(ast.Module(parts, []))]
     while waiting:
-        for node in ast.walk(ast.parse(waiting.pop())):
+        code = waiting.pop()
+        found.update(path for path in data if path.name in code)
+        for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
@@ -131,9 +140,11 @@ class Stage:
         self.log.close()
 
     def done(self) -> None:
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        unit = 1e9 if sys.platform == "darwin" else 1e6  # bytes there, kilobytes on Linux
-        self.say(f"done in {time.monotonic() - self.started:.0f} s, peak memory {peak / unit:.1f} GB")
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        processor = sum(usage.ru_utime + usage.ru_stime for usage in used)
+        peak = max(usage.ru_maxrss for usage in used) / (1e9 if sys.platform == "darwin" else 1e6)  # bytes there
+        seconds = time.monotonic() - self.started
+        self.say(f"done in {seconds:.0f} s, processor {processor:.0f} s, peak memory {peak:.1f} GB")
 
     def fail(self, message: str) -> None:
         self.failure.write_text(message, encoding="utf-8")

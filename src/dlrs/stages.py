@@ -11,7 +11,8 @@ from dlrs import cohort, report
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
 PUBLISHED_FOLDERS = ("tables", "figures")
-PUBLISHED_FILES = ("results.json", "*.html")
+PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
+NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
 
 
 def images(cohort_dir: str | Path) -> None:
@@ -33,7 +34,8 @@ def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str =
     """Pre-train the backbone on generated textures, once for all runs, and note which file it is."""
     from dlrs import train
 
-    path = train.pretrain_textures(resolve(cache_dir), device=device)
+    # One thread: on two cores the boxes are cut beside it, and threads that wait for one another would starve.
+    path = train.pretrain_textures(resolve(cache_dir), device=device, threads=1)
     report.save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
 
 
@@ -71,7 +73,8 @@ def results(run_dir: str | Path) -> None:
 def publish(run_dir: str | Path, reports_dir: str | Path = "reports") -> None:
     """Copy a run's tables, figures, results and pages to `reports/`, where git shows what moved."""
     run_dir, reports_dir = resolve(run_dir), resolve(reports_dir)
-    wanted = [path for folder in PUBLISHED_FOLDERS for path in sorted((run_dir / folder).glob("*"))]
+    found = [path for folder in PUBLISHED_FOLDERS for path in sorted((run_dir / folder).glob("*"))]
+    wanted = [path for path in found if path.stem not in NOT_PUBLISHED]
     wanted += [path for pattern in PUBLISHED_FILES for path in sorted(run_dir.glob(pattern))]
     copies = {reports_dir / path.relative_to(run_dir): path for path in wanted}
     for folder in PUBLISHED_FOLDERS:
