@@ -212,6 +212,8 @@ def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> None
     if fig.get_layout_engine() is not None:  # leave a line free for the stamp
         strip = 0.22 / fig.get_figheight()
         fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
     fig.text(0.995, 0.003, STAMPS[provenance], ha="right", va="bottom", fontsize=7, color="#8a3b00")
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         for ending, metadata in {"svg": {"Date": None}, "png": {"Software": None}}.items():
