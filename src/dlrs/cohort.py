@@ -324,7 +324,9 @@ def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, l
             remedy = "A separator or line break inside a cell needs quotes around it; export the table again."
             problems.append(Problem("table-row", file, what, f"{len(names)}, as the header has", remedy, number))
         body[number] = (row + [""] * len(names))[: len(names)]
-    if not body:
+    if rows and not names:
+        problems.append(Problem("table-columns", file, "the first row is empty", "the columns' names there"))
+    elif not body:
         problems.append(Problem("table-empty", file, "no patients", "one row a patient below the header"))
     frame = pd.DataFrame.from_dict(body, orient="index", columns=names, dtype=object)
     frame = frame.loc[:, ~frame.columns.duplicated()]
@@ -563,7 +565,7 @@ def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.D
     wanted = {*COLUMNS, *said["columns"], *said["dates"].values()}
     raw, form = _read_raw(path, said, wanted)
     if raw.empty:
-        return raw.assign(row=[]), form
+        return pd.DataFrame({"row": pd.Series(dtype=int)}), form
     frame, wrong, silent = _translate(raw, said, path.name)
     theirs = {ours: name for name, ours in said["columns"].items()}
     cells = [

@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -433,6 +434,17 @@ def _there(folder: Path, stem: str) -> list[Path]:
     ]
 
 
+@contextmanager
+def _unlogged():
+    """Keep nibabel from logging what it mends in a damaged header; what matters of it is found here."""
+    before, nib.imageglobals.logger.disabled = nib.imageglobals.logger.disabled, True
+    try:
+        yield
+    finally:
+        nib.imageglobals.logger.disabled = before
+
+
+@_unlogged()
 def _examine_patient(folder: Path, row: int | None) -> Examined:
     """Read all of one patient's volumes and masks and say everything that is wrong or doubtful about them."""
     shown = f"images/{folder.name}"
@@ -471,10 +483,10 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
             n_volumes += _examine_dicom(folder, sequence, files, say, out)
         else:
             n_volumes += _examine_nifti(files, stems, roi_stem, say, out)
-        refused = images.check_images(folder, sequence)  # what the study itself would stop at
-        whole = len(files) == len(stems) + 1 and all(f.severity == "warning" for f in out.findings[n_before:])
-        if refused and whole:
-            say("image-refused", "", refused)
+        if len(files) == len(stems) + 1 and all(f.severity == "warning" for f in out.findings[n_before:]):
+            refused = images.check_images(folder, sequence)  # the study's own reader has the last word
+            if refused:
+                say("image-refused", "", refused)
     return out._replace(n_volumes=n_volumes)
 
 
@@ -560,8 +572,11 @@ def _examine_dicom(folder: Path, sequence: str, files: dict[str, Path], say, out
         say(code, roi_file, message)
     if sequence == "ADC":
         defined = image.volume.array[image.roi & ~image.nonpositive]
-        for code, message in _adc_findings(defined) if defined.size else []:
-            say(code, "", message)
+        if defined.size and np.median(defined) < 0 and "dwi_b0" in files:
+            say("b-values-swapped", "", "the ADC that follows from them is negative in the ROI")
+        else:
+            for code, message in _adc_findings(defined) if defined.size else []:
+                say(code, "", message)
     out.digests.append((_digest(image.volume.array), f"{sequence} (DICOM)", False))
     out.digests.append((_digest(image.roi), roi_file, True))
     out.pictures.append((f"{sequence} (DICOM)", _picture(image.volume.array, image.roi, spacing)))
