@@ -659,7 +659,7 @@ def run(*words):
 def test_exit_statuses(folder, tmp_path, capsys):
     assert run("check", folder, "--out", tmp_path / "out", "--jobs", 1).returncode == 0  # warnings only
     swap(folder / "images" / "P03")
-    done = run("check", folder, "--out", tmp_path / "out", "--jobs", 1)
+    done = run("check", folder, "--out", tmp_path / "out", "--jobs", 2)
     assert done.returncode == 1
     assert "b-values-swapped" in done.stdout and "P03" not in done.stdout + done.stderr  # a log names no patient
     assert (tmp_path / "out" / "doctor.html").is_file()

@@ -814,4 +814,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from dlrs import doctor  # worker processes find functions by their module's name, which __main__ is not
+
+    sys.exit(doctor.main())
