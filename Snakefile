@@ -204,7 +204,9 @@ if numbers:
     stages.append(dict(name="results", function="dlrs.stages.results", reads=numbers, writes=joined))
     if config.get("publish"):
         reads = [*outcomes, *joined]
-        stages.append(dict(name="publish", function="dlrs.stages.publish", reads=reads, writes=["published.json"]))
+        to = {"reports_dir": display_path(ROOT / "reports")}
+        publish = dict(name="publish", function="dlrs.stages.publish", parameters=to, reads=reads)
+        stages.append(publish | dict(writes=["published.json"]))
 
 
 def target_of(stage):
@@ -237,7 +239,7 @@ def parameters_of(stage):
     """The stage's own parameters, and those of the profile that it declares."""
     offered = {"cohort_dir": display_path(COHORT), **profile}
     if "function" in stage:
-        return offered
+        return offered | stage.get("parameters", {})
     names = declared(target_of(stage))
     ignored_by_all.difference_update(names)
     given = {name: value for name, value in offered.items() if name in names} | stage.get("parameters", {})

@@ -1,5 +1,6 @@
 """The front door and the graph: on a small project of three notebooks, which runs the real run.py and Snakefile."""
 
+import argparse
 import ast
 import contextlib
 import importlib.util
@@ -33,6 +34,7 @@ STAGES = [
         "parameters": {"letter": "X"},
         "reads": ["interim/a.txt"],
         "writes": ["interim/X"],
+        "keep": True,
     },
     {
         "name": "b_Y",
@@ -40,6 +42,7 @@ STAGES = [
         "parameters": {"letter": "Y"},
         "reads": ["interim/a.txt"],
         "writes": ["interim/Y"],
+        "keep": True,
     },
     {"name": "c", "reads": ["interim/X", "interim/Y"], "writes": ["interim/c.txt"]},
 ]
@@ -198,6 +201,12 @@ def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
     assert status == 0 and said.count("starts") == 1 and "[4/4] c  starts" in said
     assert (project.out / "interim" / "c.txt").read_text() == "changed"
 
+    # Stage a changes but not what it writes: the stages marked `keep` (here b, in the study training) are not repeated.
+    project.notebook("a", WRITE, "put('a.txt', 'a')  # another way to say it")
+    status, said = project.reproduce()
+    assert status == 0 and "a  done" in said and said.count("put back: nothing") == 2 and "c  done" in said
+    assert (project.out / "notebooks" / "b_X.ipynb").is_file()
+
 
 def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
     project.profile(STAGES[:1] + [{"name": "c", "reads": ["interim/a.txt"], "writes": ["interim/c.txt"]}])
@@ -243,6 +252,24 @@ def test_bad_input_is_refused_before_anything_starts(project, change, words, mes
     status, said = project.reproduce(*words)
     assert status == 1 and message in said
     assert "starts" not in said and "Traceback" not in said and len(said) < 500
+
+
+def test_bands_train_at_several_seeds_on_the_default_runs_boxes(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    with pytest.raises(run.Stop, match="runs/default is not complete"):
+        run.bands(argparse.Namespace(seeds=2, cores=1))
+    default = tmp_path / "runs" / "default"
+    (default / "interim").mkdir(parents=True)
+    for name in ("results.json", "interim/box.npy"):
+        (default / name).write_text("made")
+    calls = []
+    monkeypatch.setattr(run, "study", lambda run_dir, **settings: calls.append((run_dir.name, settings)))
+    assert run.bands(argparse.Namespace(seeds=2, cores=1)) == 0
+    settings = {"profile": "default", "cores": 1}
+    assert calls == [(f"seed-{n}", settings | {"training_seed": n}) for n in (1, 2)]
+    copy = tmp_path / "runs" / "bands" / "seed-2"
+    assert (copy / "interim" / "box.npy").stat().st_ino == (default / "interim" / "box.npy").stat().st_ino
+    assert (copy / "results.json").stat().st_ino != (default / "results.json").stat().st_ino
 
 
 @pytest.mark.parametrize("victim", ["run.py", "snakemake"])

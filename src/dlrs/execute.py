@@ -144,7 +144,8 @@ class Stage:
         processor = sum(usage.ru_utime + usage.ru_stime for usage in used)
         peak = max(usage.ru_maxrss for usage in used) / (1e9 if sys.platform == "darwin" else 1e6)  # bytes there
         seconds = time.monotonic() - self.started
-        self.say(f"done in {seconds:.0f} s, processor {processor:.0f} s, peak memory {peak:.1f} GB")
+        self.write(f"{seconds:.1f} s, {processor:.1f} s of processor time, peak memory {peak:.2f} GB\n")
+        self.say(f"done in {seconds:.0f} s, peak memory {peak:.1f} GB")
 
     def fail(self, message: str) -> None:
         self.failure.write_text(message, encoding="utf-8")

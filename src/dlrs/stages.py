@@ -70,7 +70,7 @@ def results(run_dir: str | Path) -> None:
         print(f"missing, since a file that it was made from has changed: {key}")
 
 
-def publish(run_dir: str | Path, reports_dir: str | Path = "reports") -> None:
+def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
     """Copy a run's tables, figures, results and pages to `reports/`, where git shows what moved."""
     run_dir, reports_dir = resolve(run_dir), resolve(reports_dir)
     found = [path for folder in PUBLISHED_FOLDERS for path in sorted((run_dir / folder).glob("*"))]
