@@ -235,6 +235,16 @@ def cohort(asked) -> int:
     return call("dlrs.simulate", *asked.rest)
 
 
+def new_cohort(asked) -> int:
+    """write a commented example of a cohort folder to start from: FOLDER"""
+    return call("dlrs.doctor", "new", *asked.rest)
+
+
+def check_cohort(asked) -> int:
+    """check a cohort folder whole before anything is computed from it: FOLDER --out FOLDER"""
+    return call("dlrs.doctor", "check", *asked.rest)
+
+
 def lab(asked) -> int:
     """JupyterLab on the notebooks"""
     return call("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *asked.rest)
@@ -271,6 +281,8 @@ def main(words: list[str] | None = None) -> int:
     command("accept", accept).add_argument("--bands", action="store_true", help="also from the runs of `bands`")
     command("bands", bands).add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
     command("cohort", cohort, rest=True)
+    command("new-cohort", new_cohort, rest=True)
+    command("check-cohort", check_cohort, rest=True)
     command("lab", lab, rest=True)
     command("environment", environment)
 
