@@ -444,7 +444,6 @@ def _unlogged():
         nib.imageglobals.logger.disabled = before
 
 
-@_unlogged()
 def _examine_patient(folder: Path, row: int | None) -> Examined:
     """Read all of one patient's volumes and masks and say everything that is wrong or doubtful about them."""
     shown = f"images/{folder.name}"
@@ -488,6 +487,11 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
             if refused:
                 say("image-refused", "", refused)
     return out._replace(n_volumes=n_volumes)
+
+
+def _examine_quietly(folder: Path, row: int | None) -> Examined:
+    with _unlogged():
+        return _examine_patient(folder, row)
 
 
 def _examine_nifti(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
@@ -664,7 +668,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         findings += _folder_findings(folder, set(table))
     else:
         rows = {path.name: None for path in sorted((folder / "images").iterdir()) if path.is_dir()}
-    tasks = (delayed(_examine_patient)(folder / "images" / name, row) for name, row in rows.items())
+    tasks = (delayed(_examine_quietly)(folder / "images" / name, row) for name, row in rows.items())
     results = Parallel(n_jobs=min(jobs, max(len(rows), 1)), return_as="generator")(tasks)
     shown = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
     examined = {name: (rows[name], result) for name, result in zip(rows, shown, strict=True)}
@@ -814,6 +818,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from dlrs import doctor  # worker processes find functions by their module's name, which __main__ is not
-
-    sys.exit(doctor.main())
+    sys.exit(main())
