@@ -161,23 +161,27 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
 
     handler = logging.Handler()
     handler.emit = lambda record: stage.write(record.getMessage().rstrip("\n") + "\n")
+    before = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
     executed.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="dlrs-") as sockets:
-        # A kernel on this machine needs no network port, nor ipykernel's warning about one in every log.
-        local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-        papermill.execute_notebook(
-            os.path.relpath(notebook),
-            os.path.relpath(executed),
-            parameters=dict(parameters),
-            cwd=str(notebook.parent),
-            kernel_name="python3",
-            log_output=True,
-            progress_bar=False,
-            request_save_on_cell_execute=True,
-            config=local,
-        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="dlrs-") as sockets:
+            # A kernel on this machine needs no network port, nor ipykernel's warning about one in every log.
+            local = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            papermill.execute_notebook(
+                os.path.relpath(notebook),
+                os.path.relpath(executed),
+                parameters=dict(parameters),
+                cwd=str(notebook.parent),
+                kernel_name="python3",
+                log_output=True,
+                progress_bar=False,
+                request_save_on_cell_execute=True,
+                config=local,
+            )
+    finally:
+        logger.handlers, logger.propagate = before
 
 
 def describe_failure(notebook: Path, executed: Path, error) -> str:

@@ -188,7 +188,7 @@ def pretrain_textures(
     ValueError
         An unknown parameter.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     unknown = sorted(set(parameters) - set(TEXTURES))
     if unknown:
@@ -201,7 +201,7 @@ def pretrain_textures(
         state, about = _learn_textures({**TEXTURES, **parameters}, device, threads or os.cpu_count() or 1)
     torch.set_num_threads(threads_before)
     with whole_file(path) as partial:
-        save_file(state, partial, metadata={"about": json.dumps(about)})
+        partial.write_bytes(save(state, {"about": json.dumps(about)}))  # save_file would make it unreadable to others
     return path
 
 
@@ -675,11 +675,11 @@ def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
         What JSON can hold: parameters, data hash, chosen epoch. The network's
         shape, the weights' hash and the versions of torch and torchvision are added.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = resolve(folder)
     with whole_file(folder / "model.safetensors") as partial:
-        save_file({name: x.cpu().contiguous() for name, x in network.state_dict().items()}, partial)
+        partial.write_bytes(save({name: x.cpu().contiguous() for name, x in network.state_dict().items()}))
         digest = sha256(partial)
     shape = {"n_slices": network.mix.in_channels, "dropout": network.dropout.p}
     versions = {name: version(name) for name in ("torch", "torchvision", "dlrs")}
