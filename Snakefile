@@ -1,5 +1,6 @@
 # The study as a graph: which stage reads and writes what. `run.py` starts this inside a run's folder, so paths without
 # a prefix lie there; {root} is the repository and {cohort} the cohort folder.
+import hashlib
 import json
 import os
 import sys
@@ -226,9 +227,10 @@ def sources_of(stage):
 
 
 def listing_of(folders):
-    """Names, sizes and times of all files in folders too large to read, as a hospital's images are."""
-    listed = (path for folder in files(folders) for path in sorted(Path(folder).rglob("*")) if path.is_file())
-    return [f"{path.relative_to(COHORT)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in listed]
+    """A hash of the names, sizes and times of all files in folders too large to read, as a hospital's images are."""
+    paths = (path for folder in files(folders) for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    listed = [(str(path.relative_to(COHORT)), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 profile = {name: value for name, value in config.items() if name in COST_AND_PLACE - {"cohort_dir", "patients"}}

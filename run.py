@@ -150,7 +150,10 @@ def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool 
             if refused.exists():
                 raise Stop(refused.read_text(encoding="utf-8"))
             why = [path.read_text(encoding="utf-8") for path in sorted(logs.glob("*.failed"))]
-            raise Stop("\n\n".join([*why, AGAIN] if why else [said.strip()[-2000:] or "Snakemake failed: see above."]))
+            if not why:
+                last = [line[:300] for line in said.strip().splitlines()[-15:]]
+                why = [f"Snakemake was ended by signal {-status}."] if status < 0 else ["Snakemake failed.", *last]
+            raise Stop("\n".join([*why, "", AGAIN]))
     done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
 
