@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +16,8 @@ if "DLRS_PARENT" in os.environ:
 
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many of the synthetic ones a trial run renders.
-COST_AND_PLACE = {"cohort_dir", "device", "jobs", "max_epochs", "n_boot", "patients", "weights"}
-SET_BY_RUN_PY = {"part", "publish", "training_seed"}
+COST_AND_PLACE = {"box_sizes", "cohort_dir", "controls", "device", "jobs", "max_epochs", "n_boot", "n_intervals", "n_replicates", "patients", "weights"}
+SET_BY_RUN_PY = {"base_dir", "only", "part", "publish", "training_seed"}
 
 
 def stop(message):
@@ -31,7 +32,7 @@ unknown = sorted(set(config) - COST_AND_PLACE - SET_BY_RUN_PY - {"stages"})
 if unknown:
     known = ", ".join(sorted(COST_AND_PLACE))
     stop(f"A profile may set {known}, not {', '.join(unknown)}: statistical choices are made in the notebooks.")
-PART = config.get("part", "main")
+PART = config.get("part", "all")
 TEXTURES = config.get("weights", "textures") == "textures"
 COHORT = ROOT / str(config.get("cohort_dir", "data_synthetic"))
 if "patients" in config and "cohort_dir" not in config:
@@ -54,10 +55,11 @@ if COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort":
             f"{display_path(COHORT)} holds a validation cohort only, so there is nobody to train on. "
             "A validation cohort alone is for a model that exists already."
         )
-not_tables = {COHORT / "truth.csv", COHORT / "dl_prob.csv"}
+not_tables = {COHORT / name for name in ("truth.csv", "dl_prob.csv", "alternatives.csv")}
 TABLES = [str(path) for path in sorted({*COHORT.glob("*.csv"), *COHORT.glob("*.xlsx")} - not_tables)]
 PHANTOMS = (COHORT / "truth.csv").is_file()  # then a stage renders the images; a hospital's own lie there already
-if PART == "main" and not PHANTOMS and not (COHORT / "images").is_dir():
+IMAGES = PART != "statistics"
+if IMAGES and not PHANTOMS and not (COHORT / "images").is_dir():
     stop(f"{display_path(COHORT / 'images')} is missing; it holds a folder of images for each patient.")
 
 # ---------------------------------------------------------------- the stages
@@ -71,9 +73,97 @@ def figure(*names):
     return [f"figures/{name}.{ending}" for name in names for ending in ("png", "svg")]
 
 
+BASE = ROOT / str(config.get("base_dir", "runs/default"))  # the finished run that the controls start from
+QUESTIONS = "dial null crossfit coverage seeds shortcuts expected".split()
+
+
+def of_the_base(*names):
+    return [str(BASE / "interim" / name) for name in names]
+
+
+def control(name, parameters={}, reads=[], training={}):
+    """The stages of one control: what it is made from, its two networks, and their probabilities joined."""
+    folder = f"interim/controls/{name}"
+    here = {"run_dir": display_path(RUN / folder)}
+    base = {"base_dir": display_path(BASE), "name": name}
+    boxed = "signal" not in parameters
+    made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
+    yield dict(name=name, function="dlrs.validity.prepare_control", parameters=base | parameters, reads=reads, writes=made, costly=True)
+    if not boxed:
+        place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
+        made = made[:1] + [f"{folder}/interim/boxes.csv"]
+        yield dict(name=f"{name}_boxes", notebook="02_preprocessing", parameters=place, reads=[made[0], f"{folder}/cohort/images/manifest.json"], writes=made[1:], costly=True)
+    for sequence in ("T2W", "ADC"):
+        writes = [f"{folder}/interim/prob_{sequence}.csv"]
+        about = here | training | {"sequence": sequence}
+        yield dict(name=f"{name}_{sequence}", notebook="03_train_sequence", parameters=about, reads=made, writes=writes, costly=True, keep=True)
+    probs = [f"{folder}/interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")]
+    yield dict(name=f"{name}_joined", function="dlrs.validity.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
+
+
+def validity():
+    """The stages of notebook 09: each question's own, then the notebook, which reads whatever is there."""
+    full = {"permuted": 10, "folds": 5, "signals": [0.0, 0.25, 0.5], "altered": ["shuffled", "mask"], "centre": True}
+    asked = config.get("controls", full)
+    wanted = [name for name in str(config.get("only", ",".join(QUESTIONS))).split(",")]
+    if set(wanted) - set(QUESTIONS):
+        stop(f"The questions are {', '.join(QUESTIONS)}; found {', '.join(sorted(set(wanted) - set(QUESTIONS)))}.")
+    boxes, found, base = of_the_base("patients.csv", "boxes.csv"), [], {"base_dir": display_path(BASE)}
+    if "shortcuts" in wanted:
+        for number in range(1, asked.get("permuted", 0) + 1):
+            found += control(f"permuted-{number}", reads=boxes, training={"permute_target": True, "seed": number})
+        for name in asked.get("altered", []):
+            found += control(name, {"altered": name}, boxes[:1])
+        if asked.get("centre"):
+            reads = [*boxes, *(str(BASE / "models" / s / "model.safetensors") for s in ("T2W", "ADC"))]
+            found.append(dict(name="centre", function="dlrs.validity.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
+    if "dial" in wanted:
+        for signal in asked.get("signals", []):
+            found += control(f"signal-{signal:g}", {"signal": signal}, boxes[:1])
+    n_folds = asked.get("folds", 0)
+    if "crossfit" in wanted and n_folds:
+        for number in range(1, n_folds + 1):
+            found += control(f"fold-{number}", {"fold": [number, n_folds]}, boxes)
+        folder = "interim/controls/crossfit"
+        probs = [f"interim/controls/fold-{number}/interim/dl_prob.csv" for number in range(1, n_folds + 1)]
+        made = [f"{folder}/interim/{name}.csv" for name in ("patients", "dl_prob")]
+        found.append(dict(name="crossfit", function="dlrs.validity.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
+        for number, writes in {"04_signature": "signature.csv", "05_nomogram": "predictions.csv", "06_evaluation": ""}.items():
+            writes = [f"{folder}/results/{number}.json", *([f"{folder}/interim/{writes}"] if writes else [])]
+            found.append(dict(name=f"crossfit_{number}", notebook=number, parameters={"run_dir": display_path(RUN / folder)}, reads=made, writes=writes))
+            made = made + writes[1:]
+    by_heart = [s["writes"][0] for s in found if s["name"].startswith("permuted") and s["name"].endswith("joined")]
+    n = {"null": config.get("n_replicates", 2000), "dial": config.get("n_replicates", 2000) // 10, "coverage": config.get("n_intervals", 400)}
+    for part, n_replicates in n.items():
+        if part in wanted:
+            about = dict(parameters={"n_replicates": n_replicates}, reads=by_heart, writes=[f"parts/{part}.csv"])
+            found.append(dict(name=part, function=f"dlrs.validity.{part}_study", threads=workflow.cores or 1, **about))
+    reads = [*of_the_base("patients.csv", "dl_prob.csv"), *(name for stage in found for name in stage["writes"] if "boxes.csv" not in name and "manifest" not in name)]
+    found.append(dict(name="09_validity", parameters=base, reads=reads, writes=[*table("validity"), "results/09_validity.json"]))
+    return found
+
+
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its notebook, a module of the
 # package that it uses, or a parameter. No stage writes a tracked file: in a fresh clone nothing would be left to do.
-MAIN, BOTH, STATISTICS = ["main"], ["main", "statistics"], ["statistics"]
+# `main` makes what the paper itself shows, `all` the supplement's trainings too, `alternatives` trains with other choices
+# about the images, `statistics` starts from probabilities.
+ALL, ALTERNATIVES, STATISTICS = ["all"], ["alternatives"], ["statistics"]
+MAIN = ["main"] + ALL + ALTERNATIVES
+BOTH = MAIN + STATISTICS
+# A branch is the same patients through notebooks 02 and 03 once more with another choice, in a folder of its own.
+SIZES = {f"size_{size}": {"box_size": size} for size in config.get("box_sizes", [56, 84])}
+CHOICES = {
+    "all slices with ROI": {"n_slices": 40},
+    "z-score over the whole box": {"zscore": "box"},
+    "voxels outside the ROI set to 0": {"keep_outside_roi": False},
+    "a larger share held out to stop early": {"heldout_share": 0.35},
+}
+BRANCHES = SIZES if PART == "all" else CHOICES if PART == "alternatives" else {}
+BRANCHES = {name.replace(" ", "_"): changed for name, changed in BRANCHES.items()}
+IMAGE_CHOICES = {} if "stages" in config else declared(ROOT / "notebooks" / "02_preprocessing.ipynb")
+# The other choices' probabilities: this run's, or those that were committed with the cohort.
+tried = ["interim/alternatives.csv"] if PART == "alternatives" or Path("interim/alternatives.csv").is_file() else []
+tried = tried or (["{cohort}/alternatives.csv"] if (COHORT / "alternatives.csv").is_file() else [])
 STAGES = config.get("stages") or [
     dict(
         name="00_paper_audit",
@@ -91,7 +181,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="01_cohort",
-        reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and PART == "main" else [])],
+        reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
         writes=["interim/patients.csv", *table("table1", "tableS1"), *figure("figS1"), "results/01_cohort.json"],
         parts=BOTH,
     ),
@@ -168,6 +258,13 @@ STAGES = config.get("stages") or [
         parts=BOTH,
     ),
     dict(
+        name="nomogram_page",
+        function="dlrs.stages.nomogram_page",
+        reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs/templates/nomogram.html"],
+        writes=["nomogram.html"],
+        parts=BOTH,
+    ),
+    dict(
         name="06_evaluation",
         reads=["interim/patients.csv", "interim/predictions.csv"],
         writes=[
@@ -184,7 +281,12 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="06b_deviations",
-        reads=[f"interim/{name}" for name in ("patients.csv", "dl_prob.csv", "predictions.csv", "signature.json", "nomogram.json")],
+        parameters={"alternatives": display_path(Path(name.format(cohort=COHORT)).absolute()) for name in tried},
+        reads=[
+            *(f"interim/{name}" for name in ("patients.csv", "dl_prob.csv", "predictions.csv")),
+            *("interim/signature.json", "interim/nomogram.json"),
+            *tried,
+        ],
         writes=[*table("deviations"), "deviations.md", "results/06b_deviations.json"],
         parts=BOTH,
     ),
@@ -194,8 +296,82 @@ STAGES = config.get("stages") or [
         writes=[*table("fig4_counts", "figS4_strata"), *figure("fig4", "figS4"), "results/07_subgroups.json"],
         parts=BOTH,
     ),
+    dict(
+        name="branches",
+        function="dlrs.stages.branches",
+        parameters={"names": list(BRANCHES)},
+        reads=["interim/patients.csv"],
+        writes=[f"interim/branches/{branch}/interim/patients.csv" for branch in BRANCHES],
+        parts=ALL + ALTERNATIVES,
+    ),
+    *(
+        dict(
+            name=f"02_preprocessing_{branch}",
+            notebook="02_preprocessing",
+            within=f"interim/branches/{branch}",
+            parameters={k: v for k, v in changed.items() if k in IMAGE_CHOICES},
+            reads=[
+                f"interim/branches/{branch}/interim/patients.csv",
+                *(["{cohort}/images/manifest.json"] if PHANTOMS else []),
+            ],
+            watches=[] if PHANTOMS else ["{cohort}/images"],
+            writes=[f"interim/branches/{branch}/interim/boxes.csv"],
+            costly=True,
+            can_wait=True,
+            parts=ALL + ALTERNATIVES,
+        )
+        for branch, changed in BRANCHES.items()
+    ),
+    *(
+        dict(
+            name=f"03_train_{sequence}_{branch}",
+            notebook="03_train_sequence",
+            within=f"interim/branches/{branch}",
+            parameters={"sequence": sequence} | {k: v for k, v in changed.items() if k not in IMAGE_CHOICES},
+            reads=[
+                f"interim/branches/{branch}/interim/patients.csv",
+                f"interim/branches/{branch}/interim/boxes.csv",
+                *(["interim/textures.json"] if TEXTURES else []),
+            ],
+            writes=[f"interim/branches/{branch}/interim/prob_{sequence}.csv"],
+            trains=True,
+            costly=True,
+            keep=True,
+            can_wait=True,
+            parts=ALL + ALTERNATIVES,
+        )
+        for branch, changed in BRANCHES.items()
+        for sequence in ("T2W", "ADC")
+    ),
+    dict(
+        name="alternatives",
+        function="dlrs.stages.alternatives",
+        parameters={"names": list(BRANCHES)},
+        reads=[
+            "interim/patients.csv",
+            *(f"interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")),
+            *(f"interim/branches/{b}/interim/prob_{sequence}.csv" for b in BRANCHES for sequence in ("T2W", "ADC")),
+        ],
+        writes=["interim/alternatives.csv"],
+        parts=ALTERNATIVES,
+    ),
+    dict(
+        name="08_image_robustness",
+        parameters={"box_sizes": [changed["box_size"] for changed in SIZES.values()]},
+        reads=[
+            "interim/patients.csv",
+            "interim/boxes.csv",
+            "results/02_preprocessing.json",
+            *(f"models/{sequence}/model.{ending}" for sequence in ("T2W", "ADC") for ending in ("safetensors", "json")),
+            *(f"interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")),
+            *(f"interim/branches/{b}/interim/prob_{sequence}.csv" for b in BRANCHES for sequence in ("T2W", "ADC")),
+        ],
+        writes=[*table("figS2", "figS6_gradcam"), *figure("figS2", "figS6_gradcam"), "results/08_image_robustness.json"],
+        costly=True,
+        parts=ALL,
+    ),
 ]
-stages = [stage for stage in STAGES if PART in stage.get("parts", MAIN)]
+stages = validity() if PART == "validity" else [stage for stage in STAGES if PART in stage.get("parts", MAIN)]
 
 # The last stages depend on what all the others write.
 outcomes = [name for stage in stages for name in stage["writes"] if name.startswith(("results/", "tables/", "figures/"))]
@@ -203,9 +379,27 @@ numbers = [name for name in outcomes if name.startswith("results/")]
 if numbers:
     joined = ["results.json", "results_missing.json"]
     stages.append(dict(name="results", function="dlrs.stages.results", reads=numbers, writes=joined))
+    pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
+    executed = ["09_validity"] if PART == "validity" else []
+    if "stages" not in config and PART in BOTH:
+        executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
+        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
+        more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]
+        data += sorted(str(path.relative_to(ROOT)) for path in more)
+        reads = [*outcomes, *joined, *pages, *(f"{{root}}/{name}" for name in data)]
+        page = dict(name="10_report", reads=reads, writes=["report.html", *figure("published_and_rerun")])
+        stages.append(page | dict(parameters={"notebook_ending": "html" if IMAGES else "ipynb"}))
+        pages.append("report.html")
+        executed.append("10_report")
+    if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
+        reads = [*outcomes, *pages, "{root}/src/dlrs/templates/notebook.html"]
+        writes = [f"notebooks/{name}.html" for name in executed]
+        converted = dict(name="pages", function="dlrs.stages.pages", parameters={"names": executed})
+        stages.append(converted | dict(reads=reads, writes=writes))
+        pages += writes
     if config.get("publish"):
-        reads = [*outcomes, *joined]
-        to = {"reports_dir": display_path(ROOT / "reports")}
+        reads = [*outcomes, *joined, *pages]
+        to = {"reports_dir": display_path(ROOT / "reports" / ("validity" if PART == "validity" else ""))}
         publish = dict(name="publish", function="dlrs.stages.publish", parameters=to, reads=reads)
         stages.append(publish | dict(writes=["published.json"]))
 
@@ -233,7 +427,7 @@ def listing_of(folders):
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-profile = {name: value for name, value in config.items() if name in COST_AND_PLACE - {"cohort_dir", "patients"}}
+profile = {name: value for name, value in config.items() if name in COST_AND_PLACE - {"cohort_dir", "patients", "controls", "n_intervals", "n_replicates"}}
 ignored_by_all = set(profile)
 
 
@@ -256,7 +450,7 @@ except InputError as error:
     stop(error)
 except FileNotFoundError as error:
     stop(f"{display_path(error.filename)} is missing.")
-if ignored_by_all and PART == "main":
+if ignored_by_all and IMAGES:
     stop(f"No notebook declares {', '.join(sorted(ignored_by_all))}: correct the profile.")
 
 written = {name for stage in stages for name in files(stage["writes"])}
@@ -269,6 +463,13 @@ for name in (name for stage in stages for name in files(stage.get("reads", [])))
 # None of these is a parameter of a rule, since a change of them is no reason to run anything again.
 PYTHON, PROCESS, RUN_DIR = sys.executable, os.getpid(), display_path(RUN)
 os.environ["DLRS_STAGES"] = " ".join(stage["name"] for stage in stages)
+
+
+# A run that stops half-way says on its page what is missing and why.
+onerror:
+    if "10_report" in PARAMETERS and any(path.stem != "10_report" for path in Path("logs").glob("*.failed")):
+        command = [PYTHON, "-m", "dlrs.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
+        subprocess.run([*command, "--parameters", json.dumps(PARAMETERS["10_report"])])
 
 
 rule all:
@@ -291,11 +492,13 @@ for stage in stages:
         params:
             what=target_of(stage),
             stage=stage["name"],
+            within=stage.get("within", ""),
             values=json.dumps(PARAMETERS[stage["name"]], sort_keys=True),
             listing=listing_of(stage.get("watches", [])),
             keep="--keep" if stage.get("keep") else "",
         priority: 0 if stage.get("can_wait") else 1
+        threads: stage.get("threads", 1)
         shell:
             "exec {PYTHON:q} -m dlrs.execute {params.what:q} --name {params.stage}"
-            " --run {RUN_DIR:q} --parameters {params.values:q} --parent {PROCESS}"
+            " --run {RUN_DIR:q} --within={params.within:q} --parameters {params.values:q} --parent {PROCESS}"
             " --inputs {input:q} --outputs {output:q} {params.keep}"

@@ -53,7 +53,8 @@ def set_up() -> str:
     interpreter = getattr(sys, "_base_executable", sys.executable)
     environment = {**os.environ, "UV_PYTHON": interpreter, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
-    if subprocess.run([find_uv(), "sync", "--frozen"], cwd=ROOT, env=environment).returncode:
+    # Compiled once here: where Python may not write bytecode, every notebook would compile its imports again.
+    if subprocess.run([find_uv(), "sync", "--frozen", "--compile-bytecode"], cwd=ROOT, env=environment).returncode:
         raise Stop("uv could not set up .venv: see above. Run the same command again once that is mended.")
     stamp.write_text(wanted.hexdigest())
     return str(python)
@@ -179,7 +180,8 @@ def reproduce(asked) -> int:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
     run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
-    study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, publish=own or None)
+    publish = own and asked.job == "all"
+    study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, part=asked.job, publish=publish or None)
     return 0
 
 
@@ -228,8 +230,23 @@ def bands(asked) -> int:
             partial = run_dir.with_name(f".partial-seed-{seed}")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(default, partial, copy_function=share)
+            (partial / "results.json").unlink()  # those are the default run's; the seed's own are written last
             partial.rename(run_dir)
-        study(run_dir, profile="default", cores=asked.cores, training_seed=seed)
+        study(run_dir, profile="default", cores=asked.cores, part="main", training_seed=seed)
+    return 0
+
+
+def validity(asked) -> int:
+    """what the design would find had the images known nothing: controls, simulated studies, notebook 09"""
+    if not (ROOT / "runs" / "default" / "results.json").is_file():
+        raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; the controls start from it.")
+    full = asked.profile == "default"
+    questions = asked.only.split(",") if asked.only else []
+    if full and asked.seeds and (not questions or "seeds" in questions):
+        bands(asked)
+    run_dir = ROOT / "runs" / ("validity" if full else f"validity-{asked.profile}")
+    only = asked.only or None
+    study(run_dir, profile=asked.profile, cores=asked.cores, part="validity", only=only, publish=full or None)
     return 0
 
 
@@ -273,8 +290,9 @@ def main(words: list[str] | None = None) -> int:
             added.add_argument("--cores", type=int, help="cores to use (all)")
         return added
 
+    jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
     main_job = command("reproduce", reproduce)
-    main_job.add_argument("job", nargs="?", choices=["main"], default="main", help="which job; there is one")
+    main_job.add_argument("job", nargs="?", choices=["all", "main", "alternatives"], default="all", help=jobs)
     main_job.add_argument("--cohort", metavar="FOLDER", help="a cohort folder of your own instead of the synthetic one")
     main_job.add_argument("--out", metavar="FOLDER", help="where everything is written (runs/PROFILE)")
     main_job.add_argument("--profile", default="default", metavar="NAME", help="a folder of profiles/ (default)")
@@ -283,6 +301,12 @@ def main(words: list[str] | None = None) -> int:
     command("check", check)
     command("accept", accept).add_argument("--bands", action="store_true", help="also from the runs of `bands`")
     command("bands", bands).add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
+    trial = command("validity", validity)
+    trial.add_argument("--profile", default="default", metavar="NAME", help="default takes hours, small ten minutes")
+    trial.add_argument(
+        "--only", metavar="QUESTIONS", help="some of dial,null,crossfit,coverage,seeds,shortcuts,expected"
+    )
+    trial.add_argument("--seeds", type=int, default=10, help="training seeds, kept for `accept --bands` (10)")
     command("cohort", cohort, rest=True)
     command("new-cohort", new_cohort, rest=True)
     command("check-cohort", check_cohort, rest=True)

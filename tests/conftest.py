@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -12,6 +15,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 # the same examples on every machine, and no verdict on how busy it is
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Start a headless Chromium of this machine; without one a test skips, or fails where DLRS_BROWSER=required."""
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if not found:
+        missing = f"no browser to open pages in: none of {', '.join(CHROMIUM)} is on the PATH"
+        (pytest.fail if os.environ.get("DLRS_BROWSER") == "required" else pytest.skip)(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield started
+        started.close()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -69,6 +69,14 @@ def test_a_good_folder_is_read_with_types(folder):
     assert patients["row"].tolist() == [2, 3, 4, 5]
 
 
+def test_the_class_is_read_without_the_table(folder):
+    (folder / "clinical.csv").unlink()
+    assert cohort.read_class(folder) == "SYNTHETIC"
+    (folder / "cohort.yaml").write_text("name: test\nclass: PAPER\n", encoding="utf-8")
+    with pytest.raises(InputError, match="class is 'PAPER'; expected SYNTHETIC or COHORT"):
+        cohort.read_class(folder)
+
+
 def test_saved_patients_are_read_back_the_same(folder, tmp_path):
     patients = cohort.read_cohort(folder).patients
     patients.to_csv(tmp_path / "again.csv", index=False)

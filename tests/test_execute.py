@@ -120,3 +120,11 @@ def test_what_was_kept_is_put_back_as_long_as_contents_are_the_same(tmp_path, mo
     assert not kept(seed=2).put_back()
     (tmp_path / "input").write_text("another")
     assert not kept(seed=1).put_back()
+
+
+@pytest.mark.parametrize(("stage", "stays"), [("06_evaluation", False), ("publish", True)])
+def test_the_page_of_an_earlier_run_does_not_outlive_its_numbers(tmp_path, monkeypatch, stage, stays):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.html").write_text("yesterday")
+    assert execute.main(["dlrs.stages.nobody", "--name", stage, "--run", "."]) == 1
+    assert (tmp_path / "report.html").exists() == stays

@@ -390,6 +390,10 @@ def test_an_roi_grows_shrinks_and_moves_by_millimetres():
     assert images.adjust_roi(roi, spacing, shift_mm=(9.0, 0.0)).sum() == 3 * 5  # two of five columns leave the image
     np.testing.assert_array_equal(images.adjust_roi(roi, spacing), roi)
     assert not images.adjust_roi(roi, spacing, grow_mm=-9.0).any()
+    # Voxels of 2.5 mm: an outline that moves by 2 mm passes the centres of the next ones, by 1 mm it does not.
+    coarse = (2.5, 2.5, 4.0)
+    sizes = [images.adjust_roi(roi, coarse, grow_mm=grow).sum() for grow in (-2.0, -1.0, 1.0, 2.0)]
+    assert sizes[0] < sizes[1] == roi.sum() == sizes[2] < sizes[3]
 
 
 # ---------------------------------------------------------------- bad files

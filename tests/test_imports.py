@@ -13,7 +13,7 @@ FLOORS = [
     {"config", "resample", "checks", "scan"},
     {"cohort", "images", "survival", "groups"},
     {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram"},
-    {"doctor", "release", "plots", "report", "audit"},
+    {"doctor", "release", "plots", "report", "audit", "validity", "page", "calculator"},
     {"execute", "expected", "stages"},  # what starts and watches the others
 ]
 HEAVY = {"torch", "torchvision", "monai"}

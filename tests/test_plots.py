@@ -72,3 +72,16 @@ def test_a_flow_leads_down_past_those_who_leave(ax):
     assert [text.get_text() for text in boxes] == [f"{step}\nn = {n} (primary {n})" for step, n in rows]
     assert boxes[1].get_position()[0] > boxes[0].get_position()[0] == boxes[2].get_position()[0]
     assert len(ax.texts) - len(boxes) == 1  # one arrow, from the first box to the last
+
+
+def test_published_and_rerun_stand_in_one_row_each_from_the_top(ax):
+    frame = pd.DataFrame({"item": ["C", "AUC"], "published": [0.8, 0.9], "published_lower": [0.7, np.nan]})
+    frame = frame.assign(published_upper=[0.9, np.nan], value=[0.6, 0.7], lower=[0.5, 0.6], upper=[0.7, 0.8])
+    plots.published_and_rerun(frame, label="this run (SYNTHETIC)", ax=ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["C", "AUC"] and list(ax.get_yticks()) == [0, -1]
+    points = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
+    np.testing.assert_allclose(points["this run (SYNTHETIC)"], [[0.6, -0.16], [0.7, -1.16]])
+    np.testing.assert_allclose(points["published (Liu et al. 2021)"], [[0.8, 0.16], [0.9, -0.84]])
+    published, rerun = ax.collections
+    assert len(rerun.get_segments()) == 2
+    np.testing.assert_allclose(published.get_segments()[0], [[0.7, 0.16], [0.9, 0.16]])

@@ -173,7 +173,7 @@ def test_set_up_asks_uv_once_per_lock(run, monkeypatch, tmp_path):
     for name in ("uv.lock", "pyproject.toml"):
         (tmp_path / name).write_text("first")
     assert run.set_up() == run.set_up() == str(tmp_path / ".venv" / "bin" / "python")
-    assert calls == [(["sync", "--frozen"], "never", True)]
+    assert calls == [(["sync", "--frozen", "--compile-bytecode"], "never", True)]
     (tmp_path / "uv.lock").write_text("second")
     run.set_up()
     assert len(calls) == 2
@@ -230,7 +230,7 @@ def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
     [
         ({"stages": [{**STAGES[0], "parameters": {"run_dri": "x"}}]}, [], "no parameter run_dri; expected one of"),
         ({"stages": [{**STAGES[0], "parameters": {"run_dir": 3}}]}, [], "run_dir is 3; expected a value of type str"),
-        ({"horizon_months": 24}, [], "A profile may set cohort_dir, device, "),
+        ({"horizon_months": 24}, [], "not horizon_months: statistical choices are made in"),
         ({"n_boot": 24}, [], "No notebook declares n_boot"),
         ({}, ["--cohort", "nowhere", "--out", "out"], "nowhere/cohort.yaml is missing"),
         ({}, ["--cohort", "old", "--out", "out"], "holds a validation cohort only"),
@@ -260,16 +260,17 @@ def test_bands_train_at_several_seeds_on_the_default_runs_boxes(run, monkeypatch
         run.bands(argparse.Namespace(seeds=2, cores=1))
     default = tmp_path / "runs" / "default"
     (default / "interim").mkdir(parents=True)
-    for name in ("results.json", "interim/box.npy"):
+    for name in ("results.json", "interim/patients.csv", "interim/box.npy"):
         (default / name).write_text("made")
     calls = []
     monkeypatch.setattr(run, "study", lambda run_dir, **settings: calls.append((run_dir.name, settings)))
     assert run.bands(argparse.Namespace(seeds=2, cores=1)) == 0
-    settings = {"profile": "default", "cores": 1}
+    settings = {"profile": "default", "cores": 1, "part": "main"}
     assert calls == [(f"seed-{n}", settings | {"training_seed": n}) for n in (1, 2)]
     copy = tmp_path / "runs" / "bands" / "seed-2"
     assert (copy / "interim" / "box.npy").stat().st_ino == (default / "interim" / "box.npy").stat().st_ino
-    assert (copy / "results.json").stat().st_ino != (default / "results.json").stat().st_ino
+    assert (copy / "interim" / "patients.csv").stat().st_ino != (default / "interim" / "patients.csv").stat().st_ino
+    assert not (copy / "results.json").exists()  # until the seed has numbers of its own
 
 
 @pytest.mark.parametrize("victim", ["run.py", "snakemake"])
@@ -299,27 +300,89 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
     assert not [path.name for path in (project.out / "interim").iterdir() if path.name.startswith(".partial")]
 
 
+def test_the_nomograms_page_is_made_again_when_the_model_changes(project):
+    reads, writes = ["interim/nomogram.json", "interim/predictions.csv"], ["nomogram.html"]
+    project.profile([dict(name="page", function="dlrs.stages.nomogram_page", reads=reads, writes=writes)])
+    scale = {"label": "CEA", "variable": "cea", "position": [0, 1], "text": ["Normal", "Elevated"]}
+    model = {"class": "SYNTHETIC", "cutoff_risk": 0.25, "horizon_months": 36.0, "points_per_lp": 100.0}
+    model |= {"effects": {"cea": {"Normal": 0.0, "Elevated": 1.0}}, "scales": [scale], "total_points_end": 100.0}
+    model |= {"baseline": {"time": [1.5, 40.2], "cumulative_hazard": [0.1, 0.2]}}
+    (project.out / "interim").mkdir(parents=True)
+    (project.out / "interim" / "predictions.csv").write_text("cohort,risk_Nomogram\n" + "primary,0.125\n" * 5)
+    for cutoff, again in ((0.25, "done"), (0.25, "nothing to do"), (0.375, "done")):
+        (project.out / "interim" / "nomogram.json").write_text(json.dumps(model | {"cutoff_risk": cutoff}))
+        status, said = project.reproduce()
+        assert status == 0 and again in said and ("starts" in said) == (again == "done"), said
+        assert f'"cutoff_risk": {cutoff}' in (project.out / "nomogram.html").read_text()
+
+
 # ---------------------------------------------------------------- the study's own graph and profiles
 
 
-def graph(part: str, run_dir: Path) -> str:
+def graph(part: str, run_dir: Path, *settings: str) -> str:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
     command += ["--workflow-profile", str(ROOT / "profiles" / "default"), "--nolock", "--cores", "2", "--dry-run"]
     (run_dir / "logs").mkdir(parents=True)
-    ran = subprocess.run([*command, "--config", f"part={part}"], capture_output=True, text=True)
+    ran = subprocess.run([*command, "--config", f"part={part}", *settings], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
 
 
-def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(tmp_path):
-    planned = graph("main", tmp_path)
+def finished(root: Path) -> Path:
+    """A run's folder with the files, empty, that the controls start from."""
+    for name in ("patients.csv", "boxes.csv", "dl_prob.csv", "T2W/model.safetensors", "ADC/model.safetensors"):
+        path = root / ("interim" if name.endswith("csv") else "models") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(tmp_path):
+    base = f"base_dir={finished(tmp_path / 'base')}"
+    planned = graph("validity", tmp_path / "all", base)
+    for name in ("permuted-10_ADC", "fold-5_T2W", "signal-0.25_boxes", "mask_joined", "crossfit_06_evaluation", "null"):
+        assert f"rule stage_{name}:" in planned
+    alone = graph("validity", tmp_path / "one", base, "only=null,coverage")
+    rules = set(re.findall(r"rule (stage_\S+):", alone))
+    assert rules == {f"stage_{name}" for name in ("null", "coverage", "09_validity", "pages", "results")}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    return graph("all", tmp_path_factory.mktemp("plan"))
+
+
+def outputs(planned: str) -> list[str]:
+    lines = [line.split("output: ")[1] for line in planned.splitlines() if line.strip().startswith("output: ")]
+    return [name for line in lines for name in line.split(", ")]
+
+
+def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(planned, tmp_path):
+    planned += graph("validity", tmp_path / "validity", f"base_dir={finished(tmp_path / 'base')}")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"{notebook}," in planned or f"{notebook}\n" in planned, f"{notebook.name} is in no stage"
-    outputs = [line.split("output: ")[1] for line in planned.splitlines() if line.strip().startswith("output: ")]
-    named = [name for line in outputs for name in line.split(", ")]
+    named = outputs(planned)
     inside = [str(Path(name).relative_to(ROOT)) for name in named if Path(name).is_relative_to(ROOT)]
-    tracked = subprocess.run(["git", "ls-files", *inside], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert tracked.stdout == "" and "interim/dl_prob.csv" in named and "results.json" in named
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not set(tracked.splitlines()) & set(inside) and "interim/dl_prob.csv" in named and "results.json" in named
+
+
+def test_the_main_job_stops_at_the_main_papers_items(tmp_path):
+    every, main = graph("all", tmp_path / "all"), graph("main", tmp_path / "main")
+    supplement = ["stage_branches", "stage_03_train_ADC_size_56", "stage_08_image_robustness"]
+    assert all(f"rule {name}:" in every and f"rule {name}:" not in main for name in supplement)
+    assert "rule stage_07_subgroups:" in main and "figures/fig4.png" in main
+
+
+def test_codecheck_yml_lists_every_output_that_the_paper_names(planned):
+    named = {
+        name for name in outputs(planned) if re.match(r"tables/(table|fig)S?\d\w*\.csv|figures/figS?\d\w*\.png", name)
+    }
+    manifest = yaml.safe_load((ROOT / "codecheck.yml").read_text(encoding="utf-8"))["manifest"]
+    assert {entry["file"] for entry in manifest} == {f"reports/{name}" for name in named}
+    for entry in manifest:
+        kind, item = re.match(r".*/(table|fig)(S?\d[a-g]?)", entry["file"]).groups()
+        assert entry["comment"].startswith(f"{'Table' if kind == 'table' else 'Fig.'} {item}, ")
 
 
 def test_profiles_set_cost_and_place_only():
@@ -328,7 +391,7 @@ def test_profiles_set_cost_and_place_only():
     statistical = {"horizon_months", "clinical_formula", "significance", "times_months", "seed", "population"}
     assert not may_set & statistical
     profiles = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
-    assert profiles == ["default", "paper", "slurm", "smoke"]
+    assert profiles == ["default", "paper", "slurm", "small", "smoke"]
     for path in (ROOT / "profiles").glob("*/parameters.yaml"):
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= may_set
     assert not (ROOT / "profiles" / "default" / "parameters.yaml").exists()
@@ -381,7 +444,7 @@ def test_the_smoke_profile_runs_every_stage_and_then_nothing(tmp_path):
 
     # Whatever lies in the run's folder belongs to a stage that would make it again.
     made = [path for name in ("tables", "figures", "results") for path in (tmp_path / name).iterdir()]
-    planned = graph("main", tmp_path.parent / "plan")
+    planned = graph("all", tmp_path.parent / "plan")
     assert not [path.name for path in made if f"{path.parent.name}/{path.name}" not in planned]
 
     again = study(words)

@@ -30,6 +30,22 @@ def test_probabilities_are_joined_by_patient(tmp_path, monkeypatch):
     assert joined["dl_prob"].tolist() == [0.375, 1.5]
 
 
+def test_branches_have_the_runs_patients_and_alternatives_hold_the_runs_own_first(tmp_path, monkeypatch):
+    interim = tmp_path / "interim"
+    interim.mkdir()
+    (interim / "patients.csv").write_text("the patients")
+    stages.branches(tmp_path, ["no_z-score"])
+    branch = interim / "branches" / "no_z-score" / "interim"
+    assert (branch / "patients.csv").read_text() == "the patients"
+    monkeypatch.setattr(cohort, "read_patients", lambda _: pd.DataFrame({"patient_id": ["1"], "cohort": ["primary"]}))
+    for folder, probability in ((interim, 0.25), (branch, 0.5)):
+        for sequence in ("T2W", "ADC"):
+            (folder / f"prob_{sequence}.csv").write_text(f"patient_id,prob\n1,{probability}\n")
+    stages.alternatives(tmp_path, ["no_z-score"])
+    found = pd.read_csv(interim / "alternatives.csv")
+    assert dict(zip(found["alternative"], found["dl_prob"], strict=True)) == {"default": 0.5, "no z-score": 1.0}
+
+
 def test_frozen_probabilities_are_those_that_were_committed(folder):
     stages.frozen(folder / "run", folder)
     assert sha256(folder / "run" / "interim" / "dl_prob.csv") == sha256(folder / "dl_prob.csv")
@@ -47,7 +63,8 @@ def test_frozen_probabilities_that_were_changed_are_refused(folder):
 
 def test_published_are_tables_figures_results_and_pages_and_nothing_of_patients(tmp_path):
     run, reports = tmp_path / "run", tmp_path / "reports"
-    for name in ("tables/table1.csv", "figures/fig1.png", "interim/patients.csv", "results.json", "report.html"):
+    made = ("tables/table1.csv", "figures/fig1.png", "interim/patients.csv", "results.json", "report.html")
+    for name in (*made, "notebooks/01.html", "notebooks/01.ipynb"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
     for name in ("tables/table0.csv", "expected.json", "deviations.md"):
@@ -56,9 +73,10 @@ def test_published_are_tables_figures_results_and_pages_and_nothing_of_patients(
     stages.publish(run, reports)
     found = sorted(str(path.relative_to(reports)) for path in reports.rglob("*") if path.is_file())
     assert found == [
-        "deviations.md", "expected.json", "figures/fig1.png", "report.html", "results.json", "tables/table1.csv",
+        "deviations.md", "expected.json", "figures/fig1.png", "notebooks/01.html", "report.html", "results.json",
+        "tables/table1.csv",
     ]  # fmt: skip
-    assert len(json.loads((run / "published.json").read_text())) == 4
+    assert len(json.loads((run / "published.json").read_text())) == 5
 
 
 def test_results_say_which_numbers_are_missing(tmp_path, capsys):

@@ -642,6 +642,19 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def read_class(folder: str | Path) -> str:
+    """Return the class that a cohort folder's numbers carry, SYNTHETIC or COHORT, without reading its table.
+
+    Raises
+    ------
+    InputError
+        cohort.yaml is missing or wrong.
+    """
+    settings, _, problems = _read_settings(Path(folder))
+    _refuse(Path(folder), problems)
+    return settings["class"]
+
+
 def read_cohort(folder: str | Path, *, incomplete: str = "exclude") -> Cohort:
     """Read a cohort folder: `cohort.yaml` and the checked clinical table, in our columns, levels and units.
 

@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import functools
 import hashlib
 import importlib
 import inspect
@@ -26,6 +27,7 @@ from pathlib import Path
 from dlrs.config import InputError, display_path, sha256, whole_file
 
 SECONDS_BETWEEN_LINES = 5.0
+AFTER_THE_NUMBERS = {"10_report", "pages", "publish"}
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 # jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.
@@ -43,6 +45,7 @@ def die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@functools.cache
 def declared(notebook: str | Path) -> dict[str, str]:
     """Return the parameters that a notebook declares in its `parameters` cell, each with the name of its type."""
     import papermill
@@ -91,17 +94,24 @@ def used_modules(what: str | Path) -> list[Path]:
     while waiting:
         code = waiting.pop()
         found.update(path for path in data if path.name in code)
-        for node in ast.walk(ast.parse(code)):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            else:
-                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                path = folder / f"{name.removeprefix('dlrs.')}.py"
-                if name.startswith("dlrs.") and path.is_file() and path not in found:
-                    found.add(path)
-                    waiting.append(path.read_text(encoding="utf-8"))
+        for name in _imported(code):
+            path = folder / f"{name}.py"
+            if path.is_file() and path not in found:
+                found.add(path)
+                waiting.append(path.read_text(encoding="utf-8"))
     return sorted(found)
+
+
+@functools.cache  # most stages use the same modules
+def _imported(code: str) -> set[str]:
+    """Return the names that some code imports from the package, modules or not, without the package's own."""
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.removeprefix("dlrs.") for name in names if name.startswith("dlrs.")}
 
 
 class Stage:
@@ -268,6 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", help="a notebook's path, or a function such as dlrs.stages.join")
     parser.add_argument("--name", required=True, help="the stage's name, for its log and its executed notebook")
     parser.add_argument("--run", required=True, help="the run's folder, handed on as run_dir")
+    parser.add_argument("--within", default="", help="a folder of the run that stands in for it")
     parser.add_argument("--parameters", default="{}", type=json.loads, help="JSON object")
     parser.add_argument("--parent", type=int, help="process to end with")
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the outputs depend on")
@@ -277,7 +288,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.parent:
         die_with(asked.parent)
     with contextlib.closing(Stage(asked.name, Path("logs"))) as stage:
-        parameters = {"run_dir": asked.run, **asked.parameters}
+        parameters = {"run_dir": os.path.join(asked.run, asked.within).rstrip("/"), **asked.parameters}
+        if asked.name not in AFTER_THE_NUMBERS:  # the page of an earlier run does not outlive its numbers
+            Path("report.html").unlink(missing_ok=True)
         if not asked.keep:
             return run_stage(asked.what, asked.name, parameters, stage)
         made_from = fingerprint(asked.inputs, asked.parameters)

@@ -15,6 +15,7 @@ from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
 EXPECTED = "reports/expected.json"
 FROZEN = "data_synthetic/dl_prob.csv"
+ALTERNATIVES = "data_synthetic/alternatives.csv"
 RELATIVE, ABSOLUTE = 1e-8, 1e-12
 # Headline numbers that depend on the training, with the value of a model that knows nothing.
 HEADLINES = {"fig1.auc.": 0.5, "fig2.tdauc_36m.": 0.5, "table2.cindex.": 0.5, "table2.nri.": 0.0, "table2.idi.": 0.0}
@@ -141,7 +142,7 @@ def check(run_dir: str, default_dir: str) -> int:
 
 
 def freeze(default_dir: str) -> int:
-    """Make a finished run's probabilities the committed ones, with their hash."""
+    """Make a finished run's probabilities the committed ones, with their hash; those of other choices too, if tried."""
     source, target = Path(default_dir) / "interim" / "dl_prob.csv", resolve(FROZEN)
     if not (Path(default_dir) / "results.json").is_file():
         print(f"{display_path(default_dir)} is not complete; {FROZEN} stays as it is")
@@ -150,6 +151,10 @@ def freeze(default_dir: str) -> int:
         shutil.copyfile(source, partial)
     with whole_file(target.with_name("dl_prob.csv.sha256")) as partial:
         partial.write_text(f"{sha256(target)}  dl_prob.csv\n", encoding="utf-8")
+    tried = source.with_name("alternatives.csv")
+    if tried.is_file():
+        with whole_file(resolve(ALTERNATIVES)) as partial:
+            shutil.copyfile(tried, partial)
     print(f"{FROZEN} is now that of {display_path(default_dir)}")
     return 0
 

@@ -299,3 +299,22 @@ def overlay(image: np.ndarray, roi: np.ndarray, heat: np.ndarray | None = None, 
     ax.set(xticks=[], yticks=[], xlim=(-1.5, len(roi) + 0.5), ylim=(len(roi) + 0.5, -1.5))
     ax.spines[:].set_visible(False)
     return ax
+
+
+def features(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32) -> np.ndarray:
+    """Return what the network's last layer sees of each patient, shape (n, 512).
+
+    A property that these numbers give away, such as the centre, is one that the probability may rest on.
+
+    Parameters
+    ----------
+    network
+        From `train.load_model` or `train.build_network`; used as in evaluation.
+    boxes : tensor of shape (n, slices, height, width)
+    """
+    import torch
+
+    network = network.eval()
+    with torch.inference_mode():
+        parts = [network.backbone(network.mix(x)).float() for x in boxes.split(batch_size)]
+    return torch.cat(parts).numpy()

@@ -450,8 +450,9 @@ def adjust_roi(
     spacing_mm
         Voxel size along x, y and z.
     grow_mm
-        Distance by which the outline moves outwards in the slice; negative
-        moves it inwards, and a slice may lose its ROI.
+        Distance by which the outline, which runs half a voxel outside the
+        centres of the outermost ones, moves outwards in the slice, rounded to
+        voxels; negative moves it inwards, and a slice may lose its ROI.
     shift_mm
         Movement to the patient's right and to the front, rounded to whole
         voxels; what leaves the image is cut off.
@@ -465,12 +466,13 @@ def adjust_roi(
     steps = [round(move / size) for move, size in zip(shift_mm, spacing_mm, strict=False)]
     into = [slice(max(s, 0), n + min(s, 0)) for s, n in zip(steps, roi.shape, strict=False)]
     start = [slice(max(-s, 0), n - max(s, 0)) for s, n in zip(steps, roi.shape, strict=False)]
+    half = sum(spacing_mm[:2]) / 4
     for z in np.flatnonzero(roi.any(axis=(0, 1))):
         mask = roi[:, :, z]
         if grow_mm > 0:
-            mask = distance_transform_edt(~mask, sampling=spacing_mm[:2]) <= grow_mm
+            mask = distance_transform_edt(~mask, sampling=spacing_mm[:2]) - half <= grow_mm
         elif grow_mm < 0:
-            mask = distance_transform_edt(mask, sampling=spacing_mm[:2]) > -grow_mm
+            mask = distance_transform_edt(mask, sampling=spacing_mm[:2]) - half > -grow_mm
         out[(*into, z)] = mask[tuple(start)]
     return out
 

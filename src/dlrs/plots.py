@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 
 # Okabe and Ito's colours; one model keeps its colour in every figure.
@@ -32,19 +31,22 @@ PALETTE = {
 }
 
 
+LAYOUT = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
 def style() -> None:
     """Set the one style of all figures."""
+    import seaborn as sns  # brings scipy's statistics: seconds, for a page that draws one plain figure
+
     sns.set_theme(context="paper", style="ticks", font_scale=1.05)
-    plt.rcParams.update(
-        {
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "legend.frameon": False,
-            "figure.constrained_layout.use": True,
-        }
-    )
+    plt.rcParams.update(LAYOUT)
 
 
 def panel_letter(ax: Axes, letter: str) -> Axes:
@@ -215,4 +217,40 @@ def flow(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             ax.plot([0.3, 0.56], [-place, -place], color="#1c1c1c", linewidth=0.9, zorder=0)
     ax.set(xlim=(0, 1.05), ylim=(-len(steps) + 0.4, 0.6))
     ax.axis("off")
+    return ax
+
+
+def published_and_rerun(frame: pd.DataFrame, *, label: str, ax: Axes | None = None) -> Axes:
+    """Draw published and rerun estimates with their intervals, one row each, from the top.
+
+    Parameters
+    ----------
+    frame
+        `item`, `published`, `published_lower`, `published_upper`, `value`,
+        `lower`, `upper`; a limit may be missing. The same scale for all rows.
+    label
+        What the rerun is called in the legend, with its class.
+    """
+    ax = ax or plt.gca()
+    place = -np.arange(len(frame), dtype=float)
+    sides = {
+        "published": (
+            "published (Liu et al. 2021)",
+            "published_lower",
+            "published_upper",
+            0.16,
+            "#7f7f7f",
+            "D",
+            "white",
+        ),
+        "value": (label, "lower", "upper", -0.16, PALETTE["Nomogram"], "o", PALETTE["Nomogram"]),
+    }
+    for column, (name, lower, upper, shift, color, marker, inside) in sides.items():
+        ax.hlines(place + shift, frame[lower], frame[upper], color=color, linewidth=1.4)
+        ax.plot(frame[column], place + shift, marker, color=color, markerfacecolor=inside, markersize=4.5, label=name)
+    ax.set(yticks=place, ylim=(-len(frame) + 0.4, 0.8))
+    ax.set_yticklabels(frame["item"])
+    ax.grid(axis="x", color="#e3e3e3", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handletextpad=0.3)
     return ax

@@ -120,16 +120,15 @@ def save_results(
         partial.write_text(json.dumps({"inputs": hashes, "entries": checked}, indent=1), encoding="utf-8")
 
 
-def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
-    """Join the notebooks' numbers into `results.json`.
+def gather(run_dir: str | Path) -> tuple[dict, list[str]]:
+    """Read the notebooks' numbers.
 
     Returns
     -------
     entries
         Key to entry, of every notebook whose inputs are still as they were.
     missing
-        Keys dropped because a file they were made from has changed or gone;
-        also written to `results_missing.json`.
+        Keys dropped because a file they were made from has changed or gone.
     """
     run_dir = resolve(run_dir)
     entries: dict = {}
@@ -144,6 +143,13 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
             entries |= part["entries"]
         else:
             missing += part["entries"].keys()
+    return entries, missing
+
+
+def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
+    """Join the notebooks' numbers into `results.json`, and list those dropped in `results_missing.json`."""
+    entries, missing = gather(run_dir)
+    run_dir = resolve(run_dir)
     for name, content in {"results.json": entries, "results_missing.json": sorted(missing)}.items():
         with whole_file(run_dir / name) as partial:
             partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
@@ -205,8 +211,10 @@ def save_table(
 
 
 def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> None:
-    """Write a figure as PNG and SVG, stamped with its class at the lower edge."""
+    """Write a figure as PNG and SVG, stamped with its class at the lower edge; a notebook shows it and closes it."""
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     folder = resolve(run_dir) / "figures"
     if fig.get_layout_engine() is not None:  # leave a line free for the stamp
@@ -215,10 +223,29 @@ def save_figure(fig, name: str, *, run_dir: str | Path, provenance: str) -> None
         fig.draw_without_rendering()
         fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
     fig.text(0.995, 0.003, STAMPS[provenance], ha="right", va="bottom", fontsize=7, color="#8a3b00")
+    # By the canvases themselves: `savefig`, and a notebook's own display, would draw everything twice.
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        for ending, metadata in {"svg": {"Date": None}, "png": {"Software": None}}.items():
-            with whole_file(folder / f"{name}.{ending}") as partial:
-                fig.savefig(partial, dpi=200, metadata=metadata, facecolor="white")
+        with whole_file(folder / f"{name}.svg") as partial:
+            FigureCanvasSVG(fig).print_svg(partial, metadata={"Date": None})
+        fig.set_dpi(200)
+        with whole_file(folder / f"{name}.png") as partial:
+            FigureCanvasAgg(fig).print_png(partial, metadata={"Software": None})
+    if "inline" in matplotlib.get_backend():
+        _show(folder / f"{name}.png", fig)
+
+
+def _show(path: Path, fig) -> None:
+    """Show a saved picture at half its size below the cell, where the figure itself then no longer appears."""
+    from io import BytesIO
+
+    import matplotlib.pyplot as plt
+    from IPython.display import Image, display
+    from PIL import Image as Picture
+
+    with Picture.open(path) as picture, BytesIO() as half:
+        picture.reduce(2).convert("P", palette=Picture.Palette.ADAPTIVE).save(half, "PNG", optimize=True)
+        display(Image(half.getvalue()))
+    plt.close(fig)
 
 
 def save_json(content, path: str | Path) -> None:

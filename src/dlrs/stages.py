@@ -10,7 +10,7 @@ import pandas as pd
 from dlrs import cohort, report
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
-PUBLISHED_FOLDERS = ("tables", "figures")
+PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
 NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
 
@@ -39,12 +39,31 @@ def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str =
     report.save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
 
 
+def branches(run_dir: str | Path, names: list[str]) -> None:
+    """Give each branch, in which the images' notebooks run again with another choice, the run's patients."""
+    interim = resolve(run_dir) / "interim"
+    for name in names:
+        with whole_file(interim / "branches" / name / "interim" / "patients.csv") as partial:
+            shutil.copyfile(interim / "patients.csv", partial)
+
+
+def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:
+    folder = run_dir / "interim" / (f"branches/{branch}/interim" if branch else "")
+    t2w, adc = (pd.read_csv(folder / f"prob_{name}.csv", dtype={"patient_id": str}) for name in ("T2W", "ADC"))
+    return cohort.join_probabilities(cohort.read_patients(run_dir / "interim" / "patients.csv"), t2w, adc)
+
+
 def join(run_dir: str | Path) -> None:
     """Join the two networks' probabilities into `interim/dl_prob.csv`, from which the statistics start."""
-    interim = resolve(run_dir) / "interim"
-    patients = cohort.read_patients(interim / "patients.csv")
-    t2w, adc = (pd.read_csv(interim / f"prob_{name}.csv", dtype={"patient_id": str}) for name in ("T2W", "ADC"))
-    report.save_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
+    report.save_csv(_joined(resolve(run_dir)), resolve(run_dir) / "interim" / "dl_prob.csv")
+
+
+def alternatives(run_dir: str | Path, names: list[str]) -> None:
+    """Join the probabilities of every branch, and the run's own as `default`, into `interim/alternatives.csv`."""
+    run_dir = resolve(run_dir)
+    every = {"default": "", **{name.replace("_", " "): name for name in names}}
+    joined = [_joined(run_dir, branch).assign(alternative=name) for name, branch in every.items()]
+    report.save_csv(pd.concat(joined), run_dir / "interim" / "alternatives.csv")
 
 
 def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
@@ -62,6 +81,17 @@ def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
         shutil.copyfile(source, partial)
 
 
+def nomogram_page(run_dir: str | Path) -> None:
+    """Write `nomogram.html`, the model of notebook 05 to use in a browser."""
+    from dlrs import calculator
+
+    interim = resolve(run_dir) / "interim"
+    predictions = pd.read_csv(interim / "predictions.csv", float_precision="round_trip")
+    text = calculator.as_page(calculator.page_data(report.load_json(interim / "nomogram.json"), predictions))
+    with whole_file(resolve(run_dir) / "nomogram.html") as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def results(run_dir: str | Path) -> None:
     """Join the notebooks' numbers into `results.json` and say which are missing because their inputs changed."""
     entries, missing = report.collect(run_dir)
@@ -70,10 +100,20 @@ def results(run_dir: str | Path) -> None:
         print(f"missing, since a file that it was made from has changed: {key}")
 
 
+def pages(run_dir: str | Path, names: list[str]) -> None:
+    """Turn executed notebooks of the run into HTML pages beside them, for readers without Jupyter."""
+    from dlrs import page
+
+    folder = resolve(run_dir) / "notebooks"
+    for name in names:
+        with whole_file(folder / f"{name}.html") as partial:
+            partial.write_text(page.notebook_page(folder / f"{name}.ipynb", title=name), encoding="utf-8")
+
+
 def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
-    """Copy a run's tables, figures, results and pages to `reports/`, where git shows what moved."""
+    """Copy a run's tables, figures, results, pages and notebooks to `reports/`, where git shows what moved."""
     run_dir, reports_dir = resolve(run_dir), resolve(reports_dir)
-    found = [path for folder in PUBLISHED_FOLDERS for path in sorted((run_dir / folder).glob("*"))]
+    found = [path for folder, names in PUBLISHED_FOLDERS.items() for path in sorted((run_dir / folder).glob(names))]
     wanted = [path for path in found if path.stem not in NOT_PUBLISHED]
     wanted += [path for pattern in PUBLISHED_FILES for path in sorted(run_dir.glob(pattern))]
     copies = {reports_dir / path.relative_to(run_dir): path for path in wanted}

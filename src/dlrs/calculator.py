@@ -1,0 +1,134 @@
+"""The nomogram as a page to use: one file that loads nothing and holds no patient's values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from dlrs import checks, cohort, survival
+
+TEMPLATES = Path(__file__).parent / "templates"
+SMALLEST_BIN = 5  # patients: below it a count can point to somebody
+WARNINGS = {
+    "SYNTHETIC": "Trained on synthetic patients: its risks tell of no real patient and cannot confirm the paper.",
+    "COHORT": "Trained on this site's own patients, not the paper's: not for decisions about any patient.",
+}
+
+
+def risk_bins(risk: ArrayLike, *, width: float = 0.05, at_least: int = SMALLEST_BIN) -> list[list]:
+    """Count risks in bins that are joined until each holds several patients.
+
+    Parameters
+    ----------
+    risk : array of shape (n,)
+        Probabilities.
+    width : float
+        Of the narrowest bin; 1 is a multiple of it.
+    at_least : int
+        Patients that a bin must hold.
+
+    Returns
+    -------
+    list of [lower, upper, count]
+        Ascending and without gaps from 0 to the last risk; none when there are fewer than `at_least` patients.
+
+    Examples
+    --------
+    >>> risk_bins([0.1, 0.2, 0.3, 0.6, 0.7], width=0.25, at_least=2)
+    [[0.0, 0.25, 2], [0.25, 0.75, 3]]
+    """
+    edges = np.linspace(0, 1, round(1 / width) + 1).round(10).tolist()
+    counts = np.histogram(checks.risk(risk, None), edges)[0].tolist()
+    bins: list[list] = []
+    lower, last, waiting = 0.0, 0.0, 0
+    for upper, count in zip(edges[1:], counts, strict=True):
+        waiting += count
+        if waiting >= at_least:
+            bins.append([lower, upper, waiting])
+            lower, waiting = upper, 0
+        last = upper if count else last
+    if waiting and bins:
+        bins[-1][1:] = [last, bins[-1][2] + waiting]
+    return bins
+
+
+def _variable(term: str, saved: Mapping) -> dict:
+    """Return what the page needs of one variable: its levels, or its range, coefficient and where patients lie."""
+    label = next(scale["label"] for scale in saved["scales"] if scale.get("variable") == term)
+    if term in cohort.LEVELS:
+        return {"name": term, "label": label, "levels": [[str(k), v] for k, v in saved["effects"][term].items()]}
+    ticks = sorted(float(tick) for tick in saved["effects"][term])
+    low, high = ticks[0], ticks[-1]
+    fine = (ticks[1] - ticks[0]) / 4  # rounded outwards to this, the smallest and largest value are nobody's
+    seen = [max(low, math.floor(saved["seen"][term][0] / fine) * fine), math.ceil(saved["seen"][term][1] / fine) * fine]
+    where = f"From {low:g} to {high:g}" + (
+        "; the sum of the two networks' probabilities." if term == "dl_prob" else "."
+    )
+    return {
+        "name": term,
+        "label": label,
+        "levels": None,
+        "hint": where,
+        "range": [low, high],
+        "coefficient": saved["coefficients"][term],
+        "seen": [round(seen[0], 6), round(min(high, seen[1]), 6)],
+        "slider_step": round((high - low) / 200, 6),
+    }
+
+
+def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
+    """Return what the page holds: the model, Fig. 3a's axes, and the cohorts' risks in bins.
+
+    Parameters
+    ----------
+    saved : mapping
+        Notebook 05's `interim/nomogram.json`.
+    predictions : DataFrame
+        Its `interim/predictions.csv`: `cohort` and `risk_Nomogram`.
+
+    Returns
+    -------
+    dict
+        Of plain values. The baseline hazard is read at whole months and at the horizon, since its own
+        steps are patients' times; survival at those months is the Cox model's to the last digits.
+    """
+    baseline, horizon = saved["baseline"], saved["horizon_months"]
+    months = np.union1d(np.arange(math.floor(baseline["time"][-1]) + 1), [horizon])
+    hazard = survival.step(baseline["time"], baseline["cumulative_hazard"], months, start=0.0)
+    return {
+        "class": saved["class"],
+        "horizon_months": horizon,
+        "cutoff_risk": saved["cutoff_risk"],
+        "variables": [_variable(term, saved) for term in saved["effects"]],
+        "points_per_lp": saved["points_per_lp"],
+        "total_points_end": saved["total_points_end"],
+        "scales": saved["scales"],
+        "months": [int(month) if month == int(month) else month for month in months.tolist()],
+        "cumulative_hazard": hazard.tolist(),
+        "smallest_bin": SMALLEST_BIN,
+        "cohorts": [
+            {"name": str(name), "n": len(those), "bins": risk_bins(those["risk_Nomogram"])}
+            for name, those in predictions.groupby("cohort")
+        ],
+    }
+
+
+def as_page(data: Mapping) -> str:
+    """Return the page of a model; text from the data is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    horizon = data["horizon_months"]
+    primary = next(those["n"] for those in data["cohorts"] if those["name"] == "primary")
+    return environment.get_template("nomogram.html").render(
+        data=data,
+        warning=WARNINGS[data["class"]],
+        horizon=f"{horizon:g}",
+        fitted=f"Fitted on {primary} patients, the primary cohort.",
+        hazard=f"{data['cumulative_hazard'][data['months'].index(horizon)]:.6g}",
+    )

@@ -1,0 +1,107 @@
+"""What a forge and a visitor meet first: links, citation, hooks and the workflow say what is so."""
+
+import argparse
+import importlib.util
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from dlrs.config import ROOT, published
+
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/deviations.md", "reports/nomogram.html"]
+PERSON, ENTITY = (
+    {"family-names", "given-names", "orcid", "affiliation", "email"},
+    {"name", "website", "orcid", "date-start"},
+)
+
+
+def read_yaml(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def links(name: str) -> tuple[list[str], str]:
+    """Return a page's links and its text without code."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if name.endswith(".html"):
+        return re.findall(r"""(?:href|src)=["']([^"']+)["']""", text), text
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(([^)]+)\)", text), text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    found, text = links(name)
+    for link in [*found, *re.findall(r"https?://[^\s)<>\"']+", text)]:
+        parts = urlsplit(link)
+        if parts.scheme in ("http", "https"):
+            assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.hostname or ""), link
+            assert not re.search(r"[\s<>\"{}|\\^`]", link), link
+        elif parts.scheme:
+            assert parts.scheme in ("data", "mailto"), link
+        elif parts.path:
+            assert (ROOT / name).parent.joinpath(unquote(parts.path)).exists(), f"{name} links to {link}"
+        else:
+            headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert parts.fragment in slugs, f"{name} links to {link}"
+
+
+def test_the_readme_leads_to_what_else_there_is():
+    found, _ = links("README.md")
+    assert {"PARITY.md", "CONTRIBUTING.md", "reports/nomogram.html"} <= set(found)
+
+
+def test_the_citation_is_one_that_tools_can_read():
+    """Keys and types of schema 1.2.0 (https://github.com/citation-file-format), as far as the file uses them."""
+    cited = read_yaml("CITATION.cff")
+    known = {"cff-version", "message", "type", "title", "abstract", "version", "date-released", "license", "authors"}
+    known |= {"keywords", "references", "repository-code", "url", "doi"}
+    assert {"cff-version", "message", "title", "authors"} <= set(cited) <= known
+    assert cited["cff-version"] == "1.2.0" and cited["type"] == "software"
+    texts = {"message", "title", "abstract", "version", "license"} & set(cited)
+    assert all(isinstance(cited[key], str) and cited[key].strip() for key in texts)
+    assert isinstance(cited.get("date-released", date.today()), date)
+    assert len(set(cited["keywords"])) == len(cited["keywords"]) and all(isinstance(k, str) for k in cited["keywords"])
+    (paper,) = cited["references"]
+    for author in [*cited["authors"], *paper["authors"]]:
+        assert set(author) <= (ENTITY if "name" in author else PERSON) and all(
+            isinstance(v, str) for v in author.values()
+        )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert {"authors", "title", "type"} <= set(paper) and isinstance(paper["start"], str)
+    said = published()["citation"]
+    assert paper["doi"] == said["doi"] and re.fullmatch(r"10\.\d{4,}/\S+", paper["doi"])
+    assert f"{paper['journal']} {paper['volume']} ({paper['year']}) {paper['start']}" == said["journal"]
+    assert read_yaml("codecheck.yml")["paper"]["title"] == paper["title"]
+
+
+def test_the_hooks_are_the_checks_of_run_py_test(monkeypatch):
+    spec = importlib.util.spec_from_file_location("run", ROOT / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    checked = []
+    monkeypatch.setattr(run, "call", lambda *words: checked.append(words) or 0)
+    run.test(argparse.Namespace(rest=[]))
+    wanted = {" ".join(word for word in words if word != "." and not word.endswith(".ipynb")) for words in checked}
+    (local,) = read_yaml(".pre-commit-config.yaml")["repos"]
+    hooks = {hook["entry"].replace(" --force-exclude", "").removeprefix(".venv/bin/") for hook in local["hooks"]}
+    assert len(wanted) == 4 and hooks == wanted
+    assert local["repo"] == "local" and {hook["language"] for hook in local["hooks"]} == {"system"}
+
+
+def test_the_workflow_runs_the_readmes_two_commands_and_the_check():
+    workflow = read_yaml(".github/workflows/ci.yml")
+    (job,) = workflow["jobs"].values()
+    run = [step["run"] for step in job["steps"] if "run" in step]
+    by_hand = Path(ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert run == re.findall(r"^python3 run\.py.*$", by_hand, flags=re.MULTILINE)
+    front = re.search(r"```\n((?:python3 run\.py \w+\n){2})```", (ROOT / "README.md").read_text(encoding="utf-8"))[1]
+    assert set(front.split("\n")[:2]) <= set(run)
+    assert job["env"]["DLRS_BROWSER"] == "required" and "DLRS_BROWSER=required" in by_hand
+    assert all("@" in step["uses"] for step in job["steps"] if "uses" in step)

@@ -1,0 +1,304 @@
+"""The report page: every published number beside its rerun, nothing of another run, nothing that asks the network."""
+
+import base64
+import io
+import json
+import re
+import zipfile
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import nbformat
+import papermill
+import pytest
+from PIL import Image
+
+from dlrs import page, report
+from dlrs.config import ROOT, published, sha256
+
+SCRIPT = "<script>alert('centre')</script>"
+LISTED = page.checklists(ROOT / "paper" / "checklists")
+
+
+# ---------------------------------------------------------------- published numbers beside rerun ones
+
+
+def test_published_entries_are_spelt_as_in_the_results():
+    tree = {
+        "table1": {"where": "Table 1", "cea": {"levels": {"Normal": [130, 47]}, "p": 0.06}},
+        "cox": {"where": "3.3", "dl_prob": {"hr": 14.387, "ci": [7.428, 27.864], "p": "<0.001"}},
+        "fig4": {"pcr": {"where": "Fig. 4", "dm_within_3y_of_high_risk": [3, 7]}},
+        "table2": {"c": {"value": 0.865, "ci": [0.814, 0.916]}},
+        "open": ["first", "second"],
+    }
+    assert dict(page.published_entries(tree)) == {
+        "table1.cea.levels.Normal.primary": {"value": 130, "where": "Table 1"},
+        "table1.cea.levels.Normal.validation": {"value": 47, "where": "Table 1"},
+        "table1.cea.p": {"value": 0.06, "where": "Table 1"},
+        "cox.dl_prob.hr": {"value": 14.387, "where": "3.3", "ci": [7.428, 27.864]},
+        "cox.dl_prob.p": {"value": "<0.001", "where": "3.3"},
+        "fig4.pcr.dm_within_3y_of_high_risk": {"value": 3, "n": 7, "where": "Fig. 4"},
+        "table2.c": {"value": 0.865, "ci": [0.814, 0.916], "where": ""},
+        "open.0": {"value": "first", "where": ""},
+        "open.1": {"value": "second", "where": ""},
+    }
+
+
+def test_every_number_of_the_paper_that_the_committed_run_has_is_found_under_its_key():
+    results = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))
+    absent = {key.split(".")[0] for key in dict(page.published_entries(published())) if key not in results}
+    assert absent <= {"citation", "cohort", "imaging", "software", "cox", "fig3", "supplement", "open_questions"}
+
+
+def test_agreement_is_that_of_the_printed_digits():
+    assert page.as_printed(0.06, 3) == ("0.060", 0.0005)
+    assert page.as_printed(0.0059, 3)[0] == "0.0059"
+    assert page.as_printed("<0.001", 3)[0] == "<0.001"
+    assert page.agrees(0.865, 0.8654) and not page.agrees(0.865, 0.8656)
+    assert page.agrees(170, 170.0) and not page.agrees(170, 169.6)
+    assert page.agrees("<0.001", 0.0009) and not page.agrees("<0.001", 0.0011)
+    assert not page.agrees(0.06, 0.0638, 3)  # 0.064, not 0.060
+
+
+GOOD = {"class": "SYNTHETIC", "notebook": "06_evaluation", "value": 0.7, "ci": [0.6, 0.8]}
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "said"),
+    [
+        ("table2.cindex.DLRS.validation", {"class": "OURS"}, "no known class"),
+        ("table2.cindex.DLRS.validation", {"notebook": "nobody"}, "no source"),
+        ("table2.cindex.DLRS.validation", {"ci": None}, "without an interval"),
+        ("fig2.tdauc_36m.DLRS.validation", {"ci": [0.6, None]}, "without an interval"),
+        ("cox.dl_prob_in_combination.hr", {"ci": None}, "without an interval"),
+    ],
+)
+def test_an_entry_without_class_source_or_interval_is_wrong(key, change, said):
+    notebooks = ["06_evaluation", "03_train_sequence"]
+    assert page.incomplete_entries({key: GOOD}, notebooks, report.CLASSES) == []
+    (wrong,) = page.incomplete_entries({key: GOOD | change}, notebooks, report.CLASSES)
+    assert key in wrong and said in wrong
+
+
+def test_counts_p_values_and_parts_need_no_interval():
+    bare = {"class": "SYNTHETIC", "notebook": "03_train_T2W", "value": 1}
+    keys = [
+        "cohort.n_total",
+        "cox.dl_prob_in_combination.p",
+        "table2.nri_events.DLRS vs Clinical.primary",
+        "audit.nri.x",
+    ]
+    assert page.incomplete_entries(dict.fromkeys(keys, bare), ["03_train_sequence"], report.CLASSES) == []
+    unknown = bare | {"value": None, "reason": "no events"}
+    assert page.incomplete_entries({"table2.cindex.a": unknown}, ["03_train_sequence"], report.CLASSES) == []
+
+
+def test_the_cell_that_spells_a_key_most_fully_made_it(tmp_path):
+    sources = [
+        "entries = {}",
+        'for name in names:\n    entries[f"table2.cindex.{name}.primary"] = 1\n    entries[f"table2.{name}"] = 2',
+        'entries["table2.n"] = 3',
+        "report.save_results(entries)",
+    ]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
+    found = page.cells_of(tmp_path / "n.ipynb", ["table2.cindex.DLRS.primary", "table2.n", "elsewhere"])
+    assert found == {"table2.cindex.DLRS.primary": "cell-1", "table2.n": "cell-2", "elsewhere": "cell-3"}
+
+
+# ---------------------------------------------------------------- tables, pictures, notebooks
+
+
+def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
+    import pandas as pd
+
+    shown = pd.DataFrame({"Centre": [SCRIPT, "B"], "P": ["<0.001", "0.5"]})
+    about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="Table 9. A & B", notes="n < 3")
+    report.save_table(shown, shown, "table9", **about)
+    table = page.read_table(tmp_path / "tables" / "table9.html")
+    assert table == ("Table 9. A & B", "n < 3", ["Centre", "P"], [[SCRIPT, "<0.001"], ["B", "0.5"]])
+    content = page.docx(table, stamp="SYNTHETIC")
+    assert content == page.docx(table, stamp="SYNTHETIC"), "the same table must give the same bytes"
+    import docx
+
+    document = docx.Document(io.BytesIO(content))
+    cells = [[cell.text for cell in row.cells] for row in document.tables[0].rows]
+    assert cells == [["Centre", "P"], [SCRIPT, "<0.001"], ["B", "0.5"]]
+    assert [p.text for p in document.paragraphs] == ["Table 9. A & B", "n < 3", "SYNTHETIC"]
+    assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
+
+
+def test_a_figure_goes_in_as_svg_or_as_a_smaller_png(tmp_path):
+    svg = '<?xml version="1.0"?><!-- 50 % --><svg xmlns="http://www.w3.org/2000/svg"><metadata>who</metadata>\n'
+    svg += '<path style="fill: #0072b2" d="M 1 2\nL 3 4"/></svg>'
+    (tmp_path / "fig1.svg").write_text(svg, encoding="utf-8")
+    Image.effect_noise((2000, 300), 90).convert("RGB").save(tmp_path / "fig1.png")
+    uri = page.picture_uri(tmp_path, "fig1", largest_svg=10_000)
+    assert not set('#<>" \n') & set(uri.removeprefix("data:image/svg+xml,").replace(" ", ""))
+    drawing = ElementTree.fromstring(unquote(uri.partition(",")[2]))
+    assert drawing[0].attrib == {"style": "fill: #0072b2", "d": "M 1 2 L 3 4"} and len(drawing) == 1
+    uri = page.picture_uri(tmp_path, "fig1", largest_svg=10)
+    content = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(content)).size == (1600, 240)
+    assert len(content) < (tmp_path / "fig1.png").stat().st_size
+
+
+def test_an_executed_notebook_becomes_a_page_without_script_or_path(tmp_path):
+    output = nbformat.v4.new_output("stream", text=f"read {ROOT}/paper, and {SCRIPT}")
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x = 1", outputs=[output])]
+    cells[1]["id"] = "cell-02"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
+    text = page.notebook_page(tmp_path / "n.ipynb", title="n")
+    assert 'id="cell-id=cell-02"' in text and "read paper" in text and str(ROOT) not in text
+    assert "<script" not in text and not re.search(r"(src|href)=.https?:", text)
+
+
+# ---------------------------------------------------------------- checklists
+
+SIZES = {"tripod_ai": 52, "claim": 44, "clear": 58, "metrics": 30, "probast_ai": 34}
+
+
+def test_checklists_have_all_their_items_once():
+    assert {name: len(listed["items"]) for name, listed in LISTED.items() if name in SIZES} == SIZES
+    assert set(LISTED) == {*SIZES, "model_card"}
+    for name, listed in LISTED.items():
+        numbers = [str(item["n"]) for item in listed["items"]]
+        assert len(set(numbers)) == len(numbers), name
+    mains = {re.match(r"\d+", str(item["n"]))[0] for item in LISTED["tripod_ai"]["items"]}
+    assert len(mains) == 27
+
+
+def declared_outputs():
+    text = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    for kind, folder in {"table": "tables", "figure": "figures"}.items():
+        for names in re.findall(rf"\*{kind}\(([^*]*?)\)", text):
+            yield from (f"{folder}/{name}" for name in re.findall(r'"(\w+)"', names))
+    yield from (f"figures/fig3{panel}" for panel in "bcdefg")
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_each_item_has_evidence_that_exists_or_says_what_is_missing(name):
+    outputs = set(declared_outputs())
+    for item in LISTED[name]["items"]:
+        said = item.get("author") or item.get("note")
+        assert item.get("evidence") or said or item.get("here") == "n/a", (
+            f"{name} {item['n']}: neither evidence nor a word"
+        )
+        for path in item.get("evidence", []):
+            assert path in outputs or (ROOT / path).exists(), f"{name} {item['n']}: {path}"
+
+
+def test_a_weighted_score_leaves_out_what_does_not_apply():
+    # Weights 0.1 yes, 0.2 no, 0.1 unclear, 0.6 not applicable: 0.1 of 0.4, at best 0.2 of 0.4.
+    answers = zip([0.1, 0.2, 0.1, 0.6], ["yes", "no", "unclear", "n/a"], strict=True)
+    score = page.weighted_score([dict(weight=weight, paper=answer) for weight, answer in answers], "paper")
+    assert score == pytest.approx((25, 50))
+
+
+# ---------------------------------------------------------------- the page itself
+
+
+def run_folder(folder, change=lambda entries: None):
+    """A run that stopped: 01 is done, 05 failed, and 06 is of yesterday, since what it was made from is gone."""
+    everything = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))
+    for name in ("interim", "results", "logs", "notebooks"):
+        (folder / name).mkdir(parents=True)
+    (folder / "interim" / "patients.csv").write_text("x\n", encoding="utf-8")
+    digest = {"01_cohort": sha256(folder / "interim" / "patients.csv"), "06_evaluation": "0" * 64}
+    change(everything)
+    for stage, made_from in digest.items():
+        entries = {key: entry for key, entry in everything.items() if entry["notebook"] == stage}
+        part = {"inputs": {"interim/patients.csv": made_from}, "entries": entries}
+        (folder / "results" / f"{stage}.json").write_text(json.dumps(part), encoding="utf-8")
+    (folder / "logs" / "05_nomogram.failed").write_text("ValueError: <b>no events</b>", encoding="utf-8")
+    (folder / "logs" / "01_cohort.log").write_text("9.1 s, 8.2 s of processor time, peak memory 0.26 GB\n")
+    import pandas as pd
+
+    scanner = pd.DataFrame({"Centre": [SCRIPT], "TR": ["3000"]})
+    report.save_table(scanner, scanner, "tableS1", run_dir=folder, provenance="SYNTHETIC", caption="Table S1.")
+    answer = pd.DataFrame({"conclusion": ["NRI is better", "C is better"], "cohort": ["primary", "validation"]})
+    answer = answer.assign(nominal=0.025, noise=[0.9, 0.03], noise_lower=[0.8, 0.02], noise_upper=[0.95, 0.04])
+    about = dict(run_dir=folder / "validity", provenance="SYNTHETIC", caption="Reached although nothing is there.")
+    report.save_table(answer, answer, "validity_answer", **about)
+    (folder / "figures").mkdir()
+    for name in ("figS1", "fig3b"):
+        for ending in ("png", "svg"):
+            (folder / "figures" / f"{name}.{ending}").write_bytes(
+                (ROOT / "reports" / "figures" / f"{name}.{ending}").read_bytes()
+            )
+    (folder / "notebooks" / "01_cohort.ipynb").write_bytes((ROOT / "notebooks" / "01_cohort.ipynb").read_bytes())
+    return folder
+
+
+def execute(folder):
+    source = ROOT / "notebooks" / "10_report.ipynb"
+    parameters = {"run_dir": str(folder), "validity_dir": str(folder / "validity")}
+    options = dict(cwd=ROOT / "notebooks", progress_bar=False)
+    papermill.execute_notebook(source, folder / "10_report.ipynb", parameters=parameters, **options)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return execute(run_folder(tmp_path_factory.mktemp("stopped")))
+
+
+def test_an_incomplete_run_says_what_is_missing_and_why(text):
+    lacks = re.search(r'<section id="missing">.*?</section>', text, re.DOTALL)[0]
+    assert "Fig. 3a" in lacks and "05_nomogram failed" in lacks and "&lt;b&gt;no events" in lacks
+    assert "was made from has changed or gone" in lacks and "Table 2" in lacks
+    assert "needs images and training; this run starts from probabilities" in lacks
+    assert 'id="fig3b"' not in text and 'id="figS1"' in text, "a figure of yesterday is shown, or one of today is not"
+
+
+def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
+    said = re.search(r'<section id="answer">.*?</section>', text, re.DOTALL)[0]
+    assert "in most studies: NRI is better (primary)" in said
+    assert "no more often than chance: C is better (validation)" in said
+    assert "Reached although nothing is there." in said and "Not answered yet" not in said
+
+
+def test_every_published_entry_has_its_row_with_class_and_source(text):
+    entries = dict(page.published_entries(published()))
+    assert len(re.findall(r'<tr id="n-', text)) == len(entries)
+    row = re.search(r'<tr id="n-cohort.n_total">.*?</tr>', text)[0]
+    assert ">235<" in row and "SYNTHETIC" in row and "the same" in row
+    assert re.search(r'href="notebooks/01_cohort\.html#cell-id=cell-\d+"', row)
+    assert "missing in this run" in re.search(r'<tr id="n-table2.cindex.DLRS.validation">.*?</tr>', text)[0]
+
+
+def test_text_from_the_data_is_escaped(text):
+    assert "<script" not in text and "&lt;script&gt;alert" in text
+
+
+def test_the_page_asks_nobody_and_its_links_lead_somewhere(text):
+    assert not re.search(r"(src|href)=.https?:|url\(|@import", re.sub(r'"data:[^"]*"', '""', text))
+    ids = set(re.findall(r'id="([^"]+)"', text))
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= ids
+    beside = {link.partition("#")[0] for link in re.findall(r'href="(?!#|data:)([^"]+)"', text)}
+    assert beside == {"notebooks/01_cohort.html"}
+
+
+def test_the_page_can_be_read_without_eyes_and_with_a_keyboard(text):
+    assert all(re.search(r'alt="[^"]{10,}"', image) for image in re.findall(r"<img[^>]*>", text))
+    assert re.findall(r"<th(?! scope=)[ >]", text) == []
+    assert '<html lang="en">' in text and len(text.encode()) < 5e6
+    assert all('tabindex="0"' in part for part in re.findall(r'<div class="wide[^>]*>', text))
+
+
+def test_an_estimate_without_an_interval_stops_the_build(tmp_path):
+    def damage(entries):
+        entries["table2.cindex.DLRS.validation"] = {"class": "SYNTHETIC", "notebook": "01_cohort", "value": 0.7}
+
+    with pytest.raises(papermill.PapermillExecutionError, match="an estimate without an interval"):
+        execute(run_folder(tmp_path / "run", damage))
+
+
+def test_published_pages_name_no_patient_and_no_folder_of_this_machine():
+    patients = re.findall(r"^(\w+),", (ROOT / "data_synthetic" / "clinical.csv").read_text(), re.MULTILINE)[1:]
+    named = re.compile(rf"\b({'|'.join(patients)})\b|{re.escape(str(ROOT))}/")
+    for path in [*ROOT.glob("reports/*.html"), *ROOT.glob("reports/notebooks/*.html")]:
+        said = re.sub(r'"data:[^"]*"', '""', path.read_text(encoding="utf-8"))
+        assert not named.search(said), path.name
