@@ -132,6 +132,8 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
     first. The standard error includes the estimation of G, also when times tie. Equals
     ``riskRegression::Score(metrics = "brier", cens.model = "km", summary = "ipa")``; scikit-survival
     differs where events and censorings tie.
+    Coverage of a nominal 95 % in 400 simulated studies (reports/validity): 94 % in 65 new patients, 84 % in the 170
+    that the model was fitted on, where the score is too low.
 
     References
     ----------
@@ -393,6 +395,11 @@ def observed_expected_at(
     ------
     ValueError
         As `brier_score`, and when Kaplan-Meier's estimate is 0, where Greenwood's error does not exist.
+
+    Notes
+    -----
+    Wider than it need be: of a nominal 95 %, 400 simulated studies (reports/validity) found 98 % in 65 and in 170
+    patients.
 
     References
     ----------

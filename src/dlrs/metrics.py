@@ -249,6 +249,8 @@ def concordance(
     ``Hmisc::rcorr.cens(-x, S)`` (with ``tied_predictions="drop"``: ``outx = TRUE``); ``interval="noether",
     same_time="skip"`` equals ``survcomp::concordance.index(outx = FALSE)``, with ``tied_predictions="drop"`` its
     default, and ``interval="conservative"`` its ``method = "conservative"``.
+    Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 93 % in 65 new patients, but
+    85 to 88 % in the 170 that a Cox model of several covariates was fitted on, the estimate being too high there.
     n log n in time, linear in memory.
 
     References
@@ -416,6 +418,8 @@ def compare_concordance(
     Notes
     -----
     "jackknife" equals the joint covariance of R's ``survival::concordance(fitA, fitB)``.
+    Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 91 % in the 170 patients that
+    the models were fitted on, 92 % in 65 new ones.
 
     References
     ----------
@@ -796,6 +800,8 @@ def time_dependent_auc(
     included. The defaults equal ``riskRegression::Score(metrics = "auc", cens.model = "km")``;
     ``event_at_horizon="excluded", variance="row_order"`` equals ``timeROC(iid = TRUE)``. n log n in time, linear in
     memory.
+    Few events make the interval too narrow: of a nominal 95 %, 400 simulated studies (reports/validity) found 88 % at
+    12 months and 91 to 92 % at 24 and 36 in 65 patients, 92 % in 170.
 
     References
     ----------
@@ -1174,6 +1180,8 @@ def delong(outcome: ArrayLike, prediction: ArrayLike, *, level: float = 0.95) ->
     Notes
     -----
     var = var(V10)/m + var(V01)/k with V the placements. Equals ``pROC::ci.auc(method = "delong")``. n log n in time.
+    Somewhat narrow in small groups: 92 % of a nominal 95 % in 400 simulated studies of 65 and 170 patients
+    (reports/validity).
 
     References
     ----------
