@@ -255,8 +255,8 @@ def test_an_incomplete_run_says_what_is_missing_and_why(text):
 
 def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
     said = re.search(r'<section id="answer">.*?</section>', text, re.DOTALL)[0]
-    assert "in most studies: NRI is better (primary)" in said
-    assert "no more often than chance: C is better (validation)" in said
+    assert "<b>in most studies</b>: NRI is better (primary)" in said
+    assert "<b>no more often than chance</b>: C is better (validation)" in said
     assert "Reached although nothing is there." in said and "Not answered yet" not in said
 
 

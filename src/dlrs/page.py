@@ -223,6 +223,13 @@ def picture_uri(folder: str | Path, name: str, *, largest_svg: int) -> str:
     return "data:image/svg+xml," + re.sub(r"\s+", " ", text).strip().replace("&", "%26")
 
 
+def picture_size(folder: str | Path, name: str) -> dict[str, int]:
+    """Return a figure's `width` and `height` in CSS pixels, so that a page keeps its place before it is drawn."""
+    head = (Path(folder) / f"{name}.svg").read_text(encoding="utf-8")
+    points = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head).groups()
+    return {side: round(float(length) * 4 / 3) for side, length in zip(("width", "height"), points, strict=True)}
+
+
 # ---------------------------------------------------------------- checklists
 
 
