@@ -17,7 +17,7 @@ if "DLRS_PARENT" in os.environ:
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many of the synthetic ones a trial run renders.
 COST_AND_PLACE = {"box_sizes", "cohort_dir", "controls", "device", "jobs", "max_epochs", "n_boot", "n_intervals", "n_replicates", "patients", "weights"}
-SET_BY_RUN_PY = {"base_dir", "only", "part", "publish", "training_seed"}
+SET_BY_RUN_PY = {"base_dir", "model_dir", "only", "part", "publish", "recalibrate", "training_seed"}
 
 
 def stop(message):
@@ -42,18 +42,29 @@ if "patients" in config and "cohort_dir" not in config:
     write_cohort(COHORT, patients=config["patients"], images=False)
 if not (COHORT / "cohort.yaml").is_file():
     stop(f"{display_path(COHORT / 'cohort.yaml')} is missing; a cohort folder holds it, clinical.csv and images/.")
+MODEL = ROOT / str(config.get("model_dir", ""))  # the release that `validate` applies
+if PART == "validate":
+    from dlrs.release import load
+
+    if Path("models").exists():
+        stop(f"{display_path(RUN)} holds a run that trained; give another folder to validate in.")
+    try:
+        RELEASED = load(MODEL)
+    except InputError as error:
+        stop(error)
+ONLY = {"only": "validation"} if PART == "validate" else {}  # other patients of the folder are left out and counted
 present = ["primary", "validation"]
-if COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort":
+if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
     from dlrs.cohort import read_cohort
 
     try:
-        present = sorted(read_cohort(COHORT).patients["cohort"].unique())
+        present = sorted(read_cohort(COHORT, **ONLY).patients["cohort"].unique())
     except InputError as error:
         stop(error)
-    if present == ["validation"]:
+    if present == ["validation"] and not ONLY:
         stop(
             f"{display_path(COHORT)} holds a validation cohort only, so there is nobody to train on. "
-            "A validation cohort alone is for a model that exists already."
+            "A validation cohort alone is for a model that exists already: `python3 run.py validate`."
         )
 not_tables = {COHORT / name for name in ("truth.csv", "dl_prob.csv", "alternatives.csv")}
 TABLES = [str(path) for path in sorted({*COHORT.glob("*.csv"), *COHORT.glob("*.xlsx")} - not_tables)]
@@ -146,8 +157,8 @@ def validity():
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its notebook, a module of the
 # package that it uses, or a parameter. No stage writes a tracked file: in a fresh clone nothing would be left to do.
 # `main` makes what the paper itself shows, `all` the supplement's trainings too, `alternatives` trains with other choices
-# about the images, `statistics` starts from probabilities.
-ALL, ALTERNATIVES, STATISTICS = ["all"], ["alternatives"], ["statistics"]
+# about the images, `statistics` starts from probabilities, `validate` from a released model.
+ALL, ALTERNATIVES, STATISTICS, VALIDATE = ["all"], ["alternatives"], ["statistics"], ["validate"]
 MAIN = ["main"] + ALL + ALTERNATIVES
 BOTH = MAIN + STATISTICS
 # A branch is the same patients through notebooks 02 and 03 once more with another choice, in a folder of its own.
@@ -177,21 +188,23 @@ STAGES = config.get("stages") or [
         function="dlrs.stages.images",
         reads=["{cohort}/cohort.yaml", *TABLES, "{cohort}/truth.csv"],
         writes=["{cohort}/images/manifest.json"],
-        parts=MAIN if PHANTOMS else [],
+        parts=MAIN + VALIDATE if PHANTOMS else [],
     ),
     dict(
         name="01_cohort",
+        parameters=ONLY,
         reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
         writes=["interim/patients.csv", *table("table1", "tableS1"), *figure("figS1"), "results/01_cohort.json"],
-        parts=BOTH,
+        parts=BOTH + VALIDATE,
     ),
     dict(
         name="02_preprocessing",
+        parameters=RELEASED["preprocessing"] if PART == "validate" else {},
         reads=["interim/patients.csv", *(["{cohort}/images/manifest.json"] if PHANTOMS else [])],
         watches=[] if PHANTOMS else ["{cohort}/images"],
         writes=["interim/boxes.csv", *figure("quality_sheet"), "results/02_preprocessing.json"],
         costly=True,
-        parts=MAIN,
+        parts=MAIN + VALIDATE,
     ),
     dict(
         name="textures",
@@ -219,12 +232,31 @@ STAGES = config.get("stages") or [
         )
         for sequence in ("T2W", "ADC")
     ),
+    *(
+        dict(
+            name=f"predict_{sequence}",
+            function="dlrs.release.probabilities",
+            parameters={"sequence": sequence, "model_dir": display_path(MODEL)},
+            reads=["{model}/model.json", "interim/patients.csv", "interim/boxes.csv"],
+            writes=[f"interim/prob_{sequence}.csv"],
+            parts=VALIDATE,
+        )
+        for sequence in ("T2W", "ADC")
+    ),
     dict(
         name="join",
         function="dlrs.stages.join",
         reads=["interim/patients.csv", "interim/prob_T2W.csv", "interim/prob_ADC.csv"],
         writes=["interim/dl_prob.csv"],
-        parts=MAIN,
+        parts=MAIN + VALIDATE,
+    ),
+    dict(
+        name="apply",
+        function="dlrs.release.apply",
+        parameters={"model_dir": display_path(MODEL)},
+        reads=["{model}/model.json", "interim/patients.csv", "interim/dl_prob.csv"],
+        writes=["interim/predictions.csv", "interim/nomogram.json"],
+        parts=VALIDATE,
     ),
     dict(
         name="frozen",
@@ -277,7 +309,7 @@ STAGES = config.get("stages") or [
             *figure(*(f"fig3{panel}" for cohort in present for panel in {"primary": "bdf", "validation": "ceg"}[cohort])),
             "results/06_evaluation.json",
         ],
-        parts=BOTH,
+        parts=BOTH + VALIDATE,
     ),
     dict(
         name="06b_deviations",
@@ -294,7 +326,18 @@ STAGES = config.get("stages") or [
         name="07_subgroups",
         reads=["interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
         writes=[*table("fig4_counts", "figS4_strata"), *figure("fig4", "figS4"), "results/07_subgroups.json"],
-        parts=BOTH,
+        parts=BOTH + VALIDATE,
+    ),
+    dict(
+        name="11_validation",
+        parameters={"model_dir": display_path(MODEL), "recalibrate": bool(config.get("recalibrate", False))},
+        reads=["{model}/model.json", *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions"))],
+        writes=[
+            *table("external_calibration", "external_cutoffs"),
+            *figure("external_calibration", "external_cutoffs"),
+            "results/11_validation.json",
+        ],
+        parts=VALIDATE,
     ),
     dict(
         name="branches",
@@ -381,14 +424,15 @@ if numbers:
     stages.append(dict(name="results", function="dlrs.stages.results", reads=numbers, writes=joined))
     pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
     executed = ["09_validity"] if PART == "validity" else []
-    if "stages" not in config and PART in BOTH:
+    if "stages" not in config and PART in BOTH + VALIDATE:
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
         data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
         more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]
         data += sorted(str(path.relative_to(ROOT)) for path in more)
         reads = [*outcomes, *joined, *pages, *(f"{{root}}/{name}" for name in data)]
         page = dict(name="10_report", reads=reads, writes=["report.html", *figure("published_and_rerun")])
-        stages.append(page | dict(parameters={"notebook_ending": "html" if IMAGES else "ipynb"}))
+        about = {"notebook_ending": "html" if IMAGES else "ipynb"} | ({"model_dir": display_path(MODEL)} if ONLY else {})
+        stages.append(page | dict(parameters=about))
         pages.append("report.html")
         executed.append("10_report")
     if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
@@ -410,7 +454,7 @@ def target_of(stage):
 
 
 def files(names):
-    return [name.format(root=ROOT, cohort=COHORT) for name in names]
+    return [name.format(root=ROOT, cohort=COHORT, model=MODEL) for name in names]
 
 
 def sources_of(stage):
@@ -450,7 +494,7 @@ except InputError as error:
     stop(error)
 except FileNotFoundError as error:
     stop(f"{display_path(error.filename)} is missing.")
-if ignored_by_all and IMAGES:
+if ignored_by_all and IMAGES and PART != "validate":
     stop(f"No notebook declares {', '.join(sorted(ignored_by_all))}: correct the profile.")
 
 written = {name for stage in stages for name in files(stage["writes"])}

@@ -250,6 +250,21 @@ def validity(asked) -> int:
     return 0
 
 
+def release(asked) -> int:
+    """pack a finished run's model, without any patient, to be applied elsewhere: [--run FOLDER] --out FOLDER"""
+    return call(
+        "dlrs.release", str(Path(asked.run or ROOT / "runs" / "default").resolve()), str(Path(asked.out).resolve())
+    )
+
+
+def validate(asked) -> int:
+    """apply a released model to a cohort folder, refitting nothing: --model FOLDER --cohort FOLDER --out FOLDER"""
+    place = {"cohort_dir": Path(asked.cohort).resolve(), "model_dir": Path(asked.model).resolve()}
+    beside = {"recalibrate": asked.recalibrate or None}
+    study(Path(asked.out).resolve(), profile=asked.profile, cores=asked.cores, part="validate", **place, **beside)
+    return 0
+
+
 def cohort(asked) -> int:
     """make a synthetic cohort folder: --seed N --signal S --out FOLDER"""
     return call("dlrs.simulate", *asked.rest)
@@ -307,6 +322,16 @@ def main(words: list[str] | None = None) -> int:
         "--only", metavar="QUESTIONS", help="some of dial,null,crossfit,coverage,seeds,shortcuts,expected"
     )
     trial.add_argument("--seeds", type=int, default=10, help="training seeds, kept for `accept --bands` (10)")
+    packing = command("release", release)
+    packing.add_argument("--run", metavar="FOLDER", help="a finished run (runs/default)")
+    packing.add_argument("--out", metavar="FOLDER", required=True, help="a new folder, or an earlier release")
+    applying = command("validate", validate)
+    applying.add_argument("--model", metavar="FOLDER", required=True, help="a release")
+    applying.add_argument("--cohort", metavar="FOLDER", required=True, help="its patients who are `validation`")
+    applying.add_argument("--out", metavar="FOLDER", required=True, help="where everything is written")
+    beside = "also show a new baseline, and a new slope, beside the model"
+    applying.add_argument("--recalibrate", action="store_true", help=beside)
+    applying.add_argument("--profile", default="default", metavar="NAME", help="a folder of profiles/ (default)")
     command("cohort", cohort, rest=True)
     command("new-cohort", new_cohort, rest=True)
     command("check-cohort", check_cohort, rest=True)

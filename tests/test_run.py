@@ -18,6 +18,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from dlrs import release
+from dlrs.config import sha256
+
 ROOT = Path(__file__).parents[1]
 WRITE = """
 from dlrs.config import resolve, whole_file
@@ -129,7 +132,18 @@ def project(tmp_path):
 def test_without_arguments_the_commands_are_listed(run, capsys):
     assert run.main([]) == 0
     said = capsys.readouterr().out
-    for command in ("reproduce", "statistics", "test", "check", "accept", "bands", "cohort", "lab", "environment"):
+    for command in (
+        "reproduce",
+        "statistics",
+        "test",
+        "check",
+        "accept",
+        "bands",
+        "release",
+        "validate",
+        "cohort",
+        "lab",
+    ):
         assert f"\n    {command} " in said or f"\n    {command}\n" in said
 
 
@@ -347,6 +361,25 @@ def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(
     assert rules == {f"stage_{name}" for name in ("null", "coverage", "09_validity", "pages", "results")}
 
 
+def a_release(root: Path) -> Path:
+    """A release's folder that is whole, of a model that says nothing."""
+    one = {
+        "coefficients": {"dl_prob": 0.0},
+        "means": {"dl_prob": 0.0},
+        "baseline_survival": {"12": 1.0, "24": 1.0, "36": 1.0},
+    }
+    one["baseline"] = {"time": [0.0, 12.0, 24.0, 36.0], "cumulative_hazard": [0.0] * 4}
+    box = {"interpolation": "bilinear", "zscore": "slice", "keep_outside_roi": True, "nonpositive_adc": 0.0}
+    manifest = {"format": 1, "class": "SYNTHETIC", "cox": dict.fromkeys(release.MODELS, one), "horizon_months": 36.0}
+    manifest |= {"cutoffs": {"risk_Nomogram": 0.5}, "preprocessing": {"box_size": 112, "n_slices": 20, **box}}
+    for name in release.FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(json.dumps({"network": {"n_slices": 20}, "cutoff_risk": 0.5}))
+    manifest["files"] = {name: sha256(root / name) for name in release.FILES}
+    (root / "model.json").write_text(json.dumps(manifest | {"sha256": release._digest(manifest)}))
+    return root
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     return graph("all", tmp_path_factory.mktemp("plan"))
@@ -359,6 +392,7 @@ def outputs(planned: str) -> list[str]:
 
 def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(planned, tmp_path):
     planned += graph("validity", tmp_path / "validity", f"base_dir={finished(tmp_path / 'base')}")
+    planned += graph("validate", tmp_path / "validate", f"model_dir={a_release(tmp_path / 'model')}")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"{notebook}," in planned or f"{notebook}\n" in planned, f"{notebook.name} is in no stage"
     named = outputs(planned)
@@ -432,20 +466,122 @@ def test_the_statistics_need_no_torch(tmp_path):
     no_patient_is_named_in(out)
 
 
+@pytest.mark.parametrize(
+    ("cohort", "change", "message"),
+    [
+        ("data_synthetic", {"format": 2}, "model.json: the release has format 2; expected 1 at most"),
+        ("data_synthetic", {}, "was changed after the release"),
+        ("primary", None, "clinical.csv, column cohort: nobody is validation"),
+    ],
+)
+def test_validate_refuses_a_wrong_release_or_cohort_before_anything_starts(tmp_path, cohort, change, message):
+    model = a_release(tmp_path / "model")
+    if change is not None:
+        manifest = json.loads((model / "model.json").read_text())
+        (model / "model.json").write_text(json.dumps(manifest | {"class": "COHORT"} | change))
+    (tmp_path / "primary").mkdir()
+    shutil.copy(ROOT / "data_synthetic" / "cohort.yaml", tmp_path / "primary")
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
+    table[table["cohort"] == "primary"].to_csv(tmp_path / "primary" / "clinical.csv", index=False)
+    cohort = str(tmp_path / cohort if cohort == "primary" else ROOT / cohort)
+    words = ["validate", "--model", str(model), "--cohort", cohort, "--out", str(tmp_path / "out")]
+    ran = study(f"run.main({words})")
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 1 and message in said
+    assert "starts" not in said and "Traceback" not in said and len(said) < 500
+
+
+NEVER = """
+import importlib.abc, importlib.util, os, sys
+
+FITS = {"lifelines.fitters.coxph_fitter": "CoxPHFitter.fit", "dlrs.train": "fit"}
+FITS["torch.optim.optimizer"] = "Optimizer.__init__"
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name not in FITS:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
+        execute = spec.loader.exec_module
+
+        def guarded(module):
+            execute(module)
+            *owner, attribute = FITS[name].split(".")
+            def never(*_, **__):
+                raise AssertionError(f"{name} fitted something")
+            setattr(getattr(module, owner[0]) if owner else module, attribute, never)
+            open(os.path.join(os.path.dirname(__file__), name), "w").close()
+
+        spec.loader.exec_module = guarded
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> None:
+    """Release a run and apply it to its own validation patients, in processes that cannot fit or train anything."""
+    model, out, guard = tmp_path / "model", tmp_path / "validated", tmp_path / "guard"
+    ran = study(f"run.main(['release', '--run', {str(run_dir)!r}, '--out', {str(model)!r}])")
+    assert ran.returncode == 0 and release.load(model)["sha256"] in ran.stdout, ran.stdout + ran.stderr
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(NEVER)
+    words = ["validate", "--model", str(model), "--cohort", str(run_dir / "cohort"), "--out", str(out)]
+    words = f"run.main({[*words, '--profile', 'smoke', '--recalibrate']})"
+    ran = study(words, PYTHONPATH=str(guard))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    guarded = {"lifelines.fitters.coxph_fitter", "dlrs.train", "torch.optim.optimizer"}
+    assert guarded <= {path.name for path in guard.iterdir()}
+
+    # A batch of other patients is summed in another order: probabilities agree to 1e-6, what ranks them exactly.
+    read = [pd.read_csv(folder / "interim" / "predictions.csv").set_index("patient_id") for folder in (run_dir, out)]
+    there, here = read[0].loc[read[1].index], read[1]
+    assert set(here["cohort"]) == {"validation"} and len(here) == (read[0]["cohort"] == "validation").sum()
+    for name, model_of in release.load(model)["cox"].items():
+        largest = 1e-6 * sum(map(abs, model_of["coefficients"].values()))
+        assert (here[f"lp_{name}"] - there[f"lp_{name}"]).abs().max() <= largest, name
+    theirs, ours = (json.loads((folder / "results.json").read_text()) for folder in (run_dir, out))
+    both = [
+        key
+        for key in ours
+        if key.startswith(("table2", "cindex_comparison.", "fig3.")) and "validation" in str(ours[key])
+    ]
+    assert len(both) > 40
+    for key in both:
+        exact = key.startswith(("table2.cindex", "table2.uno_c", "table2.auc"))
+        assert ours[key]["value"] == pytest.approx(theirs[key]["value"], abs=0 if exact else 1e-4, rel=0), key
+    for name in ("fig2.logrank_p.validation", "fig2.n_high.validation"):
+        mine = "external.cutoff.DLRS." + ("logrank_p" if "logrank" in name else "n_high")
+        assert ours[mine]["value"] == pytest.approx(theirs[name]["value"], abs=1e-12)
+    assert json.loads((out / "results_missing.json").read_text()) == []
+    no_patient_is_named_in(out)
+
+    # Recalibration was asked for, and yet all of the above are the study's numbers: it stands beside the model.
+    versions = {entry["version"] for key, entry in ours.items() if key.startswith("external.ici")}
+    assert versions == {"released", "new baseline", "new baseline and slope"}
+    again = study(words, PYTHONPATH=str(guard))
+    assert again.returncode == 0 and "nothing to do" in again.stdout and "starts" not in again.stdout
+
+
 @pytest.mark.slow
 def test_the_smoke_profile_runs_every_stage_and_then_nothing(tmp_path):
-    words = f"run.main(['reproduce', '--profile', 'smoke', '--out', {str(tmp_path)!r}])"
+    run_dir = tmp_path / "run"
+    words = f"run.main(['reproduce', '--profile', 'smoke', '--out', {str(run_dir)!r}])"
     ran = study(words)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    executed = {path.stem for path in (tmp_path / "notebooks").glob("*.ipynb")}
+    executed = {path.stem for path in (run_dir / "notebooks").glob("*.ipynb")}
     assert {"01_cohort", "02_preprocessing", "03_train_T2W", "03_train_ADC", "07_subgroups"} <= executed
-    assert json.loads((tmp_path / "results_missing.json").read_text()) == []
-    no_patient_is_named_in(tmp_path)
+    assert json.loads((run_dir / "results_missing.json").read_text()) == []
+    no_patient_is_named_in(run_dir)
 
     # Whatever lies in the run's folder belongs to a stage that would make it again.
-    made = [path for name in ("tables", "figures", "results") for path in (tmp_path / name).iterdir()]
-    planned = graph("all", tmp_path.parent / "plan")
+    made = [path for name in ("tables", "figures", "results") for path in (run_dir / name).iterdir()]
+    planned = graph("all", tmp_path / "plan")
     assert not [path.name for path in made if f"{path.parent.name}/{path.name}" not in planned]
 
     again = study(words)
     assert again.returncode == 0 and "nothing to do" in again.stdout and "starts" not in again.stdout
+
+    a_release_gives_the_runs_numbers_again(run_dir, tmp_path)

@@ -655,7 +655,7 @@ def read_class(folder: str | Path) -> str:
     return settings["class"]
 
 
-def read_cohort(folder: str | Path, *, incomplete: str = "exclude") -> Cohort:
+def read_cohort(folder: str | Path, *, incomplete: str = "exclude", only: str | None = None) -> Cohort:
     """Read a cohort folder: `cohort.yaml` and the checked clinical table, in our columns, levels and units.
 
     Parameters
@@ -665,6 +665,8 @@ def read_cohort(folder: str | Path, *, incomplete: str = "exclude") -> Cohort:
     incomplete
         What becomes of patients with an unknown covariate: `exclude` (the
         paper's complete cases), or `keep` with empty cells, for `impute`.
+    only
+        `primary` or `validation`: leave out the other cohort's patients.
 
     Returns
     -------
@@ -684,7 +686,18 @@ def read_cohort(folder: str | Path, *, incomplete: str = "exclude") -> Cohort:
     found = survey(folder)
     _refuse(folder, found.problems)
     patients = typed(found.patients)
+    others = patients["cohort"] != (only or patients["cohort"])
+    if others.all():
+        what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
+        problem = Problem("cohort-empty", found.file, what, f"patients of the {only} cohort", remedy, column="cohort")
+        _refuse(folder, [problem])
+    patients, left_out = patients[~others].reset_index(drop=True), patients[others]
+    if only:
+        patients["cohort"] = patients["cohort"].cat.remove_unused_categories()
     kept, excluded = complete_cases(patients)
+    if len(left_out):
+        apart = [{"cohort": only, "reason": f"of the {left_out['cohort'].iloc[0]} cohort", "n": len(left_out)}]
+        excluded = pd.DataFrame(apart + excluded.to_dict("records"))
     if incomplete == "keep":
         return Cohort(patients, found.settings, folder, excluded.iloc[:0])
     if kept.empty:

@@ -323,17 +323,21 @@ def backbone(
     network = resnet18()
     network.fc = nn.Identity()
     if state is not None:
-        ours = network.state_dict()
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        wrong = [
-            k for k in ours.keys() | state.keys() if k not in ours or k not in state or ours[k].shape != state[k].shape
-        ]
-        if wrong:
-            found = f"{len(wrong)} tensors do not fit, first {min(wrong)}"
-            remedy = "Save network.state_dict() of torchvision.models.resnet18."
-            raise InputError(source, found, expected=f"the {len(ours)} tensors of a ResNet18", remedy=remedy)
-        network.load_state_dict(state)
+        _load_state(network, state, source, remedy="Save network.state_dict() of torchvision.models.resnet18.")
     return network
+
+
+def _load_state(network: nn.Module, state: Mapping[str, torch.Tensor], source, *, remedy: str) -> None:
+    """Give a network its weights; refuse those of another one."""
+    ours = network.state_dict()
+    wrong = [
+        k for k in ours.keys() | state.keys() if k not in ours or k not in state or ours[k].shape != state[k].shape
+    ]
+    if wrong:
+        found = f"{len(wrong)} tensors do not fit, first {min(wrong)}"
+        raise InputError(source, found, expected=f"the {len(ours)} tensors of this ResNet18", remedy=remedy)
+    network.load_state_dict(state)
 
 
 def slice_mix(n_slices: int = 20) -> nn.Conv2d:
@@ -701,13 +705,17 @@ def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tup
     expected, remedy = "a model as notebook 03 saves it", "Train it again, or give the folder of a whole model."
     if not described.is_file():
         raise InputError(display_path(described), "the file is missing", expected=expected, remedy=remedy)
-    about = json.loads(described.read_text(encoding="utf-8"))
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        digest, network = about["weights_sha256"], build_network(**about["network"])
+    except (ValueError, KeyError, TypeError) as error:
+        found = "does not describe a network"
+        raise InputError(display_path(described), found, expected=expected, remedy=remedy) from error
     state = _read_weights(weights)
-    if sha256(weights) != about["weights_sha256"]:
+    if sha256(weights) != digest:
         found = "the weights are not those that model.json describes"
         raise InputError(display_path(weights), found, expected=expected, remedy=remedy)
-    network = build_network(**about["network"])
-    network.load_state_dict(state)
+    _load_state(network, state, display_path(weights), remedy=remedy)
     return network.to(device).eval(), about
 
 

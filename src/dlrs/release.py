@@ -1,0 +1,401 @@
+"""A finished run's model in one folder, and its use on patients whom it has never seen: nothing is fitted here.
+
+A release holds no patient's row. Baseline hazards are read at whole months, since their own steps are patients' times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dlrs import cohort, survival
+from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
+
+MANIFEST = "model.json"
+FORMAT = 1  # of the folder; a release with a higher one was made by a later version
+SEQUENCES = ("T2W", "ADC")
+MODELS = ("DLRS", "T2W", "ADC", "Clinical", "Nomogram")
+MONTHS = (12, 24, 36)  # at which the baseline survival is written out
+NUMBERS = ("age", "t2w_prob", "adc_prob", "dl_prob")
+BOX_OPTIONS = ("interpolation", "zscore", "keep_outside_roi", "nonpositive_adc")
+NETWORK_FILES = tuple(f"{name}/model.{ending}" for name in SEQUENCES for ending in ("safetensors", "json"))
+FILES = (*NETWORK_FILES, "nomogram.json", "MODEL_CARD.md")
+PACKAGES = ("torch", "torchvision", "monai", "lifelines", "numpy", "scipy", "pandas", "safetensors", "dlrs")
+WHOLE = "Get the whole folder again from whoever released it, or make it with `python3 run.py release`."
+FINISH = "Give the folder of a finished run; the command that made it goes on where it stopped."
+
+
+def _json(path: Path, remedy: str) -> dict:
+    """Read a JSON object, or say what is wrong with the file."""
+    if not path.is_file():
+        raise InputError(display_path(path), "the file is missing", expected="a JSON object", remedy=remedy)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(display_path(path), "cannot be read", expected="a JSON object", remedy=remedy) from error
+    if not isinstance(content, dict):
+        raise InputError(display_path(path), "holds no object", expected="a JSON object", remedy=remedy)
+    return content
+
+
+def _digest(manifest: Mapping) -> str:
+    """Return the hash that a manifest should carry: that of all its other entries."""
+    others = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- packing
+
+
+def _finished(run: Path) -> dict:
+    """Return a finished run's numbers; refuse one with a part missing, or older than what it was made from."""
+
+    def unfinished(found: str) -> InputError:
+        return InputError(display_path(run), found, expected="a finished run that trained networks", remedy=FINISH)
+
+    needed = ["results.json", "results/02_preprocessing.json", *(f"models/{name}" for name in NETWORK_FILES)]
+    needed += ["interim/dl_prob.csv", *(f"interim/prob_{name}.csv" for name in SEQUENCES)]
+    needed += ["interim/signature.json", "interim/nomogram.json"]
+    for name in needed:
+        if not (run / name).is_file():
+            raise unfinished(f"the run is not complete, {name} is missing")
+    for path in sorted((run / "results").glob("*.json")):
+        for name, digest in _json(path, FINISH)["inputs"].items():
+            if not (run / name).is_file() or sha256(run / name) != digest:
+                raise unfinished(f"the run is not complete, {name} has changed since {path.stem}")
+    joined = pd.read_csv(run / "interim/dl_prob.csv", dtype={"patient_id": str}).set_index("patient_id")
+    for name in SEQUENCES:
+        prob = pd.read_csv(run / f"interim/prob_{name}.csv", dtype={"patient_id": str}).set_index("patient_id")["prob"]
+        if not np.allclose(joined[f"{name.lower()}_prob"], prob.reindex(joined.index), rtol=1e-12, atol=0):
+            raise unfinished(f"the run is not complete, its numbers are not those of the network {name}")
+    return _json(run / "results.json", FINISH)
+
+
+def _monthly(baseline: Mapping) -> dict:
+    """Read a cumulative hazard at whole months; a risk at a whole month stays the same to the last digit."""
+    months = np.arange(math.floor(baseline["time"][-1]) + 1.0)
+    hazard = survival.step(baseline["time"], baseline["cumulative_hazard"], months, start=0.0)
+    return {"time": months.tolist(), "cumulative_hazard": hazard.tolist()}
+
+
+def _survival(baseline: Mapping) -> dict:
+    """Return the baseline survival at `MONTHS`, by months."""
+    at = [baseline["time"].index(month) for month in MONTHS]
+    return {str(round(baseline["time"][i])): math.exp(-baseline["cumulative_hazard"][i]) for i in at}
+
+
+def _without_extremes(nomogram: Mapping) -> dict:
+    """Return notebook 05's model as it may leave: whole months, and ranges rounded outwards to a tick's quarter."""
+    seen = {}
+    for term, (low, high) in nomogram["seen"].items():
+        ticks = sorted(map(float, nomogram["effects"][term]))
+        fine = (ticks[1] - ticks[0]) / 4
+        seen[term] = [math.floor(low / fine) * fine, math.ceil(high / fine) * fine]
+    kept = {name: value for name, value in nomogram.items() if name != "cox"}
+    return kept | {"baseline": _monthly(nomogram["baseline"]), "seen": seen}
+
+
+def _performance(results: Mapping) -> list[dict]:
+    """List the run's C-indices and areas under the ROC curve with their intervals."""
+    names = {"cindex": "C-index", "auc_36m": "AUC at 36 months"}
+    found = []
+    for key, entry in results.items():
+        parts = key.split(".")
+        if len(parts) == 4 and parts[0] == "table2" and parts[1] in names:
+            about = dict(measure=names[parts[1]], model=parts[2], cohort=parts[3])
+            found.append(about | {name: entry[name] for name in ("value", "ci", "n")})
+    return found
+
+
+def _card(manifest: Mapping) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    return environment.get_template("model_card.md").render(manifest, months=MONTHS)
+
+
+def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
+    """Gather what the model is from the run's files; return the manifest, without hashes, and the nomogram."""
+    signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
+    made = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
+    box = made["imaging.box.size"]
+    if "cox" not in signature or "cox" not in nomogram or "nonpositive_adc" not in box:
+        found = "the run was made by an earlier version, which did not keep all that a release needs"
+        raise InputError(display_path(run), found, expected="a run of this version", remedy=FINISH)
+    cox = {}
+    for name, model in {**signature["cox"], **nomogram["cox"]}.items():
+        baseline = _monthly(model["baseline"])
+        if baseline["time"][-1] < max(MONTHS):
+            found = f"the primary cohort was followed for {baseline['time'][-1]:g} months"
+            raise InputError(display_path(run), found, expected=f"{max(MONTHS)} or more", remedy="Follow it longer.")
+        cox[name] = {**model, "baseline": baseline, "baseline_survival": _survival(baseline)}
+    networks = {name: _json(run / f"models/{name}/model.json", FINISH) for name in SEQUENCES}
+    counts = ("learnt_from", "held_out", "metastasis")
+    n, events = (results[f"{key}primary"]["value"] for key in ("cohort.n_", "table1.distant_metastasis.levels.Yes."))
+    versions = ticket(*PACKAGES)
+    versions.pop("machine")
+    manifest = {"format": FORMAT, "class": nomogram["class"], "horizon_months": nomogram["horizon_months"]}
+    manifest["cutoffs"] = {"dl_prob": signature["cutoff_dl_prob"], "risk_Nomogram": nomogram["cutoff_risk"]}
+    manifest["preprocessing"] = {"box_size": box["value"], "n_slices": made["imaging.box.slices"]["value"]}
+    manifest["preprocessing"] |= {name: box[name] for name in BOX_OPTIONS}
+    manifest["cox"] = {name: cox[name] for name in MODELS}
+    manifest["trained_on"] = {"patients": int(n), "metastases": int(events)}
+    manifest["trained_on"] |= {name: {key: about[key] for key in counts} for name, about in networks.items()}
+    manifest |= {"performance": _performance(results), "versions": versions}
+    return manifest, _without_extremes(nomogram)
+
+
+def pack(run_dir: str | Path, out: str | Path) -> dict:
+    """Write what a finished run's model is into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    run_dir
+        A run whose networks were trained in it and whose results are complete.
+    out
+        A new or empty folder, or an earlier release, which is replaced.
+
+    Returns
+    -------
+    dict
+        The manifest, as `model.json` holds it.
+
+    Raises
+    ------
+    InputError
+        The run is not finished, or `out` holds something else than a release.
+    """
+    run, out = resolve(run_dir), resolve(out)
+    manifest, nomogram = _manifest(run, _finished(run))
+    there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} if out.is_dir() else set()
+    if (there and (MANIFEST not in there or there - {MANIFEST, *FILES})) or (out.exists() and not out.is_dir()):
+        found, remedy = "holds something else than a release", "Give a new folder; nothing was written."
+        raise InputError(display_path(out), found, expected="a new or empty folder, or a release", remedy=remedy)
+    partial, old = (out.with_name(f".{word}-{out.name}") for word in ("partial", "old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in NETWORK_FILES:
+        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / "models" / name, partial / name)
+    (partial / "nomogram.json").write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
+    (partial / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
+    manifest["files"] = {name: sha256(partial / name) for name in FILES}
+    manifest["sha256"] = _digest(manifest)
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    load(partial)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return manifest
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load(folder: str | Path) -> dict:
+    """Read a release's manifest and check all of the folder: JSON and safetensors only, no code is run.
+
+    The hashes find damage and mixed-up files; they do not prove who made the
+    folder, which the manifest's own hash, told by another way, would.
+
+    Returns
+    -------
+    dict
+        `cutoffs`, `preprocessing`, `horizon_months`, and `cox` by model: coefficients, means and
+        baseline. The linear predictor is the sum of coefficient times (covariate - mean).
+
+    Raises
+    ------
+    InputError
+        A file is missing or changed, the format is a later one, or the content is not that of a model.
+    """
+    folder = resolve(folder)
+    path = folder / MANIFEST
+    manifest, shown = _json(path, WHOLE), display_path(path)
+    number = manifest.get("format")
+    if not isinstance(number, int) or "files" not in manifest:
+        raise InputError(shown, "is not the manifest of a release", expected="a release's folder", remedy=WHOLE)
+    if number > FORMAT:
+        remedy = "Update this repository, or ask for a release of this format."
+        raise InputError(shown, f"the release has format {number}", expected=f"{FORMAT} at most", remedy=remedy)
+    if _digest(manifest) != manifest.get("sha256"):
+        raise InputError(shown, "was changed after the release", expected="the content of its sha256", remedy=WHOLE)
+    if not isinstance(manifest["files"], dict) or set(manifest["files"]) != set(FILES):
+        raise InputError(shown, "lists other files", expected=", ".join(FILES), remedy=WHOLE)
+    for name, digest in manifest["files"].items():
+        found = "was changed after the release" if (folder / name).is_file() else "the file is missing"
+        if found == "the file is missing" or sha256(folder / name) != digest:
+            raise InputError(display_path(folder / name), found, expected=f"the hash in {MANIFEST}", remedy=WHOLE)
+    try:
+        _check_content(folder, manifest)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        found = f"lacks or mistakes an entry ({type(error).__name__}: {error})"
+        raise InputError(shown, found, expected="a model's numbers", remedy=WHOLE) from error
+    except _Unfit as error:
+        raise InputError(shown, str(error), expected=error.expected, remedy=WHOLE) from error
+    return manifest
+
+
+class _Unfit(ValueError):
+    """An entry of the manifest is not what a model of this package has."""
+
+    def __init__(self, found: str, expected: str):
+        super().__init__(found)
+        self.expected = expected
+
+
+def _check_content(folder: Path, manifest: dict) -> None:
+    """Raise what is wrong with a manifest's numbers; `load` makes one kind of error of it."""
+    if manifest["class"] not in ("SYNTHETIC", "COHORT"):
+        raise _Unfit(f"class is {manifest['class']!r}", "SYNTHETIC or COHORT")
+    if set(manifest["cox"]) != set(MODELS):
+        raise _Unfit(f"models are {', '.join(manifest['cox'])}", ", ".join(MODELS))
+    for name, model in manifest["cox"].items():
+        _check_levels(name, model["coefficients"])
+        if list(model["means"]) != list(model["coefficients"]):
+            raise _Unfit(f"{name} has means of {', '.join(model['means'])}", "one for each coefficient")
+        time, hazard = (np.array(model["baseline"][key], dtype=float) for key in ("time", "cumulative_hazard"))
+        numbers = [*model["coefficients"].values(), *model["means"].values(), *time, *hazard]
+        if not np.isfinite(np.array(numbers, dtype=float)).all():
+            raise _Unfit(f"{name} holds a number that is not finite", "finite numbers")
+        if time.size != hazard.size or (np.diff(time) <= 0).any() or (np.diff(hazard, prepend=0) < 0).any():
+            raise _Unfit(f"{name}'s baseline does not rise with time", "a cumulative hazard")
+        if _survival(model["baseline"]) != model["baseline_survival"]:
+            raise _Unfit(f"{name}'s baseline survival is not that of its hazard", "exp(-cumulative hazard)")
+    if _json(folder / "nomogram.json", WHOLE)["cutoff_risk"] != manifest["cutoffs"]["risk_Nomogram"]:
+        raise _Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
+    options = {"box_size", "n_slices", *BOX_OPTIONS}
+    if set(manifest["preprocessing"]) != options:
+        raise _Unfit(f"preprocessing has {', '.join(manifest['preprocessing'])}", ", ".join(sorted(options)))
+    asked = manifest["preprocessing"]["n_slices"]
+    for sequence in SEQUENCES:
+        read = _json(folder / sequence / "model.json", WHOLE)["network"]["n_slices"]
+        if read != asked:
+            raise _Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
+
+
+def _check_levels(name: str, coefficients: Sequence[str]) -> None:
+    """Refuse coefficients that do not code covariates as here: every level but the first, which is the reference."""
+    found: dict[str, list] = {}
+    for column in coefficients:
+        term, level = re.fullmatch(r"(\w+)(?:\[T\.(.+)\])?|.*", column).groups()
+        found.setdefault(term or column, []).append(level)
+    for term, levels in found.items():
+        coded = cohort.LEVELS[term][1:] if term in cohort.LEVELS else [None] if term in NUMBERS else []
+        if levels != coded:
+            said = ", ".join(level or "the number itself" for level in levels)
+            reference = f", {cohort.LEVELS[term][0]} being the reference" if term in cohort.LEVELS else ""
+            expected = ", ".join(level or "the number itself" for level in coded) or "a covariate of the clinical table"
+            raise _Unfit(f"{name} has for {term} coefficients of {said}", expected + reference)
+
+
+# ---------------------------------------------------------------- applying
+
+
+def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
+    """Return a released Cox model's linear predictor, centred as lifelines does, to the tenth decimal.
+
+    Parameters
+    ----------
+    patients
+        The model's covariates, levels spelt as in `cohort.LEVELS`.
+    model
+        `coefficients` and `means` of one model of the manifest.
+
+    Returns
+    -------
+    array of shape (n,)
+        Sum of coefficient times (covariate - mean); higher means higher risk. Not a risk.
+
+    Examples
+    --------
+    >>> model = {"coefficients": {"age": 0.5, "cea[T.Elevated]": 1.0}, "means": {"age": 60.0, "cea[T.Elevated]": 0.25}}
+    >>> linear_predictor(pd.DataFrame({"age": [62.0], "cea": ["Elevated"]}), model).tolist()
+    [1.75]
+    """
+    columns = []
+    for column in model["coefficients"]:
+        term, _, level = column.partition("[T.")
+        columns.append(patients[term] == level.removesuffix("]") if level else patients[term])
+    design = np.column_stack([np.asarray(values, dtype=float) for values in columns])
+    means, coefficients = (np.array(list(model[name].values())) for name in ("means", "coefficients"))
+    return ((design - means) @ coefficients).round(10)
+
+
+def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, device: str = "auto") -> None:
+    """Give every included patient the released network's probability, in `interim/prob_<sequence>.csv`.
+
+    Raises
+    ------
+    InputError
+        The release, a box or the weights are not what they should be.
+    """
+    from dlrs import train
+
+    interim, folder = resolve(run_dir) / "interim", resolve(model_dir)
+    load(folder)
+    network, about = train.load_model(folder / sequence)
+    made = about["parameters"]
+    where = train.repeatable(made["seed"], threads=made["threads"], device=device)
+    patients = cohort.read_patients(interim / "patients.csv")
+    boxes = train.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
+    prob = train.predict(network, boxes, batch_size=made["batch_size"], device=where)
+    with whole_file(interim / f"prob_{sequence}.csv") as partial:
+        patients[["patient_id"]].assign(prob=prob).to_csv(partial, index=False)
+
+
+def apply(run_dir: str | Path, model_dir: str | Path) -> None:
+    """Write every included patient's linear predictors and risks by the released models, and the nomogram.
+
+    Raises
+    ------
+    InputError
+        The release or the table of probabilities is not what it should be.
+    """
+    interim, folder = resolve(run_dir) / "interim", resolve(model_dir)
+    released = load(folder)
+    patients = cohort.with_probabilities(cohort.read_patients(interim / "patients.csv"), interim / "dl_prob.csv")
+    predictions = patients[["patient_id", "cohort"]].copy()
+    for name, model in released["cox"].items():
+        scores = linear_predictor(patients, model)
+        predictions[f"lp_{name}"] = scores
+        baseline = pd.DataFrame(model["baseline"])
+        predictions[f"risk_{name}"] = survival.risk_at(scores, baseline, released["horizon_months"])
+    with whole_file(interim / "predictions.csv") as partial:
+        predictions.to_csv(partial, index=False)
+    with whole_file(interim / "nomogram.json") as partial:
+        shutil.copyfile(folder / "nomogram.json", partial)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Pack a run from the command line: `python -m dlrs.release RUN OUT`; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dlrs.release", description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("out", help="folder of the release")
+    asked = parser.parse_args(arguments)
+    try:
+        manifest = pack(asked.run, asked.out)
+    except InputError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    print(
+        f"{display_path(resolve(asked.out))}: {manifest['class']}, {len(FILES) + 1} files; {MANIFEST} says what it is"
+    )
+    print(f"sha256 {manifest['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,384 @@
+"""A released model: what it holds is what the run used, nothing is fitted again, and a damaged one is refused."""
+
+import json
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter
+
+from dlrs import cohort, release, report, survival
+from dlrs.config import ROOT, InputError, sha256
+
+HORIZON = 36.0
+SIGNATURES = {"DLRS": "dl_prob", "T2W": "t2w_prob", "ADC": "adc_prob"}
+CLINICAL = "ct_stage + cea + ypn_stage"
+FORMULAS = {**SIGNATURES, "Clinical": CLINICAL, "Nomogram": f"{CLINICAL} + dl_prob"}
+ABOUT = {"parameters": {"seed": 1, "threads": 1, "batch_size": 16}, "network": {"n_slices": 20, "dropout": 0.5}}
+COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
+
+
+def write_json(content, path):
+    report.save_json(content, path)
+
+
+@pytest.fixture(scope="module")
+def patients():
+    everybody = cohort.read_cohort(ROOT / "data_synthetic").patients
+    return cohort.with_probabilities(everybody, ROOT / "data_synthetic" / "dl_prob.csv")
+
+
+@pytest.fixture(scope="module")
+def fits(patients):
+    primary, options = patients[patients["cohort"] == "primary"], {"precision": 1e-12}
+    return {
+        name: CoxPHFitter().fit(primary, "time_months", "event", formula=formula, fit_options=options)
+        for name, formula in FORMULAS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def baselines(patients, fits):
+    primary = patients[patients["cohort"] == "primary"]
+    scores = {name: fit.predict_log_partial_hazard(primary).round(10) for name, fit in fits.items()}
+    return {n: survival.baseline_hazard(primary["time_months"], primary["event"], lp) for n, lp in scores.items()}
+
+
+@pytest.fixture(scope="module")
+def run(patients, fits, baselines, tmp_path_factory):
+    """A finished run's folder as notebooks 01 to 05 leave it, with weights that stand for trained ones."""
+    folder = tmp_path_factory.mktemp("run")
+    interim = folder / "interim"
+    report.save_csv(patients.drop(columns=["t2w_prob", "adc_prob", "dl_prob"]), interim / "patients.csv")
+    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", interim)
+    for name in release.SEQUENCES:
+        prob = patients[["patient_id"]].assign(prob=patients[f"{name.lower()}_prob"])
+        report.save_csv(prob, interim / f"prob_{name}.csv")
+        (folder / "models" / name).mkdir(parents=True)
+        (folder / "models" / name / "model.safetensors").write_bytes(name.encode() * 100)
+        about = ABOUT | COUNTS | {"weights_sha256": sha256(folder / "models" / name / "model.safetensors")}
+        write_json(about, folder / "models" / name / "model.json")
+    cox = {
+        name: dict(coefficients=dict(f.params_), means=dict(f._norm_mean), baseline=baselines[name].to_dict("list"))
+        for name, f in fits.items()
+    }
+    signature = dict(cutoff_dl_prob=0.3717, horizon_months=HORIZON, cox={name: cox[name] for name in SIGNATURES})
+    write_json(signature, interim / "signature.json")
+    effects = {"dl_prob": {str(x / 5): x / 5 for x in range(11)}}
+    seen = {"dl_prob": [patients["dl_prob"].min(), patients["dl_prob"].max()]}
+    nomogram = {"class": "SYNTHETIC", "cutoff_risk": 0.2412, "horizon_months": HORIZON, "effects": effects}
+    nomogram |= {"seen": seen, "baseline": baselines["Nomogram"].to_dict("list")}
+    write_json(nomogram | {"cox": {name: cox[name] for name in ("Clinical", "Nomogram")}}, interim / "nomogram.json")
+    box = dict(value=112, interpolation="bilinear", zscore="slice", keep_outside_roi=True, nonpositive_adc=0.0)
+    entries = {"imaging.box.size": box, "imaging.box.slices": dict(value=20)}
+    report.save_results(
+        entries, run_dir=folder, notebook="02_preprocessing", inputs=[interim / "patients.csv"], provenance="SYNTHETIC"
+    )
+    entries = {"cohort.n_primary": dict(value=170), "table1.distant_metastasis.levels.Yes.primary": dict(value=42)}
+    interval = dict(value=0.7391, ci=[0.64, 0.84], n=65)
+    entries |= {f"table2.{name}.Nomogram.validation": interval for name in ("cindex", "auc_36m")}
+    inputs = [interim / "patients.csv", interim / "nomogram.json"]
+    report.save_results(entries, run_dir=folder, notebook="06_evaluation", inputs=inputs, provenance="SYNTHETIC")
+    report.collect(folder)
+    return folder
+
+
+@pytest.fixture
+def released(run, tmp_path):
+    release.pack(run, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def rewrite(folder, change):
+    """Change a manifest and give it the hashes that belong to it, as somebody would who means it."""
+    manifest = json.loads((folder / "model.json").read_text())
+    change(manifest)
+    manifest["files"] = {name: sha256(folder / name) for name in manifest["files"]}
+    manifest["sha256"] = release._digest(manifest)
+    (folder / "model.json").write_text(json.dumps(manifest))
+
+
+# ---------------------------------------------------------------- what is in it
+
+
+def test_the_released_numbers_are_bitwise_those_of_the_fits(released, run, fits, baselines):
+    model = release.load(released)
+    assert list(model["cox"]) == list(release.MODELS)
+    for name, fit in fits.items():
+        one, baseline = model["cox"][name], baselines[name]
+        assert one["coefficients"] == dict(fit.params_) and one["means"] == dict(fit._norm_mean)
+        hazard = dict(zip(one["baseline"]["time"], one["baseline"]["cumulative_hazard"], strict=True))
+        for month in (0.0, 12.0, 24.0, 36.0):
+            assert hazard[month] == survival.step(baseline["time"], baseline["cumulative_hazard"], month, start=0.0)
+        assert one["baseline_survival"] == {str(m): np.exp(-hazard[m]) for m in (12, 24, 36)}
+    assert model["cutoffs"] == {"dl_prob": 0.3717, "risk_Nomogram": 0.2412}
+    assert model["preprocessing"]["box_size"] == 112 and model["preprocessing"]["keep_outside_roi"] is True
+    for name in release.NETWORK_FILES:
+        assert (released / name).read_bytes() == (run / "models" / name).read_bytes()
+    there = {str(path.relative_to(released)) for path in released.rglob("*") if path.is_file()}
+    assert there == {"model.json", *model["files"]}
+
+
+def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patients, fits, baselines):
+    model = release.load(released)
+    for name, fit in fits.items():
+        expected = fit.predict_log_partial_hazard(patients).round(10)
+        scores = release.linear_predictor(patients, model["cox"][name])
+        assert np.array_equal(scores, expected)
+        for month in (12.0, 24.0, 36.0):
+            risk = survival.risk_at(scores, pd.DataFrame(model["cox"][name]["baseline"]), month)
+            assert np.array_equal(risk, survival.risk_at(expected, baselines[name], month))
+
+
+def test_no_patient_leaves_with_it(released, patients):
+    primary = patients[patients["cohort"] == "primary"]
+    theirs = {*patients["patient_id"], *map(repr, primary[list(SIGNATURES.values())].to_numpy().ravel().tolist())}
+    for path in released.rglob("*"):
+        if path.suffix in (".json", ".md"):
+            words = set(re.findall(r"[\w.+-]+", path.read_text(encoding="utf-8")))
+            assert not words & theirs, path
+    nomogram, models = json.loads((released / "nomogram.json").read_text()), release.load(released)["cox"].values()
+    assert nomogram["seen"]["dl_prob"][0] <= primary["dl_prob"].min() < primary["dl_prob"].max() <= 2
+    for baseline in [nomogram["baseline"], *(model["baseline"] for model in models)]:
+        assert baseline["time"] == [
+            float(month) for month in range(len(baseline["time"]))
+        ]  # not when patients had events
+
+
+def test_the_card_says_what_it_is(released):
+    text = (released / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for words in ("**SYNTHETIC**", "cannot confirm the paper", "170 patients with 42 metastases", "no medical device"):
+        assert words in text
+    assert "| C-index | Nomogram | validation | 65 | 0.739 (0.640-0.840) |" in text
+    for line in text.split("\n"):
+        assert not line.startswith("|") or line.endswith("|"), line
+
+
+# ---------------------------------------------------------------- packing
+
+
+def test_an_unfinished_run_is_refused(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    weights = copy / "models/ADC/model.safetensors"
+    weights.rename(tmp_path / "kept")
+    with pytest.raises(InputError, match="not complete, models/ADC/model.safetensors is missing"):
+        release.pack(copy, tmp_path / "model")
+    (tmp_path / "kept").rename(weights)
+    with open(copy / "interim/nomogram.json", "a") as file:
+        file.write(" ")
+    with pytest.raises(InputError, match="interim/nomogram.json has changed since 06_evaluation"):
+        release.pack(copy, tmp_path / "model")
+    shutil.copy(run / "interim/nomogram.json", copy / "interim")
+    prob = pd.read_csv(copy / "interim/prob_T2W.csv")
+    report.save_csv(prob.assign(prob=prob["prob"] * 0.9), copy / "interim/prob_T2W.csv")
+    with pytest.raises(InputError, match="its numbers are not those of the network T2W"):
+        release.pack(copy, tmp_path / "model")
+    shutil.copy(run / "interim/prob_T2W.csv", copy / "interim")
+    write_json(dict(cutoff_dl_prob=0.3717, horizon_months=HORIZON), copy / "interim/signature.json")
+    with pytest.raises(InputError, match="made by an earlier version"):
+        release.pack(copy, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_only_a_release_is_replaced_and_a_stopped_one_leaves_the_old(run, tmp_path, monkeypatch, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    assert release.main([str(run), str(mine)]) == 1
+    assert "holds something else than a release" in capsys.readouterr().err
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+    assert release.main([str(run), str(tmp_path / "model")]) == 0
+    said = capsys.readouterr().out
+    before = release.load(tmp_path / "model")
+    assert before["sha256"] in said
+    with monkeypatch.context() as patch:
+        patch.setattr(release, "load", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            release.pack(run, tmp_path / "model")
+    assert release.load(tmp_path / "model") == before
+    release.pack(run, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "model"]
+    (tmp_path / "model" / "thesis.txt").write_text("put here by mistake")
+    with pytest.raises(InputError, match="holds something else than a release"):
+        release.pack(run, tmp_path / "model")
+
+
+# ---------------------------------------------------------------- a damaged release
+
+
+def other(term, **coefficients):
+    def change(manifest):
+        model = manifest["cox"]["Clinical"]
+        for name in ("coefficients", "means"):
+            rest = {key: value for key, value in model[name].items() if not key.startswith(term)}
+            model[name] = rest | coefficients
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format=2), "the release has format 2; expected 1 at most. Update this repository"),
+        (lambda m: m.update(format="x"), "is not the manifest of a release"),
+        (
+            other("ypn", **{"ypn_stage[T.ypN1]": 0.5}),
+            "Clinical has for ypn_stage coefficients of ypN1; expected ypN1, ypN2",
+        ),
+        (other("cea", **{"cea[T.Normal]": -0.5}), "of Normal; expected Elevated, Normal being the reference"),
+        (other("cea", **{"__import__('os').system('x')": 1.0}), "expected a covariate of the clinical table"),
+        (other("cea", patient_id=1.0), "expected a covariate of the clinical table"),
+        (lambda m: m["cox"]["DLRS"]["means"].clear(), "DLRS has means of"),
+        (lambda m: m["cox"]["DLRS"]["coefficients"].update(dl_prob=float("nan")), "a number that is not finite"),
+        (lambda m: m["cox"]["DLRS"]["baseline"]["cumulative_hazard"].reverse(), "baseline does not rise"),
+        (lambda m: m["cox"]["DLRS"]["baseline_survival"].update({"36": 0.9}), "is not that of its hazard"),
+        (lambda m: m["cox"].pop("ADC"), "models are DLRS, T2W, Clinical, Nomogram; expected DLRS, T2W, ADC"),
+        (lambda m: m["cutoffs"].update(risk_Nomogram=0.5), "cut-off is not that of nomogram.json"),
+        (lambda m: m["preprocessing"].update(n_slices=10), "boxes have 10 slices, the network T2W reads 20"),
+        (lambda m: m["preprocessing"].update(run_dir="elsewhere"), "preprocessing has"),
+        (lambda m: m.pop("cutoffs"), "lacks or mistakes an entry"),
+        (lambda m: m.update({"class": "PUBLISHED"}), "class is 'PUBLISHED'"),
+    ],
+)
+def test_a_release_whose_content_does_not_fit_is_refused(released, change, message):
+    rewrite(released, change)
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        release.load(released)
+    assert "model.json" in str(error.value)
+
+
+@pytest.mark.parametrize("name", release.FILES)
+def test_a_changed_or_missing_file_is_refused_by_name(released, name):
+    path = released / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=f"{re.escape(name)}: was changed after the release"):
+        release.load(released)
+    path.unlink()
+    with pytest.raises(InputError, match=f"{re.escape(name)}: the file is missing"):
+        release.load(released)
+
+
+def test_a_changed_or_missing_manifest_is_refused(released):
+    path = released / "model.json"
+    text = path.read_text()
+    path.write_text(text.replace("0.3717", "0.3718"))
+    with pytest.raises(InputError, match="model.json: was changed after the release"):
+        release.load(released)
+    for wrong in (text[:-9], "[1]", "\0"):
+        path.write_text(wrong)
+        with pytest.raises(InputError, match="model.json: (cannot be read|holds no object)"):
+            release.load(released)
+    manifest = json.loads(text)
+    manifest["files"]["../../somebody/secret"] = "00"
+    manifest["sha256"] = release._digest(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="lists other files"):
+        release.load(released)
+    path.unlink()
+    with pytest.raises(InputError, match="model.json: the file is missing"):
+        release.load(released)
+
+
+# ---------------------------------------------------------------- applying
+
+
+class Evil:
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+@pytest.fixture(scope="module")
+def with_networks(run, tmp_path_factory):
+    """The same release with networks that can predict, and a validation run's folder with boxes."""
+    from dlrs import train
+
+    base = tmp_path_factory.mktemp("networks")
+    model, interim = base / "model", base / "out" / "interim"
+    release.pack(run, model)
+    train.torch.manual_seed(3)
+    about = {name: value for name, value in (ABOUT | COUNTS).items() if name != "network"}
+    for name in release.SEQUENCES:
+        train.save_model(train.build_network(), model / name, about)
+    rewrite(model, lambda manifest: None)
+    patients = cohort.read_patients(run / "interim" / "patients.csv")
+    few = patients[patients["cohort"] == "validation"].head(5)
+    report.save_csv(few, interim / "patients.csv")
+    rows, draws = [], np.random.default_rng(1)
+    for sequence in release.SEQUENCES:
+        for patient in few["patient_id"]:
+            file = f"boxes/{sequence}/{patient}.npy"
+            (interim / file).parent.mkdir(parents=True, exist_ok=True)
+            np.save(interim / file, draws.normal(size=(20, 112, 112)).astype(np.float32))
+            rows.append(dict(patient_id=patient, sequence=sequence, file=file, sha256=sha256(interim / file)))
+    report.save_csv(pd.DataFrame(rows), interim / "boxes.csv")
+    return model, base / "out"
+
+
+def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks, monkeypatch):
+    from safetensors.numpy import load_file
+
+    from dlrs import stages, train
+
+    def never(*_, **__):
+        raise AssertionError("something was fitted")
+
+    model, out = with_networks
+    for owner, name in [(CoxPHFitter, "fit"), (survival, "cox_fit"), (survival, "baseline_hazard"), (train, "fit")]:
+        monkeypatch.setattr(owner, name, never)
+    monkeypatch.setattr(train.torch.optim.Optimizer, "__init__", never)
+    monkeypatch.setattr(train.torch.Tensor, "backward", never)
+    used = {}
+    predict = train.predict
+    monkeypatch.setattr(train, "predict", lambda net, *a, **o: used.update(net.state_dict()) or predict(net, *a, **o))
+    for sequence in release.SEQUENCES:
+        release.probabilities(out, model, sequence, device="cpu")
+        weights = load_file(model / sequence / "model.safetensors")
+        assert weights.keys() == used.keys()
+        assert all(np.array_equal(weights[name], used[name].cpu().numpy()) for name in weights)
+    stages.join(out)
+    release.apply(out, model)
+    released, few = release.load(model), cohort.read_patients(out / "interim" / "patients.csv")
+    few = cohort.with_probabilities(few, out / "interim" / "dl_prob.csv")
+    predictions = pd.read_csv(out / "interim" / "predictions.csv", float_precision="round_trip")
+    for name, one in released["cox"].items():
+        assert np.array_equal(predictions[f"lp_{name}"], release.linear_predictor(few, one))
+        risk = survival.risk_at(predictions[f"lp_{name}"], pd.DataFrame(one["baseline"]), HORIZON)
+        assert np.array_equal(predictions[f"risk_{name}"], risk)
+    assert (out / "interim" / "nomogram.json").read_bytes() == (model / "nomogram.json").read_bytes()
+
+
+def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_path):
+    from dlrs import train
+
+    model, out = tmp_path / "model", with_networks[1]
+    shutil.copytree(with_networks[0], model)
+    train.save_model(train.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
+    described = json.loads((model / "T2W" / "model.json").read_text())
+    described["network"] = ABOUT["network"]
+    write_json(described, model / "T2W" / "model.json")
+    rewrite(model, lambda manifest: None)
+    with pytest.raises(InputError, match="model.safetensors: 1 tensors do not fit, first mix.weight"):
+        release.probabilities(out, model, "T2W", device="cpu")
+    weights = model / "T2W" / "model.safetensors"
+    weights.write_bytes(pickle.dumps(Evil()))
+    write_json(described | {"weights_sha256": sha256(weights)}, model / "T2W" / "model.json")
+    rewrite(model, lambda manifest: None)
+    with pytest.raises(InputError, match="model.safetensors: cannot be read"):
+        release.probabilities(out, model, "T2W", device="cpu")
+
+
+def test_only_the_validation_patients_of_a_folder_take_part_and_the_others_are_counted(tmp_path):
+    study = cohort.read_cohort(ROOT / "data_synthetic", only="validation")
+    assert len(study.patients) == 65 and set(study.patients["cohort"]) == {"validation"}
+    assert study.excluded.to_dict("records") == [{"cohort": "validation", "reason": "of the primary cohort", "n": 170}]
+    shutil.copy(ROOT / "data_synthetic" / "cohort.yaml", tmp_path)
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
+    table[table["cohort"] == "primary"].to_csv(tmp_path / "clinical.csv", index=False)
+    with pytest.raises(InputError, match="column cohort: nobody is validation; expected patients of the validation"):
+        cohort.read_cohort(tmp_path, only="validation")
