@@ -17,7 +17,11 @@ HORIZON = 36.0
 SIGNATURES = {"DLRS": "dl_prob", "T2W": "t2w_prob", "ADC": "adc_prob"}
 CLINICAL = "ct_stage + cea + ypn_stage"
 FORMULAS = {**SIGNATURES, "Clinical": CLINICAL, "Nomogram": f"{CLINICAL} + dl_prob"}
-ABOUT = {"parameters": {"seed": 1, "threads": 1, "batch_size": 16}, "network": {"n_slices": 20, "dropout": 0.5}}
+HOME = "/home/somebody/resnet18.pth"
+ABOUT = {
+    "parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": HOME},
+    "network": {"n_slices": 20, "dropout": 0.5},
+}
 COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
 
 
@@ -116,8 +120,11 @@ def test_the_released_numbers_are_bitwise_those_of_the_fits(released, run, fits,
         assert one["baseline_survival"] == {str(m): np.exp(-hazard[m]) for m in (12, 24, 36)}
     assert model["cutoffs"] == {"dl_prob": 0.3717, "risk_Nomogram": 0.2412}
     assert model["preprocessing"]["box_size"] == 112 and model["preprocessing"]["keep_outside_roi"] is True
-    for name in release.NETWORK_FILES:
-        assert (released / name).read_bytes() == (run / "models" / name).read_bytes()
+    for name in release.SEQUENCES:
+        weights = f"{name}/model.safetensors"
+        assert (released / weights).read_bytes() == (run / "models" / weights).read_bytes()
+        ours, theirs = (json.loads((folder / name / "model.json").read_text()) for folder in (released, run / "models"))
+        assert ours == theirs | {"parameters": theirs["parameters"] | {"weights": "resnet18.pth"}}
     there = {str(path.relative_to(released)) for path in released.rglob("*") if path.is_file()}
     assert there == {"model.json", *model["files"]}
 
@@ -138,8 +145,8 @@ def test_no_patient_leaves_with_it(released, patients):
     theirs = {*patients["patient_id"], *map(repr, primary[list(SIGNATURES.values())].to_numpy().ravel().tolist())}
     for path in released.rglob("*"):
         if path.suffix in (".json", ".md"):
-            words = set(re.findall(r"[\w.+-]+", path.read_text(encoding="utf-8")))
-            assert not words & theirs, path
+            text = path.read_text(encoding="utf-8")
+            assert not set(re.findall(r"[\w.+-]+", text)) & theirs and "somebody" not in text, path
     nomogram, models = json.loads((released / "nomogram.json").read_text()), release.load(released)["cox"].values()
     assert nomogram["seen"]["dl_prob"][0] <= primary["dl_prob"].min() < primary["dl_prob"].max() <= 2
     for baseline in [nomogram["baseline"], *(model["baseline"] for model in models)]:
@@ -181,7 +188,13 @@ def test_an_unfinished_run_is_refused(run, tmp_path):
     write_json(dict(cutoff_dl_prob=0.3717, horizon_months=HORIZON), copy / "interim/signature.json")
     with pytest.raises(InputError, match="made by an earlier version"):
         release.pack(copy, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    shutil.copy(run / "interim/signature.json", copy / "interim")
+    signature = json.loads((copy / "interim/signature.json").read_text())
+    signature["cox"]["DLRS"]["coefficients"] = {"np.exp(dl_prob)": 1.0}
+    write_json(signature, copy / "interim/signature.json")
+    with pytest.raises(InputError, match=r"DLRS has for np.exp\(dl_prob\) coefficients of the number itself"):
+        release.pack(copy, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_only_a_release_is_replaced_and_a_stopped_one_leaves_the_old(run, tmp_path, monkeypatch, capsys):
@@ -376,7 +389,9 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 def test_only_the_validation_patients_of_a_folder_take_part_and_the_others_are_counted(tmp_path):
     study = cohort.read_cohort(ROOT / "data_synthetic", only="validation")
     assert len(study.patients) == 65 and set(study.patients["cohort"]) == {"validation"}
-    assert study.excluded.to_dict("records") == [{"cohort": "validation", "reason": "of the primary cohort", "n": 170}]
+    assert study.excluded.to_dict("records") == [
+        {"cohort": "primary", "reason": "not in the validation cohort", "n": 170}
+    ]
     shutil.copy(ROOT / "data_synthetic" / "cohort.yaml", tmp_path)
     table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
     table[table["cohort"] == "primary"].to_csv(tmp_path / "clinical.csv", index=False)

@@ -371,7 +371,11 @@ def a_release(root: Path) -> Path:
     one["baseline"] = {"time": [0.0, 12.0, 24.0, 36.0], "cumulative_hazard": [0.0] * 4}
     box = {"interpolation": "bilinear", "zscore": "slice", "keep_outside_roi": True, "nonpositive_adc": 0.0}
     manifest = {"format": 1, "class": "SYNTHETIC", "cox": dict.fromkeys(release.MODELS, one), "horizon_months": 36.0}
-    manifest |= {"cutoffs": {"risk_Nomogram": 0.5}, "preprocessing": {"box_size": 112, "n_slices": 20, **box}}
+    manifest |= {
+        "cutoffs": {"risk_Nomogram": 0.5, "dl_prob": 1.0},
+        "trained_on": {"patients": 0},
+        "preprocessing": {"box_size": 112, "n_slices": 20, **box},
+    }
     for name in release.FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(json.dumps({"network": {"n_slices": 20}, "cutoff_risk": 0.5}))

@@ -696,8 +696,8 @@ def read_cohort(folder: str | Path, *, incomplete: str = "exclude", only: str | 
         patients["cohort"] = patients["cohort"].cat.remove_unused_categories()
     kept, excluded = complete_cases(patients)
     if len(left_out):
-        apart = [{"cohort": only, "reason": f"of the {left_out['cohort'].iloc[0]} cohort", "n": len(left_out)}]
-        excluded = pd.DataFrame(apart + excluded.to_dict("records"))
+        other = {"cohort": left_out["cohort"].iloc[0], "reason": f"not in the {only} cohort", "n": len(left_out)}
+        excluded = pd.DataFrame([other, *excluded.to_dict("records")])
     if incomplete == "keep":
         return Cohort(patients, found.settings, folder, excluded.iloc[:0])
     if kept.empty:

@@ -139,6 +139,11 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
         if baseline["time"][-1] < max(MONTHS):
             found = f"the primary cohort was followed for {baseline['time'][-1]:g} months"
             raise InputError(display_path(run), found, expected=f"{max(MONTHS)} or more", remedy="Follow it longer.")
+        try:
+            _check_levels(name, model["coefficients"])
+        except _Unfit as error:
+            remedy = "A release holds models of columns and levels; notebook 05 says which formula this one has."
+            raise InputError(display_path(run), str(error), expected=error.expected, remedy=remedy) from error
         cox[name] = {**model, "baseline": baseline, "baseline_survival": _survival(baseline)}
     networks = {name: _json(run / f"models/{name}/model.json", FINISH) for name in SEQUENCES}
     counts = ("learnt_from", "held_out", "metastasis")
@@ -185,20 +190,31 @@ def pack(run_dir: str | Path, out: str | Path) -> dict:
     partial, old = (out.with_name(f".{word}-{out.name}") for word in ("partial", "old"))
     for folder in (partial, old):
         shutil.rmtree(folder, ignore_errors=True)
-    for name in NETWORK_FILES:
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / "models" / name, partial / name)
-    (partial / "nomogram.json").write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
-    (partial / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
-    manifest["files"] = {name: sha256(partial / name) for name in FILES}
-    manifest["sha256"] = _digest(manifest)
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    load(partial)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        _write(partial, run, manifest, nomogram)
+        load(partial)
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+    finally:
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
     return manifest
+
+
+def _write(folder: Path, run: Path, manifest: dict, nomogram: dict) -> None:
+    """Write a release's files, and complete its manifest with their hashes."""
+    for name in SEQUENCES:
+        (folder / name).mkdir(parents=True)
+        shutil.copyfile(run / f"models/{name}/model.safetensors", folder / name / "model.safetensors")
+        about = _json(run / f"models/{name}/model.json", FINISH)
+        about["parameters"]["weights"] = Path(about["parameters"]["weights"]).name  # no path of the maker's machine
+        (folder / name / "model.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    (folder / "nomogram.json").write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
+    (folder / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
+    manifest["files"] = {name: sha256(folder / name) for name in FILES}
+    manifest["sha256"] = _digest(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 # ---------------------------------------------------------------- reading
@@ -240,11 +256,13 @@ def load(folder: str | Path) -> dict:
             raise InputError(display_path(folder / name), found, expected=f"the hash in {MANIFEST}", remedy=WHOLE)
     try:
         _check_content(folder, manifest)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        found = f"lacks or mistakes an entry ({type(error).__name__}: {error})"
-        raise InputError(shown, found, expected="a model's numbers", remedy=WHOLE) from error
     except _Unfit as error:
         raise InputError(shown, str(error), expected=error.expected, remedy=WHOLE) from error
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        found = f"lacks or mistakes an entry ({type(error).__name__}: {error})"
+        raise InputError(shown, found, expected="a model's numbers", remedy=WHOLE) from error
     return manifest
 
 
@@ -260,6 +278,10 @@ def _check_content(folder: Path, manifest: dict) -> None:
     """Raise what is wrong with a manifest's numbers; `load` makes one kind of error of it."""
     if manifest["class"] not in ("SYNTHETIC", "COHORT"):
         raise _Unfit(f"class is {manifest['class']!r}", "SYNTHETIC or COHORT")
+    if not math.isfinite(
+        manifest["horizon_months"] + manifest["cutoffs"]["dl_prob"] + manifest["trained_on"]["patients"]
+    ):
+        raise _Unfit("horizon, cut-off or number of patients is not finite", "finite numbers")
     if set(manifest["cox"]) != set(MODELS):
         raise _Unfit(f"models are {', '.join(manifest['cox'])}", ", ".join(MODELS))
     for name, model in manifest["cox"].items():
