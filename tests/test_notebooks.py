@@ -58,8 +58,8 @@ def test_what_the_card_says_it_writes_is_named_in_its_code(path):
     card, *cells = read(path)["cells"]
     code = "\n".join(text(cell) for cell in cells if cell["cell_type"] == "code")
     written = re.search(r"\*\*Writes\.\*\*(.*?)\n\n", text(card), flags=re.DOTALL)[1]
-    for item in re.findall(r"`([^`*]+)`", written):
-        name = re.split(r"[<.]", item.rpartition("/")[2])[0]
+    for item in re.findall(r"`([^`]+)`", written):
+        name = re.split(r"[<.*]", item.rpartition("/")[2])[0]
         assert name in code or name[:-1] in code, item  # fig3{panel} stands for fig3b to fig3g
 
 
