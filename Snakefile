@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dlrs.cohort import read_class
 from dlrs.config import InputError, display_path
 from dlrs.execute import check_parameters, declared, die_with, used_modules
 
@@ -69,6 +70,7 @@ if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
 not_tables = {COHORT / name for name in ("truth.csv", "dl_prob.csv", "alternatives.csv")}
 TABLES = [str(path) for path in sorted({*COHORT.glob("*.csv"), *COHORT.glob("*.xlsx")} - not_tables)]
 PHANTOMS = (COHORT / "truth.csv").is_file()  # then a stage renders the images; a hospital's own lie there already
+IS_COHORT = not PHANTOMS and read_class(COHORT) == "COHORT"
 IMAGES = PART != "statistics"
 if IMAGES and not PHANTOMS and not (COHORT / "images").is_dir():
     stop(f"{display_path(COHORT / 'images')} is missing; it holds a folder of images for each patient.")
@@ -441,6 +443,9 @@ if numbers:
         converted = dict(name="pages", function="dlrs.stages.pages", parameters={"names": executed})
         stages.append(converted | dict(reads=reads, writes=writes))
         pages += writes
+    if IS_COHORT:  # nothing that names a patient leaves: the last stage looks, and stops the run where it finds any
+        reads = [*outcomes, *joined, *pages]
+        stages.append(dict(name="private", function="dlrs.privacy.stage", reads=reads, writes=["interim/privacy.json"]))
     if config.get("publish"):
         reads = [*outcomes, *joined, *pages]
         to = {"reports_dir": display_path(ROOT / "reports" / ("validity" if PART == "validity" else ""))}

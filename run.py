@@ -165,6 +165,14 @@ def statistics(*, cores: int | None = None, force: bool = False) -> Path:
     return run_dir
 
 
+def examine(cohort: Path, pages: Path) -> None:
+    """Check a hospital's folder, once as long as it stays the same; its errors stop everything that would follow."""
+    if call("dlrs.doctor", "check", str(cohort), "--out", str(pages), "--once"):
+        page = pages / "doctor.html"
+        where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
+        raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
+
+
 def share(source: str, target: str) -> None:
     """Copy a file of a run; the boxes, most of its bytes and never written twice, are linked."""
     os.link(source, target) if source.endswith(".npy") else shutil.copy2(source, target)
@@ -180,6 +188,8 @@ def reproduce(asked) -> int:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
     run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
+    if cohort and not (cohort / "truth.csv").is_file():  # generated patients have no images yet, and need no doctor
+        examine(cohort, run_dir / "doctor")
     publish = own and asked.job == "all"
     study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, part=asked.job, publish=publish or None)
     return 0
@@ -280,6 +290,11 @@ def check_cohort(asked) -> int:
     return call("dlrs.doctor", "check", *asked.rest)
 
 
+def check_private(asked) -> int:
+    """search a finished run for patients' identifiers and header fields: FOLDER --cohort FOLDER"""
+    return call("dlrs.privacy", *asked.rest)
+
+
 def lab(asked) -> int:
     """JupyterLab on the notebooks"""
     return call("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *asked.rest)
@@ -335,6 +350,7 @@ def main(words: list[str] | None = None) -> int:
     command("cohort", cohort, rest=True)
     command("new-cohort", new_cohort, rest=True)
     command("check-cohort", check_cohort, rest=True)
+    command("check-private", check_private, rest=True)
     command("lab", lab, rest=True)
     command("environment", environment)
 

@@ -18,7 +18,6 @@ import yaml
 from PIL import Image
 
 from dlrs import cohort, doctor, images
-from dlrs.config import InputError
 
 N_PRIMARY, N_VALIDATION = 10, 6
 T2W_AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])  # stored as LPS
@@ -294,6 +293,30 @@ DAMAGE = {
         cells(patient_id=(5, "../../etc")),
         [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
     ),
+    "an absolute path as an identifier": (
+        cells(patient_id=(5, "/etc/passwd")),
+        [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
+    ),
+    "a path with a folder as an identifier": (
+        cells(patient_id=(5, "a/b")),
+        [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
+    ),
+    "a drive as an identifier": (
+        cells(patient_id=(5, "C:\\x")),
+        [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
+    ),
+    "a formula as an identifier": (
+        cells(patient_id=(5, "=cmd|' /C calc'!A0")),
+        [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
+    ),
+    "dots as an identifier": (
+        cells(patient_id=(5, "..")),
+        [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
+    ),
+    "a NUL in an identifier": (
+        text("clinical.csv", lambda t: t.replace("P03", "P0\0", 1)),
+        [("table-unreadable", TABLE, None)],
+    ),
     "patient twice": (
         duplicate_row(age="79"),
         [("patient-twice", TABLE, 7)],
@@ -511,6 +534,8 @@ def test_every_code_is_planted():
     """What is not in the list above is planted by the tests below."""
     planted = {code.removeprefix("-") for _, expected in DAMAGE.values() for code, _, _ in expected}
     elsewhere = {"folder-missing", "image-refused", "few-events", "few-patients"}
+    elsewhere |= {"series-not-placed", "series-mixed", "series-overlap", "series-gap"}  # tests/test_dicom.py
+    elsewhere |= {"b-value-missing", "b-value-other"}
     assert planted >= doctor.CODES.keys() - elsewhere
     assert len(planted) >= 70
 
@@ -568,32 +593,7 @@ def test_what_the_study_would_refuse_is_an_error(folder, monkeypatch):
     refusal = "images/P03/t2w.nii.gz: something new; expected nothing."
     monkeypatch.setattr(images, "check_images", lambda path, sequence: refusal if path.name == "P03" else "")
     found = [finding for finding in doctor.check(folder, jobs=1).findings if finding.code == "image-refused"]
-    assert [(f.severity, f.file, f.row, f.message) for f in found] == [("error", "images/P03", 5, refusal)] * 2
-
-
-def test_dicom_goes_through_the_studys_reader(folder, monkeypatch):
-    """Folders of DICOM files are read by `images`; its refusals and its volumes both end up among the findings."""
-    for patient in ("P03", "P04"):
-        (folder / "images" / patient / "t2w.nii.gz").unlink()
-        (folder / "images" / patient / "t2w").mkdir()
-
-    def read_sequence(path, sequence, *, name):
-        if path.name == "P04":
-            raise InputError(f"{name}/t2w", "cannot be read", expected="a DICOM series", remedy="Export it again.")
-        mask = nib.load(path / "t2w_roi.nii.gz")
-        roi = np.asarray(mask.dataobj) > 0
-        roi[2, 2, 5] = True
-        array = np.random.default_rng(1).normal(500, 50, roi.shape).astype(np.float32)
-        volume = images.Volume(array, mask.affine, (2.0, 2.0, 4.0), "RAS")
-        return images.SequenceImage(volume, roi, np.zeros_like(roi), "DICOM")
-
-    monkeypatch.setattr(images, "read_sequence", read_sequence)
-    report = doctor.check(folder, jobs=1)
-    found = {(f.code, f.file, f.row) for f in report.findings if f.file.startswith("images")}
-    assert found == {("roi-fragmented", "images/P03/t2w_roi.nii.gz", 5), ("image-refused", "images/P04", 6)}
-    refused = next(f for f in report.findings if f.code == "image-refused")
-    assert refused.message == "t2w: cannot be read; expected a DICOM series. Export it again."
-    assert report.pictures["P03"][1][0][0] == "T2W (DICOM)"
+    assert [(f.severity, f.file, f.row, f.message) for f in found] == [("error", "images/P03", 5, refusal)]
 
 
 # ---------------------------------------------------------------- what is written

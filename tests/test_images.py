@@ -195,9 +195,9 @@ def series_of(*parts: str) -> list[Path]:
         (lambda: series_of("98892003", "MR700"), "differ in ImageOrientationPatient"),  # a radial scan
         (lambda: series_of("77654033", "CT2"), "mm between slices"),
         (lambda: series_of("98892003", "MR1"), "at one place|differ in SeriesInstanceUID"),
-        (lambda: series_of("77654033", "CR1"), "single slices with position"),
+        (lambda: series_of("77654033", "CR1"), "slices with position"),
         (lambda: [PYDICOM_FILES / "MR_truncated.dcm"], "cannot be read"),
-        (lambda: [PYDICOM_FILES / "rtplan.dcm"], "single slices with position"),
+        (lambda: [PYDICOM_FILES / "rtplan.dcm"], "slices with position"),
         (lambda: [NIBABEL_FILES / "README.rst"], "cannot be read"),
     ],
 )
@@ -432,7 +432,11 @@ def damaged(folder: Path, kind: str) -> None:
 
 
 BAD = {
-    "missing": ("t2w.nii.gz: the volume is missing", "t2w.nii.gz, t2w.nii or a folder t2w", "Put the volume there"),
+    "missing": (
+        "t2w.nii.gz: the volume is missing",
+        "t2w.nii.gz, t2w.nii, t2w.dcm or a folder t2w",
+        "Put the volume there",
+    ),
     "twice": ("t2w.nii.gz: the volume is there more than once (t2w.nii.gz, t2w.nii)", "one of them", "Remove"),
     "truncated": ("t2w.nii.gz: cannot be read (EOFError)", "a readable three-dimensional volume", "copy it again"),
     "text": ("t2w.nii.gz: ", "a readable three-dimensional volume", "copy it again"),

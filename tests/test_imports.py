@@ -10,10 +10,10 @@ import pytest
 from dlrs.config import ROOT
 
 FLOORS = [
-    {"config", "resample", "checks", "scan"},
+    {"config", "resample", "checks", "scan", "dicom"},
     {"cohort", "images", "survival", "groups"},
     {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram"},
-    {"doctor", "release", "plots", "report", "audit", "validity", "page", "calculator"},
+    {"doctor", "release", "plots", "report", "audit", "validity", "page", "calculator", "privacy"},
     {"execute", "expected", "stages"},  # what starts and watches the others
 ]
 HEAVY = {"torch", "torchvision", "monai"}

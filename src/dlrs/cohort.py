@@ -588,6 +588,8 @@ def _refuse(folder: Path, problems: list[Problem]) -> None:
         at = [f"row {problem.row}"] if problem.row else []
         return ", ".join([*at, *([f"column {problem.column}"] if problem.column else [])] or [problem.file])
 
+    # What is raised may end in a log: an identifier that cannot be used is not repeated there.
+    problems = [p._replace(found="no name that can be used") if p.code == "patient-id" else p for p in problems]
     first, *rest = problems
     others = "".join(f"\n  {place(problem)}: {problem.found}; expected {problem.expected}." for problem in rest[:19])
     unsaid = f"\n  and {len(rest) - 19} more." if len(rest) > 19 else ""

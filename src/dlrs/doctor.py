@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,14 +27,13 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
 from scipy import ndimage
 
-from dlrs import images
+from dlrs import dicom, images
 from dlrs.cohort import LEVELS, SETTINGS, Problem, survey
-from dlrs.config import InputError, display_path, whole_file
+from dlrs.config import InputError, display_path, sha256, whole_file
 
 TEMPLATES = Path(__file__).parent / "templates"
-VOLUME_STEMS = ("t2w", "dwi_b0", "dwi_b1000", "adc")
+VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
 ROI_STEMS = ("t2w_roi", "dwi_roi")
-NIFTI_ENDINGS = (".nii.gz", ".nii")
 
 # What a hospital's own numbers are held against. Tissue: from dense fibrous tissue to a little above free water at
 # body temperature, in 1e-6 mm2/s. Spacings: from high-resolution pelvic MRI to a survey scan, in mm.
@@ -86,6 +86,12 @@ CODES: dict[str, tuple[str, str]] = {
     "image-nan": ("error", "Find the step that made them; write background as 0."),
     "image-constant": ("error", "Export it again; there is no picture in it."),
     "image-not-axial": ("error", "Give the axial series; boxes are cut from axial slices."),
+    "series-not-placed": ("error", "Export the original series; slices without position cannot be stacked."),
+    "series-mixed": ("error", "Put one series into the folder: one sequence, one orientation, one matrix."),
+    "series-overlap": ("error", "Put one b-value, echo or trace image a place into the folder."),
+    "series-gap": ("error", "Copy the series again; a slice is missing."),
+    "b-value-missing": ("error", "Give dwi_b0 and dwi_b1000 as two series, or as NIfTI."),
+    "b-value-other": ("error", "Put the series with b = 0 and 1000 s/mm2 there, or give the ADC map as adc."),
     "image-refused": ("error", "Correct what the message says; the study would stop here."),
     "image-repeated": ("error", "Find out whose images these are; one patient under two names spoils every result."),
     "spacing-units": ("error", "The voxel size must be in mm: convert from DICOM again, or correct the affine."),
@@ -259,16 +265,33 @@ def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
 # ---------------------------------------------------------------- one patient's images
 
 
-def _read_nifti(path: Path, is_roi: bool) -> tuple[_Stored | None, list[tuple[str, str]]]:
-    """Read a NIfTI file and turn it to RAS; return it, None where nothing can be done with it, and (code, message)."""
+def _read_stored(
+    path: Path, is_roi: bool, b_value: float | None, on: _Stored | None
+) -> tuple[_Stored | None, list[tuple[str, str]]]:
+    """Read a volume or mask and turn it to RAS; return it, None where nothing can be done with it, and (code, message).
+
+    A DICOM segmentation is read onto the image that it belongs to, `on`; without one it is not looked at.
+    """
+    segmentation = dicom.segmentation_file(path) if is_roi and images.is_dicom(path) else None
     try:
-        image = nib.load(path)
+        if images.is_dicom(path):
+            if segmentation and on is None:
+                return None, []
+            if segmentation:
+                array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
+            else:
+                array, affine = dicom.read(path, b_value=b_value, named=path.name.startswith("dwi_b"))
+            image = nib.Nifti1Image(array, affine)
+        else:
+            image = nib.load(path)
         shape = tuple(int(n) for n in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) != 3 or min(shape) < 1 or np.prod(shape, dtype=float) > MAX_VOXELS:
             return None, [("image-dimensions", f"the shape is {' x '.join(map(str, shape)) or 'a single number'}")]
         array = np.asanyarray(image.dataobj).reshape(shape)
+    except dicom.Unusable as error:
+        return None, [(error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
     except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
         what = "the file ends too early" if isinstance(error, EOFError) else "the file cannot be read"
         return None, [("image-unreadable", f"{what} ({type(error).__name__})")]
@@ -293,7 +316,7 @@ def _read_nifti(path: Path, is_roi: bool) -> tuple[_Stored | None, list[tuple[st
         affine = affine @ inv_ornt_aff(orientation, shape)
     except (ValueError, np.linalg.LinAlgError, nib.orientations.OrientationError):
         return None, [*said, ("image-affine", "the affine does not place the volume in the patient")]
-    stored = _Stored(turned, affine, "".join(ornt2axcodes(orientation)))
+    stored = _Stored(turned, affine, on.axes if segmentation else "".join(ornt2axcodes(orientation)))
     if array.dtype.kind == "f":
         bad = array.size - int(np.isfinite(array).sum())
         if bad:
@@ -429,9 +452,7 @@ def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: np.ndarray, hei
 
 
 def _there(folder: Path, stem: str) -> list[Path]:
-    return [
-        path for path in (*(folder / f"{stem}{ending}" for ending in NIFTI_ENDINGS), folder / stem) if path.exists()
-    ]
+    return [folder / f"{stem}{end}" for end in images.ENDINGS if (folder / f"{stem}{end}").exists()]
 
 
 @contextmanager
@@ -450,7 +471,9 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
     out = Examined([], [], [], 0)
 
     def say(code: str, file: str, message: str) -> None:
-        out.findings.append(_finding(code, f"{shown}/{file}" if file else shown, row, message))
+        finding = _finding(code, f"{shown}/{file}" if file else shown, row, message)
+        if finding not in out.findings:  # a series of two b-values is read twice
+            out.findings.append(finding)
 
     if not folder.is_dir():
         say("patient-without-images", "", "the folder is missing")
@@ -464,10 +487,9 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
     if not expected:
         say("patient-without-images", "", "the folder holds none of the volumes")
         return out
-    has_signals = any(_there(folder, stem) for stem in ("dwi_b0", "dwi_b1000"))
-    diffusion = ["adc"] if _there(folder, "adc") and not has_signals else ["dwi_b0", "dwi_b1000"]
     n_volumes = 0
-    for sequence, stems, roi_stem in (("T2W", ["t2w"], "t2w_roi"), ("ADC", diffusion, "dwi_roi")):
+    for sequence in images.SEQUENCES:
+        *stems, roi_stem = images.stems_of(folder, sequence)
         files = {}
         for stem in (*stems, roi_stem):
             there = _there(folder, stem)
@@ -478,11 +500,12 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
             else:
                 say("image-missing", f"{stem}.nii.gz", "the volume is missing")
         n_before = len(out.findings)
-        if any(path.is_dir() for path in files.values()):
-            n_volumes += _examine_dicom(folder, sequence, files, say, out)
-        else:
-            n_volumes += _examine_nifti(files, stems, roi_stem, say, out)
-        if len(files) == len(stems) + 1 and all(f.severity == "warning" for f in out.findings[n_before:]):
+        complete = len(files) == len(stems) + 1
+        if "dwi" in files:  # one series for both
+            stems, series = list(images.SIGNALS), files.pop("dwi")
+            files = {**dict.fromkeys(stems, series), **files}
+        n_volumes += _examine_sequence(files, stems, roi_stem, say, out)
+        if complete and all(f.severity == "warning" for f in out.findings[n_before:]):
             refused = images.check_images(folder, sequence)  # the study's own reader has the last word
             if refused:
                 say("image-refused", "", refused)
@@ -494,11 +517,13 @@ def _examine_quietly(folder: Path, row: int | None) -> Examined:
         return _examine_patient(folder, row)
 
 
-def _examine_nifti(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
-    """Examine one sequence given as NIfTI files; return how many could be read."""
+def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
+    """Examine one sequence, volumes first; return how many volumes and masks could be read."""
     stored: dict[str, _Stored] = {}
+    b_values = dict(zip(images.SIGNALS, images.B_VALUES, strict=True))
     for stem, path in files.items():
-        volume, said = _read_nifti(path, is_roi=stem == roi_stem)
+        is_roi, on = stem == roi_stem, next((stored[name] for name in stems if name in stored), None)
+        volume, said = _read_stored(path, is_roi, b_values.get(stem), on)
         for code, message in said:
             say(code, path.name, message)
         if volume is not None:
@@ -536,7 +561,8 @@ def _examine_nifti(files: dict[str, Path], stems: Sequence[str], roi_stem: str, 
     without = "" if roi is not None else " (no ROI drawn: there is none that fits)"
     for stem, volume in volumes.items():
         seen = roi if stem == first or fits[stem] else None
-        out.pictures.append((f"{files[stem].name}{without}", _picture(volume.array, seen, volume.spacing)))
+        name = files[stem].name if stem in files[stem].name else f"{files[stem].name}, {stem}"
+        out.pictures.append((f"{name}{without}", _picture(volume.array, seen, volume.spacing)))
     return len(stored)
 
 
@@ -562,31 +588,6 @@ def _contrast_findings(volumes: dict[str, _Stored], roi: np.ndarray | None, fits
     return said
 
 
-def _examine_dicom(folder: Path, sequence: str, files: dict[str, Path], say, out: Examined) -> int:
-    """Examine one sequence of which a part is DICOM, through the study's own reader."""
-    name = f"images/{folder.name}"
-    try:
-        image = images.read_sequence(folder, sequence, name=name)
-    except InputError as error:
-        say("image-refused", "", str(error).removeprefix(f"{name}/"))
-        return 0
-    spacing = np.asarray(image.volume.spacing_mm)
-    roi_file = next(path.name for stem, path in files.items() if stem in ROI_STEMS)
-    for code, message in _roi_findings(image.roi, spacing):
-        say(code, roi_file, message)
-    if sequence == "ADC":
-        defined = image.volume.array[image.roi & ~image.nonpositive]
-        if defined.size and np.median(defined) < 0 and "dwi_b0" in files:
-            say("b-values-swapped", "", "the ADC that follows from them is negative in the ROI")
-        else:
-            for code, message in _adc_findings(defined) if defined.size else []:
-                say(code, "", message)
-    out.digests.append((_digest(image.volume.array), f"{sequence} (DICOM)", False))
-    out.digests.append((_digest(image.roi), roi_file, True))
-    out.pictures.append((f"{sequence} (DICOM)", _picture(image.volume.array, image.roi, spacing)))
-    return len(files)
-
-
 # ---------------------------------------------------------------- the whole folder
 
 
@@ -598,7 +599,7 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
             other, other_row, other_file = first.setdefault((digest, is_mask), (patient, row, file))
             if (other, other_file) == (patient, file) or (other == patient and is_mask):
                 continue
-            if other == patient and {file, other_file} <= {f"dwi_b{b}{e}" for b in (0, 1000) for e in NIFTI_ENDINGS}:
+            if other == patient and {file, other_file} <= {f"{s}{e}" for s in images.SIGNALS for e in images.ENDINGS}:
                 continue  # said as b-values-identical
             who = "the same patient" if other == patient else f"{other} (row {other_row})"
             code = "roi-repeated" if is_mask else "image-repeated"
@@ -752,6 +753,40 @@ def write_report(report: Report, out: str | Path) -> Path:
     return out / "doctor.html"
 
 
+def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
+    """Return a hash of everything in a cohort folder, and of the code that judges it."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    code = [Path(__file__).with_name(f"{name}.py") for name in ("cohort", "doctor", "images")]
+    with ThreadPoolExecutor(jobs) as pool:
+        hashes = list(pool.map(sha256, [*code, *files]))
+    listed = [str(path.relative_to(folder)) for path in files]
+    return hashlib.sha256(json.dumps([listed, hashes]).encode()).hexdigest()
+
+
+def check_once(folder: str | Path, out: str | Path, *, jobs: int = 2, progress: bool = False) -> tuple[str, int]:
+    """Check a folder and write the pages, unless those of the same content are there already.
+
+    Returns
+    -------
+    counted : str
+        How many errors and warnings, in words.
+    n_errors : int
+    """
+    note = Path(out) / "checked.json"
+    made_from = fingerprint(folder, jobs=jobs) if Path(folder).is_dir() else ""
+    if note.is_file() and (Path(out) / "doctor.html").is_file():
+        before = json.loads(note.read_text(encoding="utf-8"))
+        if before["made_from"] == made_from:
+            return before["counted"], before["n_errors"]
+    report = check(folder, jobs=jobs, progress=progress)
+    write_report(report, out)
+    n_errors = sum(finding.severity == "error" for finding in report.findings)
+    said = dict(made_from=made_from, counted=_counted(report), n_errors=n_errors)
+    with whole_file(note) as partial:
+        partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
+    return said["counted"], n_errors
+
+
 # ---------------------------------------------------------------- a new folder
 
 
@@ -797,6 +832,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     checking.add_argument("folder")
     checking.add_argument("--out", required=True, help="folder for the pages; private, since they may name patients")
+    checking.add_argument("--once", action="store_true", help="keep the pages of a folder that has not changed since")
     checking.add_argument("--jobs", type=int, default=2, help="processes that read images (default: 2)")
     commands.add_parser("new", help="write a commented example folder").add_argument("folder")
     said = parser.parse_args(arguments)
@@ -809,6 +845,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if said.jobs < 1:
         parser.error(f"--jobs must be 1 or more; found {said.jobs}")
+    if said.once:
+        counted, n_errors = check_once(said.folder, said.out, jobs=said.jobs, progress=sys.stderr.isatty())
+        print(f"The cohort folder: {counted}. {display_path(said.out)}/doctor.html says where and what to do.")
+        return int(n_errors > 0)
     report = check(said.folder, jobs=said.jobs, progress=sys.stderr.isatty())
     page = write_report(report, said.out)
     for first, group in _groups(report.findings):

@@ -27,7 +27,7 @@ from pathlib import Path
 from dlrs.config import InputError, display_path, sha256, whole_file
 
 SECONDS_BETWEEN_LINES = 5.0
-AFTER_THE_NUMBERS = {"10_report", "pages", "publish"}
+AFTER_THE_NUMBERS = {"10_report", "pages", "private", "publish"}
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 # jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.

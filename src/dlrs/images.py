@@ -31,24 +31,25 @@ from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
+from dlrs import dicom
 from dlrs.config import InputError, display_path, sha256, whole_file
+from dlrs.dicom import Unusable
 
 CODE_VERSION = 1  # part of every cache key: raise it when the same input would give another box
 SEQUENCES = ("T2W", "ADC")
+SIGNALS = ("dwi_b0", "dwi_b1000")
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 ZSCORES = ("slice", "box", "roi")
 BOX_OPTIONS = ("box_size", "n_slices", "interpolation", "zscore", "keep_outside_roi")
 # ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
 GEOMETRY_TOLERANCE_VOXELS = 0.1
-READABLE = "a readable three-dimensional volume (NIfTI, or a folder with one DICOM series)"
-EXPORT_AGAIN = "Export or copy it again; make compressed DICOM or enhanced multi-frame files NIfTI first."
+ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a folder with a DICOM series
+B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
+READABLE = "a readable three-dimensional volume (NIfTI, a DICOM multi-frame file, or a folder with one DICOM series)"
+EXPORT_AGAIN = "Export or copy it again; make DICOM of another kind NIfTI first."
 
 
-class _Unusable(ValueError):
-    """A file that can be opened is no volume that we can use; the text ends the sentence "the volume ..."."""
-
-
-HEADER_ERRORS = (_Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
+HEADER_ERRORS = (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
 
 
 class Volume(NamedTuple):
@@ -91,14 +92,14 @@ class Sample(NamedTuple):
 
 
 def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Path:
-    """Return the file `stem.nii.gz` or `stem.nii`, or the DICOM folder `stem`, in a patient's folder.
+    """Return the file `stem.nii.gz`, `stem.nii` or `stem.dcm`, or the DICOM folder `stem`, in a patient's folder.
 
     Parameters
     ----------
     folder
         The patient's folder.
     stem
-        t2w, dwi_b0, dwi_b1000, adc, t2w_roi or dwi_roi.
+        t2w, dwi (both b-values in one), dwi_b0, dwi_b1000, adc, t2w_roi or dwi_roi.
     name
         How messages call the folder, `images/<folder's name>` if not given.
 
@@ -109,9 +110,9 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
     """
     folder = Path(folder)
     shown = f"{name or f'images/{folder.name}'}/{stem}.nii.gz"
-    found = [path for path in (folder / f"{stem}.nii.gz", folder / f"{stem}.nii", folder / stem) if path.exists()]
+    found = [folder / f"{stem}{ending}" for ending in ENDINGS if (folder / f"{stem}{ending}").exists()]
     if not found:
-        expected = f"{stem}.nii.gz, {stem}.nii or a folder {stem} with one DICOM series"
+        expected = f"{stem}.nii.gz, {stem}.nii, {stem}.dcm or a folder {stem} with one DICOM series"
         remedy = "Put the volume there, or leave the patient out of clinical.csv."
         raise InputError(shown, "the volume is missing", expected=expected, remedy=remedy)
     if len(found) > 1:
@@ -123,9 +124,9 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
 def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
     """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
     if len(shape) != 3 or min(shape) < 1:
-        raise _Unusable(f"has shape {tuple(shape)}, not three dimensions")
+        raise Unusable(f"has shape {tuple(shape)}, not three dimensions")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise _Unusable("has an affine that does not place it in the patient")
+        raise Unusable("has an affine that does not place it in the patient")
     orientation = io_orientation(affine)
     turned = np.empty(3, dtype=int)
     turned[orientation[:, 0].astype(int)] = shape
@@ -140,61 +141,25 @@ def _three_dimensional(shape: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def _order_series(slices: list) -> None:
-    """Number a DICOM series' slices by their place in the patient, since MONAI stacks them by instance number.
+def _load(path: Path, b_value: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Read a NIfTI file through MONAI's reader, without its tensors, or a DICOM series: (array, affine to RAS mm)."""
+    if is_dicom(path):
+        named = path.name.startswith("dwi_b")
+        return dicom.read(path, b_value=b_value, named=named)
+    from monai.data import NibabelReader
 
-    Raises
-    ------
-    _Unusable
-        The slices do not form one stack of parallel, evenly spaced images.
-    """
-    placed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    if any(tag not in s for s in slices for tag in placed) or any(
-        int(s.get("NumberOfFrames") or 1) > 1 for s in slices
-    ):
-        raise _Unusable("is not a series of single slices with position, orientation and pixel spacing")
-    for tag in ("SeriesInstanceUID", "Rows", "Columns"):
-        if len({s.get(tag) for s in slices}) > 1:
-            raise _Unusable(f"holds slices that differ in {tag}")
-    for tag in placed[1:]:
-        if np.ptp(np.array([s[tag].value for s in slices], dtype=float), axis=0).max() > 1e-3:
-            raise _Unusable(f"holds slices that differ in {tag}")
-    orientation = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
-    normal = np.cross(orientation[:3], orientation[3:])
-    places = np.array([normal @ np.asarray(s.ImagePositionPatient, dtype=float) for s in slices])
-    gaps = np.diff(np.sort(places))
-    if gaps.size and gaps.min() < 1e-3:
-        raise _Unusable("holds two slices at one place (two b-values or echoes in one folder?)")
-    if gaps.size and np.ptp(gaps) > 0.05 * np.median(gaps):
-        raise _Unusable(f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)")
-    for number, index in enumerate(np.argsort(places), start=1):
-        slices[index].InstanceNumber = number
+    reader = NibabelReader()
+    array, meta = reader.get_data(reader.read(path))
+    return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
 
 
-def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a file or series through MONAI's readers, without its tensors: (array, affine to RAS millimetres)."""
-    from monai.data import NibabelReader, PydicomReader
-
-    if not path.is_dir():
-        reader = NibabelReader()
-        array, meta = reader.get_data(reader.read(path))
-        return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
-    reader = PydicomReader(fname_regex=None)  # every DICOM file in the folder, whatever its name
-    series = reader.read(path)
-    slices = series if isinstance(series, list) else [series]
-    _order_series(slices)
-    orientation = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
-    thickness = slices[0].get("SpacingBetweenSlices") or slices[0].get("SliceThickness") or 1.0
-    array, meta = reader.get_data(series)
-    affine = np.asarray(meta["affine"], dtype=float)
-    if array.ndim == 2:  # a lone slice has no neighbour to take the third axis from; LPS to RAS turns x and y
-        array = array[:, :, None]
-        affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * float(thickness) * [-1, -1, 1]
-    return array, affine
+def is_dicom(path: Path) -> bool:
+    """Say whether a volume's path is DICOM: a folder of a series, or one multi-frame file."""
+    return path.is_dir() or path.suffix == ".dcm"
 
 
-def read_volume(path: str | Path, *, name: str | None = None) -> Volume:
-    """Read a NIfTI file or a DICOM series folder through MONAI and turn it to RAS.
+def read_volume(path: str | Path, *, name: str | None = None, b_value: float | None = None) -> Volume:
+    """Read a NIfTI file (through MONAI) or a DICOM series and turn it to RAS.
 
     The voxels are only reordered, never resampled: an oblique volume keeps
     its grid and its affine says where it lies.
@@ -202,9 +167,12 @@ def read_volume(path: str | Path, *, name: str | None = None) -> Volume:
     Parameters
     ----------
     path
-        `.nii`, `.nii.gz`, or a folder that holds one DICOM series.
+        `.nii`, `.nii.gz`, `.dcm` (multi-frame), or a folder that holds one
+        DICOM series.
     name
         How messages call it; the path if not given.
+    b_value
+        Of DICOM with b-values in its headers: the one to read, in s/mm2.
 
     Returns
     -------
@@ -221,7 +189,8 @@ def read_volume(path: str | Path, *, name: str | None = None) -> Volume:
     Notes
     -----
     DICOM slices are ordered by their position along the stack, whatever
-    their instance numbers; rescale slope and intercept are applied.
+    their instance numbers; rescale slope and intercept are applied, and a
+    diffusion coefficient whose header names its unit comes in 1e-6 mm2/s.
 
     Examples
     --------
@@ -231,25 +200,29 @@ def read_volume(path: str | Path, *, name: str | None = None) -> Volume:
     """
     path = Path(path)
     name = name or display_path(path)
-    volume = _read(path, name)
+    volume = _read(path, name, b_value)
     if volume.array.min() == volume.array.max():
         what = f"every voxel has the value {volume.array.flat[0]:g}"
         raise InputError(name, what, expected="an image with contrast", remedy=EXPORT_AGAIN)
     return volume
 
 
-def _read(path: Path, name: str) -> Volume:
-    """Read a volume or a mask, turn it to RAS and refuse what is no finite number."""
+def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None = None) -> Volume:
+    """Read a volume or a mask, turn it to RAS and refuse what is no finite number; a segmentation needs its image."""
     import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
 
     try:
-        array, affine = _load(path)
+        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None
+        if segmentation:
+            array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
+        else:
+            array, affine = _load(path, b_value)
         orientation, _, affine = _canonical(array.shape, affine)
         array = np.ascontiguousarray(apply_orientation(array, orientation), dtype=np.float32)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
-        what = f"the volume {error}" if isinstance(error, _Unusable) else f"cannot be read ({type(error).__name__})"
+        what = f"the volume {error}" if isinstance(error, Unusable) else f"cannot be read ({type(error).__name__})"
         raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
     missing = array.size - int(np.isfinite(array).sum())
     if missing:
@@ -266,7 +239,7 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
     Parameters
     ----------
     path
-        The mask, in any orientation.
+        The mask, in any orientation: NIfTI, a DICOM segmentation, or a DICOM series of labels.
     volume
         The volume it was drawn on.
     name
@@ -284,7 +257,7 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
         fractions or negative numbers (a mask that was interpolated), or is empty.
     """
     name = name or display_path(path)
-    mask = _read(Path(path), name)
+    mask = _read(Path(path), name, on=volume)
     _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
     odd = (mask.array != np.round(mask.array)) | (mask.array < 0)
     if odd.any():
@@ -374,14 +347,18 @@ def adc_map(
     return adc.astype(np.float32), nonpositive
 
 
-def _stems(folder: Path, sequence: str) -> list[str]:
-    """Return what a sequence is read from, ROI last: both b-values where they are, else the finished ADC map."""
+def stems_of(folder: Path, sequence: str) -> list[str]:
+    """Return what a sequence is read from, ROI last: both b-values, else the series of both, else the ADC map."""
     if sequence == "T2W":
         return ["t2w", "t2w_roi"]
-    given = any((folder / f"adc{ending}").exists() for ending in (".nii.gz", ".nii", ""))
-    signals = any((folder / f"dwi_b{b}{ending}").exists() for b in (0, 1000) for ending in (".nii.gz", ".nii", ""))
+    there = {
+        stem: any((folder / f"{stem}{ending}").exists() for ending in ENDINGS) for stem in ("adc", "dwi", *SIGNALS)
+    }
     # The paper copies the ROI on ADC from the DWI slices, so it has no ROI of its own.
-    return ["adc", "dwi_roi"] if given and not signals else ["dwi_b0", "dwi_b1000", "dwi_roi"]
+    for stem in ("dwi", "adc"):
+        if there[stem] and not any(there[signal] for signal in SIGNALS):
+            return [stem, "dwi_roi"]
+    return [*SIGNALS, "dwi_roi"]
 
 
 def read_sequence(
@@ -393,8 +370,9 @@ def read_sequence(
     ----------
     folder
         The patient's folder: `t2w` and `t2w_roi`; `dwi_b0`, `dwi_b1000` and
-        `dwi_roi`, or `adc` (in 1e-6 mm2/s) in place of the two signals. The
-        ROI on ADC is the DWI ROI, voxel for voxel.
+        `dwi_roi`; in place of the two signals `dwi`, a DICOM series whose
+        headers tell b = 0 from b = 1000, or `adc` (in 1e-6 mm2/s). The ROI
+        on ADC is the DWI ROI, voxel for voxel.
     sequence
         `T2W` or `ADC`.
     name
@@ -410,8 +388,14 @@ def read_sequence(
     """
     folder = Path(folder)
     name = name or f"images/{folder.name}"
-    paths = [find_volume(folder, stem, name=name) for stem in _stems(folder, sequence)]
-    volumes = [read_volume(path, name=f"{name}/{path.name}") for path in paths[:-1]]
+    stems = stems_of(folder, sequence)
+    if stems[0] == "dwi":
+        stems.insert(0, "dwi")
+    paths = [find_volume(folder, stem, name=name) for stem in stems]
+    b_values = B_VALUES if len(stems) == 3 else (None,)
+    volumes = [
+        read_volume(path, name=f"{name}/{path.name}", b_value=b) for path, b in zip(paths, b_values, strict=False)
+    ]
     first = volumes[0]
     for path, other in zip(paths[1:-1], volumes[1:], strict=True):
         _same_grid(f"{name}/{path.name}", other.array.shape, other.affine, first.array.shape, first.affine)
@@ -422,7 +406,7 @@ def read_sequence(
         remedy = "Give the axial series; boxes are cut from axial slices."
         raise InputError(f"{name}/{paths[0].name}", what, expected="an axial series", remedy=remedy)
     roi = read_roi(paths[-1], first, name=f"{name}/{paths[-1].name}")
-    source = "DICOM" if paths[0].is_dir() else "NIfTI"
+    source = "DICOM" if is_dicom(paths[0]) else "NIfTI"
     if sequence == "T2W":
         return SequenceImage(first, roi, np.zeros_like(roi), source)
     if len(volumes) == 1:
@@ -622,7 +606,7 @@ def check_images(folder: str | Path, sequence: str, *, name: str | None = None) 
     name = name or f"images/{folder.name}"
     first = None
     try:
-        for stem in _stems(folder, sequence):
+        for stem in stems_of(folder, sequence):
             path = find_volume(folder, stem, name=name)
             grid = _header(path, f"{name}/{path.name}")
             if grid and first:
@@ -635,19 +619,13 @@ def check_images(folder: str | Path, sequence: str, *, name: str | None = None) 
 
 def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
     """Return shape and affine in RAS from a NIfTI header; None for a DICOM folder, which is read whole later."""
-    if path.is_dir():
+    if is_dicom(path):
         return None
     try:
         header = nib.load(path)
         return _canonical(_three_dimensional(header.shape), header.affine)[1:]
-    except (
-        _Unusable,
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-    ) as error:
-        what = f"the volume {error}" if isinstance(error, _Unusable) else "the file's header cannot be read"
+    except HEADER_ERRORS as error:
+        what = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
         raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
 
 
@@ -655,7 +633,7 @@ def _digest(task: dict) -> str:
     """Return the key of a box: a hash of the files it is made from, the options and the code's version."""
     folder, sequence = task["folder"], task["sequence"]
     total = hashlib.sha256(json.dumps([CODE_VERSION, sequence, task["options"]], sort_keys=True).encode())
-    for stem in _stems(folder, sequence):
+    for stem in stems_of(folder, sequence):
         path = find_volume(folder, stem)
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             total.update(f"{stem} {sha256(file)}\n".encode())
@@ -674,7 +652,7 @@ def _write_box(task: dict) -> None:
             what = "nothing is left of the ROI after " + ", ".join(f"{k}={v}" for k, v in change.items())
             remedy = "Choose a smaller change, or leave the patient out."
             raise InputError(
-                f"{task['name']}/{_stems(task['folder'], sequence)[-1]}",
+                f"{task['name']}/{stems_of(task['folder'], sequence)[-1]}",
                 what,
                 expected="a voxel or more",
                 remedy=remedy,

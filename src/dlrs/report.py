@@ -156,6 +156,33 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
     return entries, missing
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def exportable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose text no spreadsheet takes for a formula: such a cell gets an apostrophe in front.
+
+    Numbers stay as they are, also negative ones that are written as text.
+
+    Examples
+    --------
+    >>> exportable(pd.DataFrame({"centre": ["=1+1", "A", "-2.5"], "n": [-1, 2, 3]})).values.tolist()
+    [["'=1+1", -1], ['A', 2], ['-2.5', 3]]
+    """
+
+    def safe(cell):
+        if not isinstance(cell, str) or not cell.startswith(FORMULA):
+            return cell
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+        return cell if cell[0] in "+-" else f"'{cell}"
+
+    text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+    return frame.assign(**{c: [safe(cell) for cell in frame[c]] for c in text}).rename(columns=safe)
+
+
 TABLE_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
@@ -202,7 +229,7 @@ def save_table(
     """
     folder = resolve(run_dir) / "tables"
     with whole_file(folder / f"{name}.csv") as partial:
-        tidy.assign(**{"class": provenance}).to_csv(partial, index=False)
+        exportable(tidy.assign(**{"class": provenance})).to_csv(partial, index=False)
     body = shown.to_html(index=False, border=0, escape=True, na_rep="")
     body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
     page = TABLE_PAGE.format(title=html.escape(name), stamp=STAMPS[provenance], table=body, notes=html.escape(notes))
@@ -266,6 +293,8 @@ def load_json(path: str | Path):
 
 
 def save_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table for later notebooks, numbers to the last digit, whole or not at all."""
-    with whole_file(resolve(path)) as partial:
+    """Write a table, numbers to the last digit, whole or not at all; outside `interim/` its text is no formula."""
+    path = resolve(path)
+    frame = frame if "interim" in path.parts else exportable(frame)
+    with whole_file(path) as partial:
         frame.to_csv(partial, index=False)

@@ -1,0 +1,296 @@
+"""Scanner files in DICOM: series of single slices, multi-frame files, several b-values in one, segmentations."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import SegmentationStorage
+
+# Where the makers keep the b-value when the standard's (0018,9087) is not there: group, private creator, element.
+PRIVATE_B_VALUES = (
+    (0x0019, "SIEMENS MR HEADER", 0x0C),
+    (0x0043, "GEMS_PARM_01", 0x39),
+    (0x2001, "Philips Imaging DD 001", 0x03),
+)
+# Units of a diffusion coefficient, written without blanks and signs, in 1e-6 mm2/s.
+DIFFUSION_UNITS = {
+    "um2/s": 1.0,
+    "10-6mm2/s": 1.0,
+    "1e-6mm2/s": 1.0,
+    "10-3mm2/s": 1e3,
+    "1e-3mm2/s": 1e3,
+    "um2/ms": 1e3,
+    "mm2/s": 1e6,
+}
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # a segmentation too, newer than pydicom knows
+PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class Unusable(ValueError):
+    """A file that can be opened is no volume that we can use; the text ends the sentence "the volume ..."."""
+
+    def __init__(self, found: str, code: str = "image-refused"):
+        super().__init__(found)
+        self.code = code  # as the doctor calls it
+
+
+class Frame(NamedTuple):
+    """One slice: a file of its own, or a frame of a multi-frame file."""
+
+    data: Dataset  # the file, whose pixels are decoded when they are asked for
+    index: int | None  # which of its frames; None for a file of one slice
+    sources: list[Dataset]  # where its attributes stand, the frame's own before those that all frames share
+
+    def get(self, tag: str):
+        """Return an attribute, None where it is missing or empty."""
+        return next((s[tag].value for s in self.sources if tag in s and s[tag].value not in (None, "")), None)
+
+    @property
+    def b_value(self) -> float | None:
+        """The b-value in s/mm2: the standard's attribute, else those of Siemens, GE or Philips."""
+        standard = self.get("DiffusionBValue")
+        if standard is not None:
+            return float(standard)
+        for source in self.sources:
+            for group, creator, element in PRIVATE_B_VALUES:
+                try:
+                    value = _first_number(source.private_block(group, creator)[element].value)
+                except KeyError:
+                    continue
+                # GE adds 1e9 to say that a flag is set
+                return value % 100_000 if creator.startswith("GEMS") else value
+        return None
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The slice, rows by columns, in the header's own scale; a diffusion coefficient in 1e-6 mm2/s."""
+        stored = self.data.pixel_array if self.index is None else self.data.pixel_array[self.index]
+        slope, intercept, unit = self.scale
+        return (stored * slope + intercept) * unit
+
+    @property
+    def scale(self) -> tuple[float, float, float]:
+        """Slope, intercept, and the unit in 1e-6 mm2/s where the header names a diffusion coefficient's, else 1."""
+        codes = self.get("MeasurementUnitsCodeSequence")
+        unit = _unit(codes[0].get("CodeValue")) if codes else None
+        if unit and self.get("RealWorldValueSlope") is not None:
+            return float(self.get("RealWorldValueSlope")), float(self.get("RealWorldValueIntercept") or 0), unit
+        slope, intercept = self.get("RescaleSlope"), self.get("RescaleIntercept")
+        return float(1 if slope is None else slope), float(intercept or 0), _unit(self.get("RescaleType")) or 1.0
+
+
+def _unit(text) -> float | None:
+    plain = str(text or "").lower().replace("²", "2").replace("µ", "u").replace("μ", "u")
+    return DIFFUSION_UNITS.get("".join(sign for sign in plain if sign not in " ^*.·"))
+
+
+def _first_number(value) -> float:
+    """Return the first number of a private value, which may have come as bytes: text, or a float of four."""
+    if isinstance(value, bytes):
+        try:
+            return float(value.decode("ascii").split("\\")[0].strip(" \0"))
+        except ValueError:
+            return float(struct.unpack("<f", value[:4])[0])
+    if isinstance(value, str):
+        return float(value.split("\\")[0])
+    return float(value[0] if isinstance(value, Sequence) or type(value).__name__ == "MultiValue" else value)
+
+
+def _items(group: Dataset) -> list[Dataset]:
+    """Return the first item of each of a group's sequences, in which a multi-frame file keeps its attributes."""
+    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a DICOM file, or all files in a series' folder."""
+    if not path.is_dir():
+        return [path]
+    return [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+
+
+def frames(path: str | Path) -> list[Frame]:
+    """Return every slice in a DICOM file or folder; what is no picture (a DICOMDIR, a report) is passed over.
+
+    Raises
+    ------
+    InvalidDicomError
+        Nothing there is DICOM.
+    Unusable
+        Nothing there is a picture that says where it lies.
+    """
+    found, n_dicom = [], 0
+    for file in files_of(Path(path)):
+        try:
+            data = pydicom.dcmread(file)
+        except InvalidDicomError:
+            continue
+        n_dicom += 1
+        if "Rows" not in data:
+            continue
+        shared = [data[tag][0] for tag in ("RealWorldValueMappingSequence", "MRDiffusionSequence") if data.get(tag)]
+        shared = [*shared, data]
+        if data.get("SharedFunctionalGroupsSequence"):
+            shared = [*_items(data.SharedFunctionalGroupsSequence[0]), *shared]
+        if data.get("PerFrameFunctionalGroupsSequence"):
+            groups = data.PerFrameFunctionalGroupsSequence
+            many = int(data.get("NumberOfFrames") or 1) > 1
+            found += [Frame(data, i if many else None, [*_items(g), *shared]) for i, g in enumerate(groups)]
+        else:
+            found.append(Frame(data, None, shared))
+    if not n_dicom:
+        raise InvalidDicomError
+    lone = [f for f in found if f.index is None and int(f.data.get("NumberOfFrames") or 1) > 1]
+    if not found or lone or any(f.get(tag) is None for f in found for tag in PLACED):
+        raise Unusable("is not a series of slices with position, orientation and pixel spacing", "series-not-placed")
+    if any(int(f.data.get("SamplesPerPixel") or 1) > 1 for f in found):
+        raise Unusable("is in colours", "image-dimensions")
+    return found
+
+
+def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> list[Frame]:
+    """Choose the slices of one b-value by what the header says.
+
+    Parameters
+    ----------
+    found
+        From `frames`.
+    wanted
+        b-value in s/mm2; two percent and 5 s/mm2 off are taken for it.
+    named
+        True when the folder's name says the b-value, so that a header need not.
+
+    Raises
+    ------
+    Unusable
+        No header says a b-value (and `named` is False), or none says this one.
+    """
+    said = [frame.b_value for frame in found]
+    if named and all(b is None for b in said):
+        return found
+    chosen = [f for f, b in zip(found, said, strict=True) if b is not None and abs(b - wanted) <= 0.02 * wanted + 5]
+    if not chosen:
+        known = ", ".join(f"{b:g}" for b in sorted({b for b in said if b is not None}))
+        if not known:
+            raise Unusable("has no b-value in its headers", "b-value-missing")
+        raise Unusable(f"has the b-values {known} s/mm2 in its headers, not {wanted:g}", "b-value-other")
+    traces = [f for f in chosen if f.get("DiffusionDirectionality") not in ("DIRECTIONAL", "BMATRIX")]
+    return traces or chosen
+
+
+def stack(found: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """Put slices on one another by their place in the patient, whatever their numbers.
+
+    Returns
+    -------
+    array, shape (columns, rows, slices)
+    affine
+        From the array's indices to RAS millimetres.
+
+    Raises
+    ------
+    Unusable
+        The slices do not form one stack of parallel, evenly spaced images.
+    """
+    for tag in ("SeriesInstanceUID", "Rows", "Columns"):
+        if len({frame.data.get(tag) for frame in found}) > 1:
+            raise Unusable(f"holds slices that differ in {tag}", "series-mixed")
+    position, orientation, spacing = (np.array([f.get(tag) for f in found], dtype=float) for tag in PLACED)
+    for tag, values in (("ImageOrientationPatient", orientation), ("PixelSpacing", spacing)):
+        if np.ptp(values, axis=0).max() > 1e-3:
+            raise Unusable(f"holds slices that differ in {tag}", "series-mixed")
+    across, down = orientation[0][:3], orientation[0][3:]
+    normal = np.cross(across, down)
+    places = position @ normal
+    order = np.argsort(places)
+    gaps = np.diff(places[order])
+    if gaps.size and gaps.min() < 1e-3:
+        raise Unusable("holds two slices at one place (two b-values, directions or echoes in one?)", "series-overlap")
+    if gaps.size and np.ptp(gaps) > 0.05 * np.median(gaps):
+        what = f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)"
+        raise Unusable(what, "series-gap")
+    first, last = position[order[0]], position[order[-1]]
+    thickness = found[0].get("SpacingBetweenSlices") or found[0].get("SliceThickness") or 1.0
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = across * spacing[0][1], down * spacing[0][0]
+    affine[:3, 2] = (last - first) / len(gaps) if gaps.size else normal * float(thickness)
+    affine[:3, 3] = first
+    return np.stack([found[place].pixels.T for place in order], axis=-1), TO_RAS @ affine
+
+
+def read(path: str | Path, *, b_value: float | None = None, named: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Read one volume from a DICOM file or folder: (array, affine to RAS millimetres); see `with_b_value`, `stack`."""
+    found = frames(path)
+    return stack(found if b_value is None else with_b_value(found, b_value, named=named))
+
+
+# ---------------------------------------------------------------- segmentations
+
+
+def segmentation_file(path: str | Path) -> Path | None:
+    """Return the DICOM segmentation that a path is or holds, None where it is something else."""
+    for file in files_of(Path(path)):
+        try:
+            kind = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")
+        except (InvalidDicomError, OSError):
+            continue
+        if kind in (SegmentationStorage, LABEL_MAP):
+            return file
+    return None
+
+
+def read_segmentation(file: str | Path, shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Read a DICOM segmentation through highdicom onto the grid of the image that it was drawn on.
+
+    A segmentation file may leave out slices that it marks nothing on; these
+    come back empty. All segments together are the ROI.
+
+    Parameters
+    ----------
+    file
+        From `segmentation_file`.
+    shape, affine
+        The image's array and its affine to RAS millimetres.
+
+    Returns
+    -------
+    array of uint8, shape `shape`
+        1 inside.
+    affine
+        As the file places it; it may differ from the image's by rounding.
+
+    Raises
+    ------
+    Unusable
+        The file holds probabilities, lies on another grid, or reaches beyond the image.
+    """
+    import highdicom
+
+    seg = highdicom.seg.segread(file)
+    if seg.segmentation_type == highdicom.seg.SegmentationTypeValues.FRACTIONAL:
+        raise Unusable("is a fractional segmentation, not a mask", "roi-fractions")
+    drawn = seg.get_volume(combine_segments=True, skip_overlap_checks=True, allow_missing_positions=True)
+    target = highdicom.VolumeGeometry(TO_RAS @ affine, spatial_shape=tuple(shape), coordinate_system="PATIENT")
+    placed = drawn.affine
+    if drawn.spatial_shape[0] == 1:  # a lone slice has no neighbour to tell the gap; the image has
+        direction = drawn.unit_vectors()[0]
+        along = [abs(way @ direction) > 0.999 for way in target.unit_vectors()]
+        steps = [size for size, same in zip(target.spacing, along, strict=True) if same]
+        placed = placed.copy()
+        placed[:3, 0] = direction * (steps[0] if steps else drawn.spacing[0])
+    array = (drawn.array > 0).astype(np.uint8)
+    volume = highdicom.Volume(array, placed, coordinate_system="PATIENT")
+    try:
+        matched = volume.match_geometry(target, tol=0.05)
+    except (RuntimeError, ValueError) as error:
+        raise Unusable("lies on another grid than the image that it belongs to", "grid-affine") from error
+    if matched.array.sum() != array.sum():
+        raise Unusable("reaches beyond the image that it belongs to", "grid-affine")
+    return matched.array, TO_RAS @ matched.affine
