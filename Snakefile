@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dlrs.cohort import read_class
 from dlrs.config import InputError, display_path
 from dlrs.execute import check_parameters, declared, die_with, used_modules
 
@@ -70,7 +69,11 @@ if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
 not_tables = {COHORT / name for name in ("truth.csv", "dl_prob.csv", "alternatives.csv")}
 TABLES = [str(path) for path in sorted({*COHORT.glob("*.csv"), *COHORT.glob("*.xlsx")} - not_tables)]
 PHANTOMS = (COHORT / "truth.csv").is_file()  # then a stage renders the images; a hospital's own lie there already
-IS_COHORT = not PHANTOMS and read_class(COHORT) == "COHORT"
+IS_COHORT = False
+if not PHANTOMS:
+    from dlrs.cohort import read_class
+
+    IS_COHORT = read_class(COHORT) == "COHORT"
 IMAGES = PART != "statistics"
 if IMAGES and not PHANTOMS and not (COHORT / "images").is_dir():
     stop(f"{display_path(COHORT / 'images')} is missing; it holds a folder of images for each patient.")

@@ -1,5 +1,6 @@
 """Numbers keep their key, class and source; tables and figures carry their stamp."""
 
+import csv
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,6 +89,61 @@ def test_a_table_is_stamped_and_its_text_escaped(tmp_path):
     page = (tmp_path / "tables" / "table9.html").read_text(encoding="utf-8")
     assert "cannot confirm the paper" in page and "<caption>A &amp; B</caption>" in page
     assert "&lt;b&gt;" in page and "&lt;i&gt;" in page and "<b>" not in page
+
+
+def test_no_cell_of_an_exported_table_is_a_formula_and_numbers_stay(tmp_path):
+    bad = ["=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "\t=1", "\r=1", "-x", "-0.5", "<script>alert(1)</script>"]
+    tidy = pd.DataFrame({"centre": bad, "=level": pd.Categorical(bad), "difference": np.linspace(-1, 1, len(bad))})
+    about = dict(run_dir=tmp_path, provenance="COHORT", caption=bad[0], notes=bad[-1])
+    report.save_table(tidy, tidy, "table9", **about)
+    report.save_csv(tidy, tmp_path / "tables" / "more.csv")
+    report.save_csv(tidy, tmp_path / "interim" / "kept.csv")
+    for name in ("table9", "more"):
+        with open(tmp_path / "tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        assert header[:3] == ["centre", "'=level", "difference"]
+        assert [row[0] for row in rows] == [row[1] for row in rows] == [f"'{cell}" for cell in bad[:6]] + bad[6:]
+        assert [float(row[2]) for row in rows] == tidy["difference"].tolist()
+    assert pd.read_csv(tmp_path / "interim" / "kept.csv")["centre"].tolist()[0] == bad[0]
+    assert "<script" not in (tmp_path / "tables" / "table9.html").read_text(encoding="utf-8")
+
+
+def test_small_counts_are_hidden_and_a_single_one_takes_the_next_smallest_with_it():
+    frame = pd.DataFrame(
+        {
+            "cohort": ["primary"] * 4 + ["validation"] * 3,
+            "n": [40, 3, 9, 0, 1, 4, 20],
+            "percent": [76.9, 5.8, 17.3, 0.0, 4.0, 16.0, 80.0],
+        }
+    )
+    told = report.masked(frame, ["n"], smallest=5, within=["cohort"], with_them=["percent"])
+    assert told["n"].tolist() == [40, "<5", "not shown", 0, "<5", "<5", 20]
+    assert told["percent"].notna().tolist() == [True, False, False, True, False, False, True]
+    assert report.masked(frame, ["n"], smallest=0, within=["cohort"]) is frame
+    # 2 of 12 at high risk: the 10 at low risk would tell, and with them the other level of each column
+    two = pd.DataFrame({"factor": ["ct"] * 3, "n_high": [2, 30, 8], "n_low": [10, 40, 60]})
+    told = report.masked(two, ["n_high", "n_low"], smallest=5, within=["factor"], parts=["n_high", "n_low"])
+    assert told["n_high"].tolist() == ["<5", 30, "not shown"]
+    assert told["n_low"].tolist() == ["not shown", 40, "not shown"]
+    assert report.format_count("<5", 12) == "<5/12"
+
+
+def test_results_that_are_shared_hold_no_small_count(tmp_path):
+    entries = {
+        "fig4.pcr.n": dict(value="<5", n=22),
+        "cohort.variants.signet_ring.primary": dict(value=np.int64(3), n=170, percent=1.8),
+        "cohort.n_primary": dict(value=170),
+        "table2.cindex.ADC.primary": dict(value=0.7, ci=[0.6, 0.8], n=170),
+        "fig4.pcr.share": dict(value=0.25, ci=[0.1, 0.4], n=4),
+        "fig4.pcr.p": dict(value=0.0, n=170),
+    }
+    save(tmp_path, entries, smallest=5)
+    saved, _ = report.collect(tmp_path)
+    shown = [key for key, entry in saved.items() if entry["value"] is not None]
+    assert sorted(shown) == ["cohort.n_primary", "fig4.pcr.p", "table2.cindex.ADC.primary"]
+    lost = saved["cohort.variants.signet_ring.primary"]
+    assert lost["percent"] is None and lost["n"] == 170 and lost["reason"] == "a count too small to show"
+    assert saved["fig4.pcr.share"]["ci"] is None and saved["fig4.pcr.share"]["n"] is None
 
 
 def test_a_figure_is_stamped_and_the_same_twice(tmp_path):

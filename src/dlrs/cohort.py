@@ -49,7 +49,8 @@ EARLIEST = datetime.date(1980, 1, 1)  # before it there was no MRI of anybody
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
 LISTS = ("missing", "keep")
-SETTINGS = ("name", "class", *LISTS, *SECTIONS)
+SETTINGS = ("name", "class", "share", "small_cell", *LISTS, *SECTIONS)
+SMALL_CELL = 5  # patients: a smaller count may point to somebody
 NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
 TABLE_OPTIONS = {
     "file": (r"[^/\\:]+\.(csv|xlsx|CSV|XLSX)", "the name of a .csv or .xlsx file in this folder"),
@@ -144,6 +145,11 @@ def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
             Problem("settings-name", file, "no name", "`name:` and what reports call the cohort", remedy=DESCRIBE)
         )
     wrong = [(f"{key} is there twice", "each key once") for key in _twice(text)]
+    if not isinstance(settings.get("share", False), bool):
+        wrong.append((f"share is {settings['share']!r}", "true or false"))
+    least = settings.get("small_cell", SMALL_CELL)
+    if isinstance(least, bool) or not isinstance(least, int) or least < 2:
+        wrong.append((f"small_cell is {least!r}", "a whole number from 2 on"))
     said = dict(NOTHING_SAID)
     for name, empty in NOTHING_SAID.items():
         section = words.get(name) or empty
@@ -655,6 +661,23 @@ def read_class(folder: str | Path) -> str:
     settings, _, problems = _read_settings(Path(folder))
     _refuse(Path(folder), problems)
     return settings["class"]
+
+
+def smallest_count(folder: str | Path) -> int:
+    """Return the smallest count of patients that results may show; 0 where every count may be shown.
+
+    It is `small_cell` (5) of cohort.yaml where the class is COHORT and
+    `share: true`: the results are to leave the house. See `report.masked`.
+
+    Raises
+    ------
+    InputError
+        cohort.yaml is missing or wrong.
+    """
+    settings, _, problems = _read_settings(Path(folder))
+    _refuse(Path(folder), problems)
+    shared = settings["class"] == "COHORT" and settings.get("share", False)
+    return settings.get("small_cell", SMALL_CELL) if shared else 0
 
 
 def read_cohort(folder: str | Path, *, incomplete: str = "exclude", only: str | None = None) -> Cohort:

@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dlrs.config import InputError, display_path, sha256, whole_file
+from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
 SECONDS_BETWEEN_LINES = 5.0
 AFTER_THE_NUMBERS = {"10_report", "pages", "private", "publish"}
@@ -169,8 +169,15 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
     from papermill.log import logger
     from traitlets.config import Config
 
+    shared = masks_counts(parameters)
     handler = logging.Handler()
-    handler.emit = lambda record: stage.write(record.getMessage().rstrip("\n") + "\n")
+
+    def emit(record):
+        text = record.getMessage().rstrip("\n") + "\n"
+        if not shared or "\r" in text or "%|" in text:  # a log holds what cells show, of which shared runs mask counts
+            stage.write(text)
+
+    handler.emit = emit
     before = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
@@ -192,6 +199,36 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
             )
     finally:
         logger.handlers, logger.propagate = before
+        if shared and executed.is_file():
+            hide_tables(executed)
+
+
+def masks_counts(parameters: Mapping) -> bool:
+    """Say whether the cohort's results are to be shared, without its small counts."""
+    about = resolve(parameters.get("cohort_dir", "")) / "cohort.yaml"
+    if not about.is_file() or b"share" not in about.read_bytes():  # the rule: do not import pandas for it
+        return False
+    from dlrs.cohort import smallest_count
+
+    return smallest_count(about.parent) > 0
+
+
+def hide_tables(executed: Path) -> None:
+    """Take the tables that a notebook shows below its cells out of an executed copy that is to be shared.
+
+    Their counts are not masked; `tables/` holds the same ones masked. Figures and the text that is no result stay.
+    """
+    notebook = json.loads(executed.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if not any(kind.startswith("image/") for kind in data) and data:
+                output["data"] = {"text/plain": "Not shown, since small counts are masked: see tables/."}
+            elif output.get("output_type") == "stream":
+                text = "".join(output["text"])
+                output["text"] = re.sub(r"(?<![\d.,=])\d+(?= (?:\w+ )?(?:patients|metastases|boxes)\b)", "some", text)
+    with whole_file(executed) as partial:
+        partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def describe_failure(notebook: Path, executed: Path, error) -> str:

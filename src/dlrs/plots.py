@@ -88,6 +88,7 @@ def kaplan_meier(
     fitters: Mapping[str, object],
     *,
     at_risk_months: Sequence[float],
+    smallest: int = 0,
     text: str = "",
     ylabel: str = "Distant-metastasis-free survival",
     ax: Axes | None = None,
@@ -100,6 +101,8 @@ def kaplan_meier(
         Group's name to a fitted `lifelines.KaplanMeierFitter`.
     at_risk_months
         Times (months) at which the numbers at risk are printed.
+    smallest
+        Smaller numbers at risk are printed as `<5`; see `report.masked`.
     text
         The legend's title, such as the log-rank P.
     """
@@ -117,7 +120,7 @@ def kaplan_meier(
         for month in at_risk_months:
             count = int((np.asarray(fitter.durations) >= month).sum())
             where = ax.get_xaxis_transform()
-            ax.text(month, below, f"{count}", transform=where, ha="center", va="center", fontsize="small")
+            ax.text(month, below, few(count, smallest), transform=where, ha="center", va="center", fontsize="small")
     ax.text(-0.06, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
@@ -190,7 +193,12 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def flow(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def few(count: int, smallest: int) -> str:
+    """Return a count of patients as a figure shows it: `<5` for one below `smallest` that is not 0."""
+    return f"<{smallest}" if 0 < count < smallest else f"{count}"
+
+
+def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> Axes:
     """Draw a recruitment flow, one box a step with the number of each cohort.
 
     Parameters
@@ -198,6 +206,8 @@ def flow(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     counts
         `step`, `cohort`, `n`, steps in order; a step that starts with "Left
         out" or "Lost" stands to the right of the main path.
+    smallest
+        Smaller numbers are drawn as `<5`, and with them the sum of the step.
     """
     ax = ax or plt.gca()
     steps = list(counts["step"].unique())
@@ -209,9 +219,10 @@ def flow(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for place, step in enumerate(steps):
         aside = place not in ends
         numbers = counts[counts["step"] == step]
-        each = ", ".join(f"{r.cohort} {r.n}" for r in numbers.itertuples())
+        each = ", ".join(f"{r.cohort} {few(r.n, smallest)}" for r in numbers.itertuples())
+        total = "" if numbers["n"].between(1, smallest - 1).any() else f"n = {numbers['n'].sum()} "
         style = {"fontsize": "small"} if aside else {}
-        text = f"{step}\nn = {numbers['n'].sum()} ({each})"
+        text = f"{step}\n{total}({each})"
         ax.text(0.78 if aside else 0.3, -place, text, ha="center", va="center", bbox=box, **style)
         if aside:
             ax.plot([0.3, 0.56], [-place, -place], color="#1c1c1c", linewidth=0.9, zorder=0)

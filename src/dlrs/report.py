@@ -6,7 +6,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,10 @@ def format_p(p: float, digits: int = 3) -> str:
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
 
 
-def format_count(count: int, total: int, digits: int = 1) -> str:
-    """Return `7/22 (31.8%)`; a share of nobody is said so."""
+def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
+    """Return `7/22 (31.8%)`; a share of nobody is said so, and a count that is hidden leaves its share out."""
+    if isinstance(count, str) or isinstance(total, str):
+        return f"{count}/{total}"
     return f"{count}/{total} ({100 * count / total:.{digits}f}%)" if total else "0/0 (no patients)"
 
 
@@ -75,8 +77,31 @@ def _plain(value):
     return value
 
 
+def _without_small(entry: Mapping, smallest: int) -> dict:
+    """Leave out of an entry what `masked` has hidden, and whole numbers from 1 to one below `smallest`."""
+    if not smallest:
+        return dict(entry)
+
+    def hidden(value) -> bool:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return value == NOT_SHOWN or (isinstance(value, str) and value[:1] == "<") or (whole and 0 < value < smallest)
+
+    lost = [name for name in ("value", "n", "of") if name in entry and hidden(entry[name])]
+    if not lost:
+        return dict(entry)
+    made_from_it = ["percent", *(["value", "ci"] if isinstance(entry.get("value"), float) else [])]
+    kept = {name: None if name in (*lost, *made_from_it) else value for name, value in entry.items()}
+    return kept | ({"reason": "a count too small to show"} if kept.get("value") is None else {})
+
+
 def save_results(
-    entries: Mapping[str, Mapping], *, run_dir: str | Path, notebook: str, inputs: Iterable[str | Path], provenance: str
+    entries: Mapping[str, Mapping],
+    *,
+    run_dir: str | Path,
+    notebook: str,
+    inputs: Iterable[str | Path],
+    provenance: str,
+    smallest: int = 0,
 ) -> None:
     """Write one notebook's numbers, with the hashes of what they were made from.
 
@@ -94,6 +119,9 @@ def save_results(
         The files that the numbers depend on, inside the run's folder.
     provenance
         PUBLISHED, SYNTHETIC or COHORT.
+    smallest
+        From `cohort.smallest_count`: a smaller whole number among value, n
+        and of is left out, with the interval and the percentage made from it.
 
     Raises
     ------
@@ -105,7 +133,7 @@ def save_results(
     run_dir = resolve(run_dir)
     checked = {}
     for key, entry in entries.items():
-        entry = _plain(entry)
+        entry = _plain(_without_small(entry, smallest))
         if "value" not in entry:
             raise ValueError(f"entries must each hold a value; found none at {key}")
         if entry["value"] is None and not entry.get("reason"):
@@ -154,6 +182,80 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
         with whole_file(run_dir / name) as partial:
             partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
     return entries, missing
+
+
+NOT_SHOWN = "not shown"
+
+
+def masked(
+    frame: pd.DataFrame,
+    counts: Sequence[str],
+    *,
+    smallest: int,
+    within: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    with_them: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Hide counts of patients that are so small that they may point to somebody.
+
+    Parameters
+    ----------
+    frame
+        One row a group of patients.
+    counts
+        Columns that count patients.
+    smallest
+        From `cohort.smallest_count`: counts from 1 to one below it are hidden;
+        with 0 the table comes back as it is.
+    within
+        Columns that say which rows add up to a total that is known.
+    parts
+        Two or more of `counts` that add up to another one in their row.
+    with_them
+        Columns computed from the counts, emptied in rows that lose one.
+
+    Returns
+    -------
+    DataFrame
+        Small counts are `<5`. Where a single one of a sum is hidden, which
+        its total would tell, the next smallest is hidden too, as `not shown`.
+
+    Notes
+    -----
+    Sums inside one table are looked after; what two tables tell together,
+    such as a group and the same group without some patients, is not.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"level": ["cT3", "cT4", "cT2"], "n": [40, 3, 9], "all": "x"})
+    >>> masked(table, ["n"], smallest=5, within=["all"])["n"].tolist()
+    [40, '<5', 'not shown']
+    """
+    if not smallest:
+        return frame
+    frame = frame.copy()
+    values = frame[list(counts)].astype(float)
+    small = (values > 0) & (values < smallest)
+    hidden = small.copy()
+    groups = list(frame.groupby(list(within), observed=True, sort=False).indices.values()) if within else []
+    columns = [values.columns.get_loc(name) for name in parts]
+    sums = [[(row, place) for row in rows] for rows in groups for place in range(len(values.columns))]
+    sums += [[(row, place) for place in columns] for row in range(len(values)) if columns]
+    cover, before = hidden.to_numpy(copy=True), -1
+    while cover.sum() != before:  # hiding one more may leave it alone in another sum
+        before = cover.sum()
+        for cells in sums:
+            open_ = [cell for cell in cells if not cover[cell]]
+            if len(open_) == len(cells) - 1 and open_:
+                cover[min(open_, key=lambda cell: (values.iat[cell] == 0, values.iat[cell]))] = True
+    for place, name in enumerate(values.columns):
+        shown = frame[name].astype(object)
+        shown[cover[:, place]] = NOT_SHOWN
+        shown[small[name]] = f"<{smallest}"
+        frame[name] = shown
+    for name in with_them:
+        frame[name] = frame[name].mask(pd.Series(cover.any(axis=1), index=frame.index))
+    return frame
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
