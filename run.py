@@ -188,7 +188,8 @@ def reproduce(asked) -> int:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
     run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
-    if cohort and not (cohort / "truth.csv").is_file():  # generated patients have no images yet, and need no doctor
+    # Generated patients have no images yet, and need no doctor; what is no cohort folder is refused further on.
+    if cohort and (cohort / "cohort.yaml").is_file() and not (cohort / "truth.csv").is_file():
         examine(cohort, run_dir / "doctor")
     publish = own and asked.job == "all"
     study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, part=asked.job, publish=publish or None)

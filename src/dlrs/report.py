@@ -258,7 +258,7 @@ def masked(
     return frame
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def exportable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -273,7 +273,10 @@ def exportable(frame: pd.DataFrame) -> pd.DataFrame:
     """
 
     def safe(cell):
-        if not isinstance(cell, str) or not cell.startswith(FORMULA):
+        if not isinstance(cell, str):
+            return cell
+        cell = cell.replace("\r", " ")  # a writer leaves it unquoted, and a reader starts a row there
+        if not cell.startswith(FORMULA):
             return cell
         try:
             float(cell)
