@@ -166,7 +166,12 @@ def statistics(*, cores: int | None = None, force: bool = False) -> Path:
 
 
 def examine(cohort: Path, pages: Path) -> None:
-    """Check a hospital's folder, once as long as it stays the same; its errors stop everything that would follow."""
+    """Check a hospital's folder, once as long as it stays the same; its errors stop everything that would follow.
+
+    Generated patients are not checked, nor what is no cohort folder, which is refused further on.
+    """
+    if not (cohort / "cohort.yaml").is_file():
+        return
     if call("dlrs.doctor", "check", str(cohort), "--out", str(pages), "--once"):
         page = pages / "doctor.html"
         where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
@@ -188,8 +193,7 @@ def reproduce(asked) -> int:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
     run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
-    # Generated patients have no images yet, and need no doctor; what is no cohort folder is refused further on.
-    if cohort and (cohort / "cohort.yaml").is_file() and not (cohort / "truth.csv").is_file():
+    if cohort:
         examine(cohort, run_dir / "doctor")
     publish = own and asked.job == "all"
     study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, part=asked.job, publish=publish or None)
@@ -272,6 +276,7 @@ def validate(asked) -> int:
     """apply a released model to a cohort folder, refitting nothing: --model FOLDER --cohort FOLDER --out FOLDER"""
     place = {"cohort_dir": Path(asked.cohort).resolve(), "model_dir": Path(asked.model).resolve()}
     beside = {"recalibrate": asked.recalibrate or None}
+    examine(place["cohort_dir"], Path(asked.out).resolve() / "doctor")
     study(Path(asked.out).resolve(), profile=asked.profile, cores=asked.cores, part="validate", **place, **beside)
     return 0
 

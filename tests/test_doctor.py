@@ -671,6 +671,21 @@ def test_exit_statuses(folder, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_folder_is_checked_once_as_long_as_it_stays_the_same(folder, tmp_path, monkeypatch):
+    asked, real = [], doctor.check
+    monkeypatch.setattr(doctor, "check", lambda *words, **options: asked.append(words) or real(*words, **options))
+    out = tmp_path / "out"
+    first = doctor.check_once(folder, out, jobs=1)
+    assert first == ("0 errors, 4 warnings", 0) == doctor.check_once(folder, out, jobs=1) and len(asked) == 1
+    path = folder / "images" / "P03" / "t2w.nii.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert doctor.check_once(folder, out, jobs=1)[1] == 1 and len(asked) == 2
+    (out / "doctor.html").unlink()
+    assert doctor.main(["check", str(folder), "--out", str(out), "--once", "--jobs", "1"]) == 1 and len(asked) == 3
+    settings(**{"class": "SYNTHETIC"})(folder)
+    assert doctor.main(["check", str(folder), "--out", str(out), "--once"]) == 0 and len(asked) == 3
+
+
 # ---------------------------------------------------------------- a new folder
 
 

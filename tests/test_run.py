@@ -268,6 +268,29 @@ def test_bad_input_is_refused_before_anything_starts(project, change, words, mes
     assert "starts" not in said and "Traceback" not in said and len(said) < 600
 
 
+def test_the_last_stage_stops_a_run_that_names_a_patient(project):
+    import test_doctor
+
+    own = project.root / "own"
+    own.mkdir()
+    (own / "cohort.yaml").write_text("name: Here\nclass: COHORT\n")
+    table = test_doctor.table().assign(patient_id=[f"H1-00{n}" for n in range(16)])
+    table.to_csv(own / "clinical.csv", index=False)
+    for number, patient in enumerate(table["patient_id"]):
+        test_doctor.write_patient(own / "images" / patient, number)
+    save = "for name, text in {'results/a.json': '{\"inputs\": {}, \"entries\": {}}', 'tables/x.csv': who}.items():\n"
+    save += "    (resolve(run_dir) / name).write_text(text)"
+    writes = ["interim/a.txt", "results/a.json", "tables/x.csv"]
+    project.profile([{**STAGES[0], "writes": writes}])
+    for who, passes in {"row 17": True, "H1-0015": False}.items():
+        project.notebook("a", WRITE, "put('a.txt', 'a')", f"who = {who!r}", save)
+        status, said = project.reproduce("--cohort", "own", "--out", "out")
+        assert (status == 0) == passes, said
+        assert "The cohort folder: 0 errors, 4 warnings." in said
+    assert "tables/x.csv: a patient's identifier" in said and "H1-0015" not in said
+    assert (project.root / "out" / "doctor" / "doctor.html").is_file()
+
+
 def test_bands_train_at_several_seeds_on_the_default_runs_boxes(run, monkeypatch, tmp_path):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     with pytest.raises(run.Stop, match="runs/default is not complete"):

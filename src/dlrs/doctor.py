@@ -846,6 +846,8 @@ def main(arguments: list[str] | None = None) -> int:
     if said.jobs < 1:
         parser.error(f"--jobs must be 1 or more; found {said.jobs}")
     if said.once:
+        if survey(said.folder).settings.get("class") == "SYNTHETIC":  # generated patients need no doctor
+            return 0
         counted, n_errors = check_once(said.folder, said.out, jobs=said.jobs, progress=sys.stderr.isatty())
         print(f"The cohort folder: {counted}. {display_path(said.out)}/doctor.html says where and what to do.")
         return int(n_errors > 0)
