@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dlrs import release
+from dlrs import cohort, release
 from dlrs.config import sha256
 
 ROOT = Path(__file__).parents[1]
@@ -497,7 +497,6 @@ def test_the_statistics_need_no_torch(tmp_path):
     ("cohort", "change", "message"),
     [
         ("data_synthetic", {"format": 2}, "model.json: the release has format 2; expected 1 at most"),
-        ("data_synthetic", {}, "was changed after the release"),
         ("primary", None, "clinical.csv, column cohort: nobody is validation"),
     ],
 )
@@ -577,8 +576,17 @@ def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> Non
     ]
     assert len(both) > 40
     for key in both:
-        exact = key.startswith(("table2.cindex", "table2.uno_c", "table2.auc"))
-        assert ours[key]["value"] == pytest.approx(theirs[key]["value"], abs=0 if exact else 1e-4, rel=0), key
+        exact, value = key.startswith(("table2.cindex", "table2.uno_c", "table2.auc")), theirs[key]["value"]
+        wanted = value if value is None or exact else pytest.approx(value, abs=1e-6, rel=0)
+        assert ours[key]["value"] == wanted, key
+    patients = cohort.read_patients(run_dir / "interim" / "patients.csv").set_index("patient_id").loc[here.index]
+    high = there["risk_Nomogram"] > json.loads((model / "nomogram.json").read_text())["cutoff_risk"]
+    down = (patients["ypn_stage"] == "ypN0") & patients["ypt_stage"].isin(["ypT0", "ypT1", "ypT2"])
+    for name, members in {"downstaging": down, "non_downstaging": ~down}.items():
+        assert [ours[f"fig4.{name}.{what}"]["value"] for what in ("n", "high_risk")] == [
+            sum(members),
+            sum(members & high),
+        ]
     for name in ("fig2.logrank_p.validation", "fig2.n_high.validation"):
         mine = "external.cutoff.DLRS." + ("logrank_p" if "logrank" in name else "n_high")
         assert ours[mine]["value"] == pytest.approx(theirs[name]["value"], abs=1e-12)
