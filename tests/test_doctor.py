@@ -313,6 +313,8 @@ DAMAGE = {
         cells(patient_id=(5, "..")),
         [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
     ),
+    "sharing is neither": (settings(share="perhaps"), [("settings-mapping", "cohort.yaml", None)]),
+    "small cells of one": (settings(share=True, small_cell=1), [("settings-mapping", "cohort.yaml", None)]),
     "a NUL in an identifier": (
         text("clinical.csv", lambda t: t.replace("P03", "P0\0", 1)),
         [("table-unreadable", TABLE, None)],

@@ -128,3 +128,23 @@ def test_the_page_of_an_earlier_run_does_not_outlive_its_numbers(tmp_path, monke
     (tmp_path / "report.html").write_text("yesterday")
     assert execute.main(["dlrs.stages.nobody", "--name", stage, "--run", "."]) == 1
     assert (tmp_path / "report.html").exists() == stays
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_shared_cohorts_notebook_and_log_show_no_counts_but_pictures(tmp_path, monkeypatch, shared):
+    (tmp_path / "cohort.yaml").write_text(f"name: Here\nclass: COHORT\nshare: {str(shared).lower()}\n")
+    table = "import pandas as pd\npd.DataFrame({'n': [3]}, index=['cT4'])"
+    picture = "from IPython.display import Image, display\nfrom PIL import Image as I\nimport io\nb = io.BytesIO()\n"
+    picture += "I.new('L', (9, 9)).save(b, 'PNG')\ndisplay(Image(b.getvalue()))"
+    cells = [table, "print('Here: 3 primary patients, horizon 36 months')", picture]
+    notebook = write_notebook(tmp_path / "n.ipynb", *cells, parameters='cohort_dir: str = ""  # folder')
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(execute.Stage("n", tmp_path / "logs")) as stage:
+        executed = tmp_path / "notebooks" / "n.ipynb"
+        execute.run_notebook(notebook, executed, {"cohort_dir": str(tmp_path)}, stage)
+    log, text = (path.read_text(encoding="utf-8") for path in (tmp_path / "logs" / "n.log", executed))
+    assert ("cT4" in log) == ("3 primary patients" in log) == (not shared)
+    outputs = json.dumps([cell["outputs"] for cell in json.loads(text)["cells"]])
+    assert ("<td>3</td>" in outputs) == ("Here: 3 primary" in outputs) == (not shared)
+    assert "image/png" in outputs and "horizon 36 months" in outputs
+    assert ("some primary patients" in outputs) == ("see tables/" in outputs) == shared
