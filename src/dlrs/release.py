@@ -111,7 +111,7 @@ def _performance(results: Mapping) -> list[dict]:
     found = []
     for key, entry in results.items():
         parts = key.split(".")
-        if len(parts) == 4 and parts[0] == "table2" and parts[1] in names:
+        if len(parts) == 4 and parts[0] == "table2" and parts[1] in names and None not in (entry["value"], entry["n"]):
             about = dict(measure=names[parts[1]], model=parts[2], cohort=parts[3])
             found.append(about | {name: entry[name] for name in ("value", "ci", "n")})
     return found
@@ -294,7 +294,8 @@ def _check_content(folder: Path, manifest: dict) -> None:
             raise _Unfit(f"{name} holds a number that is not finite", "finite numbers")
         if time.size != hazard.size or (np.diff(time) <= 0).any() or (np.diff(hazard, prepend=0) < 0).any():
             raise _Unfit(f"{name}'s baseline does not rise with time", "a cumulative hazard")
-        if _survival(model["baseline"]) != model["baseline_survival"]:
+        told = model["baseline_survival"]
+        if not all(math.isclose(told[month], value) for month, value in _survival(model["baseline"]).items()):
             raise _Unfit(f"{name}'s baseline survival is not that of its hazard", "exp(-cumulative hazard)")
     if _json(folder / "nomogram.json", WHOLE)["cutoff_risk"] != manifest["cutoffs"]["risk_Nomogram"]:
         raise _Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
