@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from dlrs import execute
@@ -148,3 +150,30 @@ def test_a_shared_cohorts_notebook_and_log_show_no_counts_but_pictures(tmp_path,
     assert ("<td>3</td>" in outputs) == ("Here: 3 primary" in outputs) == (not shared)
     assert "image/png" in outputs and "horizon 36 months" in outputs
     assert ("some primary patients" in outputs) == ("see tables/" in outputs) == shared
+
+
+def test_a_primary_cohort_alone_with_evil_names_passes_notebook_01_and_shares_no_small_count(tmp_path, monkeypatch):
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
+    primary = table[table["cohort"] == "primary"].replace(
+        {"centre": {"A": "=cmd|' /C calc'!A0", "B": "<script>1</script>"}}
+    )
+    cohort, run = tmp_path / "cohort", tmp_path / "run"
+    cohort.mkdir()
+    primary.to_csv(cohort / "clinical.csv", index=False)
+    (cohort / "cohort.yaml").write_text('name: "<script>2</script>"\nclass: COHORT\nshare: true\n')
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(execute.Stage("01", tmp_path / "logs")) as stage:
+        notebook, executed = ROOT / "notebooks" / "01_cohort.ipynb", tmp_path / "notebooks" / "01.ipynb"
+        execute.run_notebook(notebook, executed, {"run_dir": str(run), "cohort_dir": str(cohort)}, stage)
+    for path in (run / "tables").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert (
+            "<script" not in text if path.suffix == ".html" else not re.search(r"(^|,)\"?[=+@\t]", text, re.MULTILINE)
+        )
+    shown = pd.read_csv(run / "tables" / "table1.csv", dtype=str).set_index(["characteristic", "level"])
+    assert shown.loc["tumor_location", "n"].to_dict() == {"High": "<5", "Mid": "100", "Low": "not shown"}
+    assert shown["cohort"].eq("primary").all()
+    entries = json.loads((run / "results" / "01_cohort.json").read_text(encoding="utf-8"))["entries"]
+    assert entries["table1.tumor_location.levels.High.primary"]["value"] is None
+    assert entries["table1.gender.levels.Male.primary"]["value"] == 121
+    assert "<td>" not in executed.read_text(encoding="utf-8") and not (tmp_path / "logs" / "01.log").read_text()
