@@ -60,9 +60,9 @@ def set_up() -> str:
     return str(python)
 
 
-def call(*command: str) -> int:
-    """Run a module of the locked environment in the repository's root; return its exit status."""
-    return subprocess.run([set_up(), "-m", *command], cwd=ROOT).returncode
+def call(*command: str, cwd: Path | None = ROOT) -> int:
+    """Run a module of the locked environment in the repository's root, or where the user is; return its exit status."""
+    return subprocess.run([set_up(), "-m", *command], cwd=cwd).returncode
 
 
 def environment_yml() -> str:
@@ -288,17 +288,17 @@ def cohort(asked) -> int:
 
 def new_cohort(asked) -> int:
     """write a commented example of a cohort folder to start from: FOLDER"""
-    return call("dlrs.doctor", "new", *asked.rest)
+    return call("dlrs.doctor", "new", *asked.rest, cwd=None)
 
 
 def check_cohort(asked) -> int:
     """check a cohort folder whole before anything is computed from it: FOLDER --out FOLDER"""
-    return call("dlrs.doctor", "check", *asked.rest)
+    return call("dlrs.doctor", "check", *asked.rest, cwd=None)
 
 
 def check_private(asked) -> int:
     """search a finished run for patients' identifiers and header fields: FOLDER --cohort FOLDER"""
-    return call("dlrs.privacy", *asked.rest)
+    return call("dlrs.privacy", *asked.rest, cwd=None)
 
 
 def lab(asked) -> int:
