@@ -46,17 +46,6 @@ def test_a_band_is_the_prediction_interval_for_one_more_run():
     assert band["knows_nothing"] == 0.5 and band["n"] == 3
 
 
-def test_bands_that_one_training_is_held_to_together_are_wider():
-    trained = [
-        {**run, "table2.cindex.T2W.validation": {"value": 1 - v}}
-        for run, v in zip(runs(0.7, 0.72, 0.74), (0.7, 0.72, 0.74), strict=True)
-    ]
-    both = expected.bands(trained)
-    reach = 14.089047 * 0.02 * (4 / 3) ** 0.5  # t with 2 degrees of freedom at 0.9975
-    for key, middle in (("table2.cindex.DLRS.validation", 0.72), ("table2.cindex.T2W.validation", 0.28)):
-        assert [both[key]["low"], both[key]["high"]] == pytest.approx([middle - reach, middle + reach], abs=1e-6)
-
-
 def test_numbers_that_training_does_not_move_have_no_band():
     assert expected.bands(runs(0.6, 0.6, 0.6)) == {}
     with pytest.raises(ValueError, match="at least three for a band; found 2"):

@@ -20,9 +20,8 @@ RELATIVE, ABSOLUTE = 1e-8, 1e-12
 # Headline numbers that depend on the training, with the value of a model that knows nothing.
 HEADLINES = {"fig1.auc.": 0.5, "fig2.tdauc_36m.": 0.5, "table2.cindex.": 0.5, "table2.nri.": 0.0, "table2.idi.": 0.0}
 BAND_RULE = (
-    "99 % prediction intervals for one more training, for all k numbers at once (Bonferroni): "
-    "mean +- t(1 - 0.005/k, n-1) * sd * sqrt(1 + 1/n) over the seeds; "
-    "no check where one holds the value of a model that knows nothing"
+    "99 % prediction interval for one more training: mean +- t(0.995, n-1) * sd * sqrt(1 + 1/n) over the seeds; "
+    "no check where it holds the value of a model that knows nothing"
 )
 
 
@@ -89,12 +88,9 @@ def bands(runs: list[Mapping]) -> dict[str, dict]:
             values = np.array([run[key]["value"] for run in runs if run.get(key, {}).get("value") is not None], float)
             if len(values) < len(runs) or np.ptp(values) == 0:
                 continue
-            found[key] = dict(mean=values.mean(), sd=values.std(ddof=1), n=len(values), knows_nothing=knows_nothing)
-    for band in found.values():
-        # one training is held to all of them, and should be stopped by chance once in a hundred times, not once each
-        quantile = student.ppf(1 - 0.005 / len(found), band["n"] - 1)
-        reach = quantile * band["sd"] * np.sqrt(1 + 1 / band["n"])
-        band |= dict(low=band["mean"] - reach, high=band["mean"] + reach)
+            mean, sd, n = values.mean(), values.std(ddof=1), len(values)
+            reach = student.ppf(0.995, n - 1) * sd * np.sqrt(1 + 1 / n)
+            found[key] = dict(low=mean - reach, high=mean + reach, mean=mean, sd=sd, n=n, knows_nothing=knows_nothing)
     return found
 
 
