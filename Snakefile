@@ -429,7 +429,7 @@ if numbers:
     stages.append(dict(name="results", function="dlrs.stages.results", reads=numbers, writes=joined))
     pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
     executed = ["09_validity"] if PART == "validity" else []
-    if "stages" not in config and PART in BOTH + VALIDATE:
+    if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
         data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
         more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]

@@ -245,7 +245,10 @@ def bands(asked) -> int:
             partial = run_dir.with_name(f".partial-seed-{seed}")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(default, partial, copy_function=share)
-            (partial / "results.json").unlink()  # those are the default run's; the seed's own are written last
+            # Those are the default run's. The seed's own numbers are written last; it has no pages.
+            for page in ("results.json", "report.html", "notebooks/*.html"):
+                for path in partial.glob(page):
+                    path.unlink()
             partial.rename(run_dir)
         study(run_dir, profile="default", cores=asked.cores, part="main", training_seed=seed)
     return 0

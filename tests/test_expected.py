@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from dlrs import expected
@@ -37,17 +38,34 @@ def runs(*values, key="table2.cindex.DLRS.validation"):
     return [{key: {"value": value}, "table1.age": {"value": 54.8}} for value in values]
 
 
-def test_a_band_is_the_prediction_interval_for_one_more_run():
-    # values 0.7, 0.72, 0.74: mean 0.72, sd 0.02, t(0.995, 2) = 9.924843, sqrt(1 + 1/3) = 1.154701
-    # reach = 9.924843 * 0.02 * 1.154701 = 0.229204
+def test_a_band_reaches_as_far_as_any_seed_lies_from_the_others():
+    # 0.70, 0.72, 0.74: mean 0.72, sd 0.02. Without 0.70 the others have mean 0.73 and sd 0.02 / sqrt(2), so that 0.70
+    # is 0.03 / (0.014142 * sqrt(1 + 1/2)) = sqrt(3) away; 0.72 is at the others' mean.
+    # half a band: sqrt(3) * 0.02 * sqrt(1 + 1/3) = 0.04
     band = expected.bands(runs(0.70, 0.72, 0.74))["table2.cindex.DLRS.validation"]
-    assert band["low"] == pytest.approx(0.72 - 0.229204, abs=1e-6)
-    assert band["high"] == pytest.approx(0.72 + 0.229204, abs=1e-6)
+    assert band["low"] == pytest.approx(0.68) and band["high"] == pytest.approx(0.76)
     assert band["knows_nothing"] == 0.5 and band["n"] == 3
+
+
+def test_one_more_training_is_stopped_by_chance_no_more_often_than_is_said_and_hardly_less():
+    # eight seeds, four numbers of which two go together, with the heavy tails of Student's t with 3 degrees of freedom
+    rng = np.random.default_rng(3)
+    names = [f"fig1.auc.{name}.validation" for name in "abcd"]
+    stopped, n = 0, 8
+    for _ in range(1500):
+        drawn = 0.7 + 0.02 * rng.standard_t(3, size=(n + 1, 4))
+        drawn[:, 1] = drawn[:, 0] + 0.3 * drawn[:, 1]
+        *seeds, one_more = [{k: {"value": x} for k, x in zip(names, row, strict=True)} for row in drawn]
+        outside = [b for k, b in expected.bands(seeds).items() if not b["low"] <= one_more[k]["value"] <= b["high"]]
+        stopped += bool(outside)
+    assert 0.5 / (n + 1) < stopped / 1500 < 1 / (n + 1)
 
 
 def test_numbers_that_training_does_not_move_have_no_band():
     assert expected.bands(runs(0.6, 0.6, 0.6)) == {}
+    assert expected.bands(runs(0.6, 0.6 + 1e-16, 0.6 - 1e-16)) == {}
+    with pytest.raises(ValueError, match="found the same table2.cindex.DLRS.validation in all but one of 3"):
+        expected.bands(runs(0.6, 0.6, 0.7))
     with pytest.raises(ValueError, match="at least three for a band; found 2"):
         expected.bands(runs(0.6, 0.7))
 
@@ -84,7 +102,7 @@ def test_accepting_then_checking_passes_until_a_number_moves(repository, capsys)
     assert expected.freeze(default) == 0 and expected.accept(statistics, *seeds) == 0
     assert (repository / "data_synthetic" / "dl_prob.csv").read_text() == "default"
     assert expected.check(statistics, default) == 0
-    assert "inside   table2.cindex.DLRS.validation: 0.71 in 0.5" in capsys.readouterr().out.replace("0.6", "0.5")
+    assert "inside   table2.cindex.DLRS.validation: 0.71 in 0.6900 to 0.7300" in capsys.readouterr().out
 
     assert expected.accept(statistics) == 0  # without seeds the bands stay
     moved = {"table2.cindex.DLRS.validation": {**ENTRY, "value": 0.99}}
@@ -95,7 +113,10 @@ def test_accepting_then_checking_passes_until_a_number_moves(repository, capsys)
     assert expected.accept(statistics) == 0
     (repository / "default" / "results.json").write_text(json.dumps(moved))
     assert expected.check(statistics, default) == 1
-    assert "training: 1 bands, 1 numbers outside" in capsys.readouterr().out
+    assert (
+        "training: 1 bands, 1 numbers outside; by chance alone at most about one training in 4 "
+        in capsys.readouterr().out
+    )
 
 
 def test_frozen_probabilities_that_moved_fail_the_check(repository, capsys):

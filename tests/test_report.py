@@ -29,6 +29,21 @@ def test_formatting():
     assert report.format_count(0, 0) == "0/0 (no patients)"
 
 
+def test_the_layout_of_table_2():
+    c = pd.DataFrame(dict(model="DLRS", cohort=["validation", "primary"], c=[0.7, 0.8], lower=0.6, upper=0.9))
+    moved = dict(comparison="DLRS vs Clinical", cohort="primary", lower=-0.1, upper=0.5, p=0.0001)
+    moved = pd.DataFrame([dict(measure="nri", value=0.2, **moved), dict(measure="idi", value=0.1, **moved)])
+    assert report.table2_layout(c, moved).to_numpy().tolist() == [
+        ["C-index (95% CI)", "", "", "", ""],
+        ["DLRS", "0.800 (0.600-0.900)", "", "0.700 (0.600-0.900)", ""],
+        ["NRI (95% CI)", "", "", "", ""],
+        ["DLRS vs Clinical", "0.200 (-0.100 to 0.500)", "<0.001", "", ""],
+        ["IDI (95% CI)", "", "", "", ""],
+        ["DLRS vs Clinical", "0.100 (-0.100 to 0.500)", "<0.001", "", ""],
+    ]
+    assert report.table2_layout(c.assign(p=0.04), moved).loc[1, "P "] == "0.040"
+
+
 def save(run, entries, **changes):
     (run / "interim").mkdir(exist_ok=True)
     source = run / "interim" / "a.csv"

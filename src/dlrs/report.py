@@ -261,6 +261,38 @@ def masked(
 FORMULA = ("=", "+", "-", "@", "\t")
 
 
+def table2_layout(discrimination: pd.DataFrame, reclassified: pd.DataFrame) -> pd.DataFrame:
+    """Return discrimination and reclassification formatted in the rows of the paper's Table 2.
+
+    Parameters
+    ----------
+    discrimination
+        ``model``, ``cohort``, ``c``, ``lower``, ``upper``; ``p`` where the C-index was tested.
+    reclassified
+        ``comparison``, ``measure`` (`nri` or `idi`), ``cohort``, ``value``, ``lower``, ``upper``, ``p``.
+
+    Returns
+    -------
+    DataFrame
+        ``Model``, ``Primary``, ``P``, ``Validation``, ``P `` as text, below a heading each for C-index, NRI and IDI; a
+        cohort that is not there stays empty.
+    """
+    parts = [("C-index (95% CI)", discrimination.rename(columns={"model": "row", "c": "value"}))]
+    for measure, title in {"nri": "NRI (95% CI)", "idi": "IDI (95% CI)"}.items():
+        one = reclassified[reclassified["measure"] == measure]
+        parts.append((title, one.rename(columns={"comparison": "row"})))
+    shown = []
+    for title, part in parts:
+        shown.append([title, "", "", "", ""])
+        for name in part["row"].unique():
+            cells = {"primary": ["", ""], "validation": ["", ""]}
+            for r in part[part["row"] == name].itertuples():
+                p = format_p(r.p) if "p" in part else ""
+                cells[r.cohort] = [format_estimate(r.value, r.lower, r.upper), p]
+            shown.append([name, *cells["primary"], *cells["validation"]])
+    return pd.DataFrame(shown, columns=["Model", "Primary", "P", "Validation", "P "])
+
+
 def exportable(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose text no spreadsheet takes for a formula: such a cell gets an apostrophe in front.
 
