@@ -104,7 +104,8 @@ def control(name, parameters={}, reads=[], training={}):
     base = {"base_dir": display_path(BASE), "name": name}
     boxed = "signal" not in parameters
     made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
-    yield dict(name=name, function="dlrs.validity.prepare_control", parameters=base | parameters, reads=reads, writes=made, costly=True)
+    dropped = [] if boxed else made[1:]  # finish_control deletes the volumes
+    yield dict(name=name, function="dlrs.validity.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
     if not boxed:
         place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
         made = made[:1] + [f"{folder}/interim/boxes.csv"]
@@ -526,7 +527,7 @@ onerror:
 
 rule all:
     input:
-        [name for stage in stages for name in files(stage["writes"])],
+        [name for stage in stages for name in files(stage["writes"]) if name not in files(stage.get("dropped", []))],
 
 
 for stage in stages:
@@ -538,7 +539,7 @@ for stage in stages:
             files(stage.get("reads", [])),
             sources=sources_of(stage),
         output:
-            files(stage["writes"]),
+            [temp(name) if name in files(stage.get("dropped", [])) else name for name in files(stage["writes"])],
         log:
             [] if "function" in stage else f"notebooks/{stage['name']}.ipynb",
         params:
