@@ -222,6 +222,20 @@ def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
     assert (project.out / "notebooks" / "b_X.ipynb").is_file()
 
 
+def test_what_a_later_stage_drops_is_neither_waited_for_nor_made_again(project):
+    large = "interim/large.txt"  # as the volumes of a control of `validity`, which goes when its networks are trained
+    first = {"name": "a", "writes": ["interim/a.txt", large], "dropped": [large]}
+    project.profile([first, {"name": "c", "reads": ["interim/a.txt", large], "writes": ["interim/c.txt"]}])
+    project.notebook("a", WRITE, "put('a.txt', 'a')\nput('large.txt', 'volumes')")
+    drop = "large = resolve(run_dir) / 'interim' / 'large.txt'\nput('c.txt', large.read_text())\nlarge.unlink()"
+    project.notebook("c", WRITE, drop)
+    status, said = project.reproduce()
+    assert status == 0, said
+    assert (project.out / "interim" / "c.txt").read_text() == "volumes" and not (project.out / large).exists()
+    status, said = project.reproduce()
+    assert status == 0 and "nothing to do" in said and "starts" not in said
+
+
 def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
     project.profile(STAGES[:1] + [{"name": "c", "reads": ["interim/a.txt"], "writes": ["interim/c.txt"]}])
     project.notebook("c", WRITE, "x = 1\nraise ValueError('risk must lie in [0, 1]; found 1.37 at row 17')")
