@@ -341,7 +341,7 @@ def main(words: list[str] | None = None) -> int:
     command("accept", accept).add_argument("--bands", action="store_true", help="also from the runs of `bands`")
     command("bands", bands).add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
     trial = command("validity", validity)
-    trial.add_argument("--profile", default="default", metavar="NAME", help="default takes 40 minutes to two hours, small ten minutes")
+    trial.add_argument("--profile", default="default", metavar="NAME", help="default: 40 minutes or more, small: ten")
     trial.add_argument(
         "--only", metavar="QUESTIONS", help="some of dial,null,crossfit,coverage,seeds,shortcuts,expected"
     )
