@@ -53,9 +53,7 @@ def most(kind):
     x = torch.randn(16, 256, 28, 28).to(kind, memory_format=torch.channels_last)
     layer = nn.Conv2d(256, 256, 3, padding=1).to(kind, memory_format=torch.channels_last)
     with torch.inference_mode():
-        product, convolution = (
-            min(seconds(f, *x)[1] for _ in range(10)) for f, x in ((torch.mm, (a, b)), (layer, (x,)))
-        )
+        product, convolution = (min(seconds(*call)[1] for _ in range(10)) for call in ((torch.mm, a, b), (layer, x)))
     return 2e-9 * max(1536**3 / product, 9 * 256**2 * 16 * 28**2 / convolution)
 
 
