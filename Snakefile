@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dlrs.config import InputError, display_path
-from dlrs.execute import check_parameters, declared, die_with, used_modules
+from dlrs_run.execute import check_parameters, declared, die_with, used_modules
 
 ROOT, RUN = Path(workflow.basedir), Path.cwd()
 if "DLRS_PARENT" in os.environ:
@@ -36,7 +36,7 @@ PART = config.get("part", "all")
 TEXTURES = config.get("weights", "textures") == "textures"
 COHORT = ROOT / str(config.get("cohort_dir", "data_synthetic"))
 if "patients" in config and "cohort_dir" not in config:
-    from dlrs.simulate import write_cohort
+    from dlrs.synthetic.cohort_folder import write_cohort
 
     COHORT = RUN / "cohort"
     write_cohort(COHORT, patients=config["patients"], images=False)
@@ -44,7 +44,7 @@ if not (COHORT / "cohort.yaml").is_file():
     stop(f"{display_path(COHORT / 'cohort.yaml')} is missing; a cohort folder holds it, clinical.csv and images/.")
 MODEL = ROOT / str(config.get("model_dir", ""))  # the release that `validate` applies
 if PART == "validate":
-    from dlrs.release import load
+    from dlrs_site.release import load
 
     if Path("models").exists():
         stop(f"{display_path(RUN)} holds a run that trained; give another folder to validate in.")
@@ -55,7 +55,7 @@ if PART == "validate":
 ONLY = {"only": "validation"} if PART == "validate" else {}  # other patients of the folder are left out and counted
 present = ["primary", "validation"]
 if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
-    from dlrs.cohort import read_cohort
+    from dlrs_site.intake import read_cohort
 
     try:
         present = sorted(read_cohort(COHORT, **ONLY).patients["cohort"].unique())
@@ -71,7 +71,7 @@ TABLES = [str(path) for path in sorted({*COHORT.glob("*.csv"), *COHORT.glob("*.x
 PHANTOMS = (COHORT / "truth.csv").is_file()  # then a stage renders the images; a hospital's own lie there already
 IS_COHORT = False
 if not PHANTOMS:
-    from dlrs.cohort import read_class
+    from dlrs_site.intake import read_class
 
     IS_COHORT = read_class(COHORT) == "COHORT"
 IMAGES = PART != "statistics"
@@ -105,7 +105,7 @@ def control(name, parameters={}, reads=[], training={}):
     boxed = "signal" not in parameters
     made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
     dropped = [] if boxed else made[1:]  # finish_control deletes the volumes
-    yield dict(name=name, function="dlrs.validity.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
+    yield dict(name=name, function="dlrs.synthetic.studies.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
     if not boxed:
         place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
         made = made[:1] + [f"{folder}/interim/boxes.csv"]
@@ -115,7 +115,7 @@ def control(name, parameters={}, reads=[], training={}):
         about = here | training | {"sequence": sequence}
         yield dict(name=f"{name}_{sequence}", notebook="03_train_sequence", parameters=about, reads=made, writes=writes, costly=True, keep=True)
     probs = [f"{folder}/interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")]
-    yield dict(name=f"{name}_joined", function="dlrs.validity.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
+    yield dict(name=f"{name}_joined", function="dlrs.synthetic.studies.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
 
 
 def validity():
@@ -133,7 +133,7 @@ def validity():
             found += control(name, {"altered": name}, boxes[:1])
         if asked.get("centre"):
             reads = [*boxes, *(str(BASE / "models" / s / "model.safetensors") for s in ("T2W", "ADC"))]
-            found.append(dict(name="centre", function="dlrs.validity.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
+            found.append(dict(name="centre", function="dlrs.synthetic.studies.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
     if "dial" in wanted:
         for signal in asked.get("signals", []):
             found += control(f"signal-{signal:g}", {"signal": signal}, boxes[:1])
@@ -144,7 +144,7 @@ def validity():
         folder = "interim/controls/crossfit"
         probs = [f"interim/controls/fold-{number}/interim/dl_prob.csv" for number in range(1, n_folds + 1)]
         made = [f"{folder}/interim/{name}.csv" for name in ("patients", "dl_prob")]
-        found.append(dict(name="crossfit", function="dlrs.validity.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
+        found.append(dict(name="crossfit", function="dlrs.synthetic.studies.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
         for number, writes in {"04_signature": "signature.csv", "05_nomogram": "predictions.csv", "06_evaluation": ""}.items():
             writes = [f"{folder}/results/{number}.json", *([f"{folder}/interim/{writes}"] if writes else [])]
             found.append(dict(name=f"crossfit_{number}", notebook=number, parameters={"run_dir": display_path(RUN / folder)}, reads=made, writes=writes))
@@ -191,7 +191,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="images",
-        function="dlrs.stages.images",
+        function="dlrs_run.stages.images",
         reads=["{cohort}/cohort.yaml", *TABLES, "{cohort}/truth.csv"],
         writes=["{cohort}/images/manifest.json"],
         parts=MAIN + VALIDATE if PHANTOMS else [],
@@ -214,7 +214,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="textures",
-        function="dlrs.stages.textures",
+        function="dlrs_run.stages.textures",
         writes=["interim/textures.json"],
         parts=MAIN if TEXTURES else [],
         costly=True,
@@ -241,7 +241,7 @@ STAGES = config.get("stages") or [
     *(
         dict(
             name=f"predict_{sequence}",
-            function="dlrs.release.probabilities",
+            function="dlrs_site.release.probabilities",
             parameters={"sequence": sequence, "model_dir": display_path(MODEL)},
             reads=["{model}/model.json", "interim/patients.csv", "interim/boxes.csv"],
             writes=[f"interim/prob_{sequence}.csv"],
@@ -251,14 +251,14 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="join",
-        function="dlrs.stages.join",
+        function="dlrs_run.stages.join",
         reads=["interim/patients.csv", "interim/prob_T2W.csv", "interim/prob_ADC.csv"],
         writes=["interim/dl_prob.csv"],
         parts=MAIN + VALIDATE,
     ),
     dict(
         name="apply",
-        function="dlrs.release.apply",
+        function="dlrs_site.release.apply",
         parameters={"model_dir": display_path(MODEL)},
         reads=["{model}/model.json", "interim/patients.csv", "interim/dl_prob.csv"],
         writes=["interim/predictions.csv", "interim/nomogram.json"],
@@ -266,7 +266,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="frozen",
-        function="dlrs.stages.frozen",
+        function="dlrs_run.stages.frozen",
         reads=["{cohort}/dl_prob.csv", "{cohort}/dl_prob.csv.sha256"],
         writes=["interim/dl_prob.csv"],
         parts=STATISTICS,
@@ -297,7 +297,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="nomogram_page",
-        function="dlrs.stages.nomogram_page",
+        function="dlrs_run.stages.nomogram_page",
         reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs/templates/nomogram.html"],
         writes=["nomogram.html"],
         parts=BOTH,
@@ -347,7 +347,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="branches",
-        function="dlrs.stages.branches",
+        function="dlrs_run.stages.branches",
         parameters={"names": list(BRANCHES)},
         reads=["interim/patients.csv"],
         writes=[f"interim/branches/{branch}/interim/patients.csv" for branch in BRANCHES],
@@ -394,7 +394,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="alternatives",
-        function="dlrs.stages.alternatives",
+        function="dlrs_run.stages.alternatives",
         parameters={"names": list(BRANCHES)},
         reads=[
             "interim/patients.csv",
@@ -427,7 +427,7 @@ outcomes = [name for stage in stages for name in stage["writes"] if name.startsw
 numbers = [name for name in outcomes if name.startswith("results/")]
 if numbers:
     joined = ["results.json", "results_missing.json"]
-    stages.append(dict(name="results", function="dlrs.stages.results", reads=numbers, writes=joined))
+    stages.append(dict(name="results", function="dlrs_run.stages.results", reads=numbers, writes=joined))
     pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
     executed = ["09_validity"] if PART == "validity" else []
     if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
@@ -444,16 +444,16 @@ if numbers:
     if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
         reads = [*outcomes, *pages, "{root}/src/dlrs/templates/notebook.html"]
         writes = [f"notebooks/{name}.html" for name in executed]
-        converted = dict(name="pages", function="dlrs.stages.pages", parameters={"names": executed})
+        converted = dict(name="pages", function="dlrs_run.stages.pages", parameters={"names": executed})
         stages.append(converted | dict(reads=reads, writes=writes))
         pages += writes
     if IS_COHORT:  # nothing that names a patient leaves: the last stage looks, and stops the run where it finds any
         reads = [*outcomes, *joined, *pages]
-        stages.append(dict(name="private", function="dlrs.privacy.stage", reads=reads, writes=["interim/privacy.json"]))
+        stages.append(dict(name="private", function="dlrs_site.privacy.stage", reads=reads, writes=["interim/privacy.json"]))
     if config.get("publish"):
         reads = [*outcomes, *joined, *pages]
         to = {"reports_dir": display_path(ROOT / "reports" / ("validity" if PART == "validity" else ""))}
-        publish = dict(name="publish", function="dlrs.stages.publish", parameters=to, reads=reads)
+        publish = dict(name="publish", function="dlrs_run.stages.publish", parameters=to, reads=reads)
         stages.append(publish | dict(writes=["published.json"]))
 
 

@@ -172,7 +172,7 @@ def examine(cohort: Path, pages: Path) -> None:
     """
     if not (cohort / "cohort.yaml").is_file():
         return
-    if call("dlrs.doctor", "check", str(cohort), "--out", str(pages), "--once"):
+    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once"):
         page = pages / "doctor.html"
         where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
@@ -223,15 +223,15 @@ def test(asked) -> int:
 def check(asked) -> int:
     """rerun the statistics and compare every number with reports/expected.json"""
     run_dir = statistics(cores=asked.cores, force=True)
-    return call("dlrs.expected", "check", str(run_dir), str(ROOT / "runs" / "default"))
+    return call("dlrs_run.expected", "check", str(run_dir), str(ROOT / "runs" / "default"))
 
 
 def accept(asked) -> int:
     """take the default run's dl_prob.csv and today's numbers as the expected ones"""
-    call("dlrs.expected", "freeze", str(ROOT / "runs" / "default"))
+    call("dlrs_run.expected", "freeze", str(ROOT / "runs" / "default"))
     run_dir = statistics(cores=asked.cores, force=True)
     bands = sorted(str(path) for path in (ROOT / "runs" / "bands").glob("seed-*")) if asked.bands else []
-    return call("dlrs.expected", "accept", str(run_dir), *bands)
+    return call("dlrs_run.expected", "accept", str(run_dir), *bands)
 
 
 def bands(asked) -> int:
@@ -271,7 +271,7 @@ def validity(asked) -> int:
 def release(asked) -> int:
     """pack a finished run's model, without any patient, to be applied elsewhere: [--run FOLDER] --out FOLDER"""
     return call(
-        "dlrs.release", str(Path(asked.run or ROOT / "runs" / "default").resolve()), str(Path(asked.out).resolve())
+        "dlrs_site.release", str(Path(asked.run or ROOT / "runs" / "default").resolve()), str(Path(asked.out).resolve())
     )
 
 
@@ -286,22 +286,22 @@ def validate(asked) -> int:
 
 def cohort(asked) -> int:
     """make a synthetic cohort folder: --seed N --signal S --out FOLDER"""
-    return call("dlrs.simulate", *asked.rest)
+    return call("dlrs.synthetic.cohort_folder", *asked.rest)
 
 
 def new_cohort(asked) -> int:
     """write a commented example of a cohort folder to start from: FOLDER"""
-    return call("dlrs.doctor", "new", *asked.rest, cwd=None)
+    return call("dlrs_site.doctor", "new", *asked.rest, cwd=None)
 
 
 def check_cohort(asked) -> int:
     """check a cohort folder whole before anything is computed from it: FOLDER --out FOLDER"""
-    return call("dlrs.doctor", "check", *asked.rest, cwd=None)
+    return call("dlrs_site.doctor", "check", *asked.rest, cwd=None)
 
 
 def check_private(asked) -> int:
     """search a finished run for patients' identifiers and header fields: FOLDER --cohort FOLDER"""
-    return call("dlrs.privacy", *asked.rest, cwd=None)
+    return call("dlrs_site.privacy", *asked.rest, cwd=None)
 
 
 def lab(asked) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from dlrs import metrics, resample, survival
+from dlrs.stats import concordance, resample, roc, survival
 
 
 def seconds(run: Callable, repeats: int) -> tuple[float, float]:
@@ -70,7 +70,7 @@ def bench_concordance(rng, repeats, n: int):
 
     time, event, x = cohort(n, rng, 1)
     start = clock.perf_counter()
-    first = metrics.concordance(time, event, x).c
+    first = concordance.concordance(time, event, x).c
     compiled = clock.perf_counter() - start
     assert abs(first - concordance_index(time, -x, event)) < 1e-12
     yield (
@@ -79,7 +79,7 @@ def bench_concordance(rng, repeats, n: int):
         8,
         (
             lambda: concordance_index(time, -x, event),
-            lambda: metrics.concordance(time, event, x),
+            lambda: concordance.concordance(time, event, x),
         ),
         f"first call, compiled code loaded or made: {compiled:.1f} s",
     )
@@ -88,7 +88,7 @@ def bench_concordance(rng, repeats, n: int):
 def bench_auc(rng, repeats, n: int):
     time, event, x = cohort(n, rng, 1)
     times = np.quantile(time[event], [0.3, 0.5, 0.7])
-    ours = metrics.time_dependent_auc(time, event, x, times=times)
+    ours = roc.time_dependent_auc(time, event, x, times=times)
     theirs = np.array([direct_auc(time, event, x, t) for t in times])
     assert np.allclose(ours[["auc", "se"]], theirs, rtol=1e-9)
     yield (
@@ -97,7 +97,7 @@ def bench_auc(rng, repeats, n: int):
         20,
         (
             lambda: [direct_auc(time, event, x, t) for t in times],
-            lambda: metrics.time_dependent_auc(time, event, x, times=times),
+            lambda: roc.time_dependent_auc(time, event, x, times=times),
         ),
         "",
     )
@@ -114,14 +114,14 @@ def bench_bootstrap(rng, repeats, samples: int):
     def loop():
         return np.array([[concordance_index(time[i], -m[i], event[i]) for m in models.T] for i in rows])
 
-    assert np.allclose(loop(), metrics.concordance_bootstrap(time, event, models, weights), atol=1e-12)
+    assert np.allclose(loop(), concordance.concordance_bootstrap(time, event, models, weights), atol=1e-12)
     yield (
         f"{samples:,} bootstraps of Harrell's C, five models, paired, n = 235",
         "a loop over lifelines",
         30,
         (
             loop,
-            lambda: metrics.concordance_bootstrap(time, event, models, weights),
+            lambda: concordance.concordance_bootstrap(time, event, models, weights),
         ),
         "",
     )
@@ -154,7 +154,7 @@ def main() -> None:
     print("\npeak memory of concordance(), MiB:")
     for n in (size["c"] // 4, size["c"] // 2, size["c"]):
         time, event, x = cohort(n, rng, 1)
-        print(f"    n = {n:>9,}: {peak_mib(lambda: metrics.concordance(time, event, x)):.0f}")  # noqa: B023
+        print(f"    n = {n:>9,}: {peak_mib(lambda: concordance.concordance(time, event, x)):.0f}")  # noqa: B023
 
 
 if __name__ == "__main__":

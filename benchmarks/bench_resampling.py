@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench_metrics import cohort, peak_mib, seconds
-from dlrs import calibration, decision, groups, resample
-from dlrs import reclassification as rc
+from dlrs.stats import calibration, decision, groups, reclassification, resample
 
 N = 235
 THRESHOLDS = np.arange(101) / 100
@@ -67,17 +66,20 @@ def bench_reclassification(rng, samples: int) -> Iterator[tuple]:
 
     def ours():
         drawn = resample.bootstrap_weights(N, samples, seed=1)
-        move = rc.category_moves(old, new, cutoffs=CUTOFFS)
+        move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
         return np.column_stack(
-            [rc.nri_bootstrap(outcome, move, drawn)[:, 0], rc.idi_bootstrap(outcome, old, new, drawn)[:, 0]]
+            [
+                reclassification.nri_bootstrap(outcome, move, drawn)[:, 0],
+                reclassification.idi_bootstrap(outcome, old, new, drawn)[:, 0],
+            ]
         )
 
     def loop():
         return np.array(
             [
                 (
-                    rc.nri_categorical(outcome[i], old[i], new[i], cutoffs=CUTOFFS).value,
-                    rc.idi(outcome[i], old[i], new[i]).value,
+                    reclassification.nri_categorical(outcome[i], old[i], new[i], cutoffs=CUTOFFS).value,
+                    reclassification.idi(outcome[i], old[i], new[i]).value,
                 )
                 for i in rows
             ]
@@ -97,12 +99,12 @@ def at_scale(rng, n: int) -> Iterator[tuple[str, Callable]]:
         "decision_curve_censored, 101 thresholds",
         lambda: decision.decision_curve_censored(time, event, new, thresholds=THRESHOLDS, **at),
     )
-    yield "nri_categorical", lambda: rc.nri_categorical(outcome, old, new, cutoffs=CUTOFFS)
+    yield "nri_categorical", lambda: reclassification.nri_categorical(outcome, old, new, cutoffs=CUTOFFS)
     yield (
         "nri_categorical_censored, km",
-        lambda: rc.nri_categorical_censored(time, event, old, new, cutoffs=CUTOFFS, **at),
+        lambda: reclassification.nri_categorical_censored(time, event, old, new, cutoffs=CUTOFFS, **at),
     )
-    yield "idi_censored", lambda: rc.idi_censored(time, event, old, new, **at)
+    yield "idi_censored", lambda: reclassification.idi_censored(time, event, old, new, **at)
     yield "brier_score", lambda: calibration.brier_score(time, event, new, **at)
     yield "smooth_calibration", lambda: calibration.smooth_calibration(time, event, np.clip(new, 1e-4, 0.9999), **at)
     yield "mann_whitney", lambda: groups.mann_whitney(new[outcome], new[~outcome])

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlrs import train
+from dlrs.imaging import resnet, training
 
 BOUND = 1.5
 
@@ -32,7 +32,7 @@ def plain_step(network, optimiser, boxes, target):
 
 def our_step(network, optimiser, boxes, target, device):
     x = boxes.to(device, memory_format=torch.channels_last)
-    with train.autocast(device):
+    with resnet.autocast(device):
         logit = network(x)
     loss = nn.functional.binary_cross_entropy_with_logits(logit.float().squeeze(1), target)
     optimiser.zero_grad()
@@ -67,7 +67,7 @@ def main():
     target = (torch.rand(asked.batch) < 0.2).float()
 
     torch.set_num_threads(asked.threads)  # the plain loop has torch's own settings but for the threads
-    plain, ours = train.build_network(), train.build_network()
+    plain, ours = resnet.build_network(), resnet.build_network()
     ours.load_state_dict(plain.state_dict())
     ours.to(memory_format=torch.channels_last)
     plain_optimiser = torch.optim.AdamW(plain.parameters(), 1e-4)
@@ -77,17 +77,17 @@ def main():
     gflop = counter.get_total_flops() / 1e9 / asked.batch
 
     times = {"plain": [], "ours": [], "augmentation": []}
-    draws = train.generator(1)
+    draws = resnet.generator(1)
     device = torch.device("cpu")
     for _ in range(asked.rounds + 2):
         torch.use_deterministic_algorithms(False)
         times["plain"].append(seconds(plain_step, plain, plain_optimiser, boxes, target))
-        train.repeatable(1, threads=asked.threads, device="cpu")
+        resnet.repeatable(1, threads=asked.threads, device="cpu")
         times["ours"].append(seconds(our_step, ours, our_optimiser, boxes, target, device))
-        times["augmentation"].append(seconds(train.augment, boxes, draws))
+        times["augmentation"].append(seconds(training.augment, boxes, draws))
     wall, cpu = ({name: median(t[i] for t in values[2:]) for name, values in times.items()} for i in (0, 1))
 
-    kind = train.mixed_precision(device) or torch.float32
+    kind = resnet.mixed_precision(device) or torch.float32
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     print(f"{asked.threads} thread(s), batches of {asked.batch}, medians of {asked.rounds} steps\n")
     print("| step | images/s | images per processor-second | Gflop per processor-second |\n|---|---|---|---|")

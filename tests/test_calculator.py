@@ -14,8 +14,11 @@ import pytest
 from lifelines import CoxPHFitter
 from playwright.sync_api import expect
 
-from dlrs import calculator, cohort, report, stages, survival
+from dlrs import cohort, report
 from dlrs.config import ROOT
+from dlrs.stats import cox
+from dlrs_run import calculator, stages
+from dlrs_site import intake
 
 FORMULA = "ct_stage + cea + ypn_stage + dl_prob"
 FACTORS = ["ct_stage", "cea", "ypn_stage"]
@@ -28,7 +31,7 @@ def run(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     (run / "interim").mkdir()
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
-    patients = cohort.read_cohort(ROOT / "data_synthetic").patients
+    patients = intake.read_cohort(ROOT / "data_synthetic").patients
     report.save_csv(patients, run / "interim" / "patients.csv")
     signature = patients[["patient_id", "cohort"]].assign(lp_DLRS=0.0, risk_DLRS=0.5)  # carried along, not used
     report.save_csv(signature, run / "interim" / "signature.csv")
@@ -99,7 +102,7 @@ def test_the_page_equals_the_cox_model_on_a_grid(opened, model, data):
         grid[name] = pd.Categorical(grid[name], known)
     lp = fit.predict_log_partial_hazard(grid)
     fitted = fit.predict_log_partial_hazard(primary)
-    baseline = survival.baseline_hazard(primary["time_months"], primary["event"], fitted)
+    baseline = cox.baseline_hazard(primary["time_months"], primary["event"], fitted)
 
     # Every entry through the form's own controls, every risk from what the page shows.
     drive = """rows => rows.map(([ct, cea, ypn, dl]) => {
@@ -111,12 +114,12 @@ def test_the_page_equals_the_cox_model_on_a_grid(opened, model, data):
     })"""
     found = np.array(opened.evaluate(drive, grid.astype(object).to_numpy().tolist()))
     assert len(found) == 492
-    assert np.abs(found - survival.risk_at(lp, baseline, HORIZON)).max() < 1e-9
+    assert np.abs(found - cox.risk_at(lp, baseline, HORIZON)).max() < 1e-9
 
     curves = "rows => rows.map(([ct_stage, cea, ypn_stage, dl_prob]) => predict({ct_stage, cea, ypn_stage, dl_prob}))"
     found = opened.evaluate(curves, grid.astype(object).to_numpy().tolist())
     for i, month in enumerate(data["months"]):
-        free = 1 - survival.risk_at(lp, baseline, month)
+        free = 1 - cox.risk_at(lp, baseline, month)
         assert np.abs(np.array([one["survival"][i] for one in found]) - free).max() < 1e-9
 
 

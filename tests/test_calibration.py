@@ -8,8 +8,7 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlrs import calibration as cal
-from dlrs import resample, survival
+from dlrs.stats import calibration, cox, resample, survival
 
 
 def cohort(n=150, seed=0):
@@ -24,23 +23,23 @@ def cohort(n=150, seed=0):
 def test_brier_by_hand():
     # Times 1 event, 2 lost, 3 event, 4 free; horizon 3. G drops to 2/3 at 2, so the weights are 1, 0, 3/2, 3/2:
     # (0.2^2 + 1.5 * 0.4^2 + 1.5 * 0.2^2) / 4 = (0.04 + 0.24 + 0.06) / 4
-    found = cal.brier_score([1, 2, 3, 4], [1, 0, 1, 0], [0.8, 0.1, 0.6, 0.2], horizon=3)
+    found = calibration.brier_score([1, 2, 3, 4], [1, 0, 1, 0], [0.8, 0.1, 0.6, 0.2], horizon=3)
     assert found.brier == pytest.approx(0.085)
     # Kaplan-Meier: 3/4 * 1/2 = 3/8, null risk 5/8: (9/64 + 1.5 * 9/64 + 1.5 * 25/64) / 4
-    assert cal.null_risk([1, 2, 3, 4], [1, 0, 1, 0], horizon=3) == pytest.approx(5 / 8)
+    assert calibration.null_risk([1, 2, 3, 4], [1, 0, 1, 0], horizon=3) == pytest.approx(5 / 8)
     assert found.null == pytest.approx((2.5 * 9 + 1.5 * 25) / 64 / 4)
     assert found.ipa == pytest.approx(1 - 0.085 / found.null)
-    assert cal.brier_binary([1, 0], [0.8, 0.1]) == pytest.approx((0.04 + 0.01) / 2)
+    assert calibration.brier_binary([1, 0], [0.8, 0.1]) == pytest.approx((0.04 + 0.01) / 2)
 
 
 def test_brier_limits():
     time, event = [1, 2, 5, 6], [1, 1, 0, 0]
-    perfect = cal.brier_score(time, event, [1, 1, 0, 0], horizon=3)
+    perfect = calibration.brier_score(time, event, [1, 1, 0, 0], horizon=3)
     assert perfect[:4] == (0, 0, 0, 0)
     assert perfect.ipa == 1
-    assert cal.brier_score(time, event, [0, 0, 1, 1], horizon=3).brier == 1
-    assert cal.brier_score(time, event, [0.5] * 4, horizon=3).ipa == 0
-    same = cal.compare_brier(time, event, [0.2] * 4, [0.2] * 4, horizon=3)
+    assert calibration.brier_score(time, event, [0, 0, 1, 1], horizon=3).brier == 1
+    assert calibration.brier_score(time, event, [0.5] * 4, horizon=3).ipa == 0
+    same = calibration.compare_brier(time, event, [0.2] * 4, [0.2] * 4, horizon=3)
     assert same == (0, 0, 0, 0, 0, 1)
 
 
@@ -48,10 +47,12 @@ def test_brier_error_is_the_infinitesimal_jackknife():
     time, event, risk, _ = cohort(80)
     time = time + np.linspace(0, 0.4, 80)
     own, ones = np.eye(80), np.ones((80, 80))
-    influence = [cal.brier_bootstrap(time, event, risk, ones + sign * 1e-5 * own, horizon=36)[:, 0] for sign in (1, -1)]
+    influence = [
+        calibration.brier_bootstrap(time, event, risk, ones + sign * 1e-5 * own, horizon=36)[:, 0] for sign in (1, -1)
+    ]
     influence = (influence[0] - influence[1]) / 2e-5
     # n - 1 in the standard deviation; riskRegression's steps of censoring are C/Y, the jackknife's -log(1 - C/Y)
-    found = cal.brier_score(time, event, risk, horizon=36)
+    found = calibration.brier_score(time, event, risk, horizon=36)
     assert found.se == pytest.approx(np.sqrt((influence**2).sum() * 80 / 79), rel=1e-3)
 
 
@@ -62,43 +63,43 @@ def test_order_of_rows_never_matters_and_ones_change_nothing(seed):
     mixed = np.random.default_rng(seed).permutation(60)
     horizon = float(np.quantile(time, 0.7))
     event[time.argmin()] = True
-    there = cal.brier_score(time, event, risk, horizon=horizon)
-    assert cal.brier_score(time[mixed], event[mixed], risk[mixed], horizon=horizon) == pytest.approx(there)
-    ones = cal.brier_bootstrap(time, event, risk, np.ones((1, 60)), horizon=horizon)
+    there = calibration.brier_score(time, event, risk, horizon=horizon)
+    assert calibration.brier_score(time[mixed], event[mixed], risk[mixed], horizon=horizon) == pytest.approx(there)
+    ones = calibration.brier_bootstrap(time, event, risk, np.ones((1, 60)), horizon=horizon)
     assert ones[0] == pytest.approx([there.brier, there.ipa])
-    slope = cal.calibration_slope(time, event, lp)
-    assert cal.calibration_slope(time[mixed], event[mixed], lp[mixed]) == pytest.approx(slope, abs=1e-6)
+    slope = calibration.calibration_slope(time, event, lp)
+    assert calibration.calibration_slope(time[mixed], event[mixed], lp[mixed]) == pytest.approx(slope, abs=1e-6)
 
 
 def test_resamples_equal_the_same_patients_repeated():
     time, event, risk, _ = cohort(60)
     weights = resample.bootstrap_weights(60, 8, seed=1)
-    found = cal.brier_bootstrap(time, event, risk, weights, horizon=30)
+    found = calibration.brier_bootstrap(time, event, risk, weights, horizon=30)
     for row, counts in enumerate(weights):
         d = np.repeat(np.arange(60), counts)
-        one = cal.brier_score(time[d], event[d], risk[d], horizon=30)
+        one = calibration.brier_score(time[d], event[d], risk[d], horizon=30)
         assert found[row] == pytest.approx([one.brier, one.ipa])
 
 
 def test_comparison_is_paired():
     time, event, risk, _ = cohort()
     other = np.clip(risk + 0.05, 0, 1)
-    found = cal.compare_brier(time, event, risk, other, horizon=36)
-    alone = [cal.brier_score(time, event, r, horizon=36) for r in (risk, other)]
+    found = calibration.compare_brier(time, event, risk, other, horizon=36)
+    alone = [calibration.brier_score(time, event, r, horizon=36) for r in (risk, other)]
     assert found.difference == pytest.approx(alone[0].brier - alone[1].brier)
     assert found.se < np.hypot(alone[0].se, alone[1].se)
-    back = cal.compare_brier(time, event, other, risk, horizon=36)
+    back = calibration.compare_brier(time, event, other, risk, horizon=36)
     assert (back.z, back.p) == pytest.approx((-found.z, found.p))
 
 
 def test_slope_is_one_where_the_model_was_fitted_and_its_inverse_scale_elsewhere():
     time, event, _, lp = cohort()
-    fit = survival.cox_fit(time, event, lp)
-    own = cal.calibration_slope(time, event, lp * fit.coefficients[0])
+    fit = cox.cox_fit(time, event, lp)
+    own = calibration.calibration_slope(time, event, lp * fit.coefficients[0])
     assert own.slope == pytest.approx(1)
     assert own.likelihood_ratio_chi2 == pytest.approx(0, abs=1e-8)
     assert own.wald_p == pytest.approx(1)
-    too_extreme = cal.calibration_slope(time, event, 2 * lp * fit.coefficients[0])
+    too_extreme = calibration.calibration_slope(time, event, 2 * lp * fit.coefficients[0])
     assert too_extreme.slope == pytest.approx(0.5)
     assert too_extreme.wald_p < 0.01
     assert too_extreme.likelihood_ratio_p == pytest.approx(too_extreme.wald_p, abs=0.01)
@@ -106,9 +107,9 @@ def test_slope_is_one_where_the_model_was_fitted_and_its_inverse_scale_elsewhere
 
 def test_calibration_in_the_large_equals_a_poisson_regression():
     time, event, _, lp = cohort()
-    baseline = survival.baseline_hazard(time, event, lp)
+    baseline = cox.baseline_hazard(time, event, lp)
     expected = survival.step(baseline["time"], baseline["cumulative_hazard"], time, start=0.0) * np.exp(lp) * 0.7
-    found = cal.calibration_in_the_large(event, expected)
+    found = calibration.calibration_in_the_large(event, expected)
     used = expected > 0
     model = sm.GLM(event[used], np.ones(used.sum()), family=sm.families.Poisson(), offset=np.log(expected[used]))
     theirs = model.fit(tol=1e-12)
@@ -119,7 +120,7 @@ def test_calibration_in_the_large_equals_a_poisson_regression():
 
 def test_observed_expected_at_by_hand():
     # Kaplan-Meier risk 5/8 over a mean risk of 0.5; Greenwood: S sqrt(1/(4*3) + 1/(2*1)) with S = 3/8
-    found = cal.observed_expected_at([1, 2, 3, 4], [1, 0, 1, 0], [0.4, 0.6, 0.7, 0.3], horizon=3)
+    found = calibration.observed_expected_at([1, 2, 3, 4], [1, 0, 1, 0], [0.4, 0.6, 0.7, 0.3], horizon=3)
     assert found.ratio == pytest.approx(1.25)
     assert found.se == pytest.approx(3 / 8 * np.sqrt(1 / 12 + 1 / 2) / (5 / 8))
     assert np.exp(found.lower) < found.ratio < np.exp(found.upper)
@@ -128,37 +129,37 @@ def test_observed_expected_at_by_hand():
 def test_spline_by_hand():
     # Knots 0, 1, 2: below 0 the bend is 0; at 1 it is 1/4; at 3, beyond the knots,
     # (27 + (1 - 0) * 1 - (2 - 0) * 8) / 4 = 12 / 4, and its slope is constant from 2 on.
-    basis = cal.spline_basis([-1, 1, 3, 4, 5], [0, 1, 2])
+    basis = calibration.spline_basis([-1, 1, 3, 4, 5], [0, 1, 2])
     assert basis[:, 0].tolist() == [-1, 1, 3, 4, 5]
     assert basis[:3, 1].tolist() == [0, 0.25, 3]
     assert np.diff(basis[2:, 1]) == pytest.approx([1.5, 1.5])
 
 
 def test_knots():
-    assert cal.spline_knots(np.arange(101)).tolist() == [10, 50, 90]
-    assert cal.spline_knots(np.arange(51)).tolist() == [4, 25, 46]  # 5th from either end
+    assert calibration.spline_knots(np.arange(101)).tolist() == [10, 50, 90]
+    assert calibration.spline_knots(np.arange(51)).tolist() == [4, 25, 46]  # 5th from either end
     tied = np.concatenate([np.zeros(70), np.arange(60)])
-    assert cal.spline_knots(tied).size >= 3
+    assert calibration.spline_knots(tied).size >= 3
 
 
 def test_smooth_calibration_finds_a_well_calibrated_model_calibrated():
     time, event, risk, _ = cohort(3000)
-    good = cal.smooth_calibration(time, event, risk, horizon=36)
+    good = calibration.smooth_calibration(time, event, risk, horizon=36)
     assert good.ici < 0.03
     assert good.e50 <= good.e90 <= good.emax
     too_high = 1 - (1 - risk) ** 2
-    bad = cal.smooth_calibration(time, event, too_high, horizon=36)
+    bad = calibration.smooth_calibration(time, event, too_high, horizon=36)
     assert bad.ici > 0.1
     # the same order and the same spread on the complementary log-log scale: the same smoothed risks
     assert bad.observed == pytest.approx(good.observed, abs=1e-6)
-    curve = cal.calibration_curve(time, event, too_high, horizon=36, at=too_high[:5])
+    curve = calibration.calibration_curve(time, event, too_high, horizon=36, at=too_high[:5])
     assert curve["observed"].to_numpy() == pytest.approx(bad.observed[:5])
     assert (curve["observed"] < curve["predicted"]).all()
 
 
 def test_grouped_calibration_by_hand():
     # risks 0.2 0.4 | 0.6 0.8 (edges 0.2, 0.5, 0.8); no censoring by 3: one of two, then two of two had the event
-    found = cal.grouped_calibration([1, 9, 2, 3], [1, 0, 1, 1], [0.2, 0.4, 0.6, 0.8], horizon=3, n_groups=2)
+    found = calibration.grouped_calibration([1, 9, 2, 3], [1, 0, 1, 1], [0.2, 0.4, 0.6, 0.8], horizon=3, n_groups=2)
     assert found["n"].tolist() == [2, 2]
     assert found["mean_predicted"].tolist() == pytest.approx([0.3, 0.7])
     assert found["observed"].tolist() == [0.5, 1]
@@ -170,7 +171,7 @@ def test_grouped_calibration_by_hand():
 def test_tied_risks_give_fewer_groups():
     time, event, _, _ = cohort(40)
     risk = np.repeat([0.1, 0.5], [30, 10])  # quartiles 0.1, 0.1, 0.1, 0.2, 0.5
-    assert cal.grouped_calibration(time, event, risk, horizon=30)["n"].tolist() == [30, 10]
+    assert calibration.grouped_calibration(time, event, risk, horizon=30)["n"].tolist() == [30, 10]
 
 
 GOOD = {"time": [1, 2, 3, 4], "event": [1, 0, 1, 0], "risk": [0.8, 0.1, 0.6, 0.2], "horizon": 3}
@@ -189,22 +190,22 @@ GOOD = {"time": [1, 2, 3, 4], "event": [1, 0, 1, 0], "risk": [0.8, 0.1, 0.6, 0.2
 )
 def test_brier_error_messages(wrong, message):
     with pytest.raises(ValueError, match=message):
-        cal.brier_score(**GOOD | wrong)
+        calibration.brier_score(**GOOD | wrong)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: cal.smooth_calibration(**GOOD | {"risk": [0.8, 0.0, 0.6, 0.2]}), "found 0 at row 1"),
-        (lambda: cal.smooth_calibration(**GOOD), "x must have at least six rows; found 4"),
-        (lambda: cal.calibration_curve(**GOOD, at=[0.5, 1.0]), "found 1 at row 1|at least six rows"),
-        (lambda: cal.spline_knots(np.ones(8)), "at least three knots"),
-        (lambda: cal.grouped_calibration(**GOOD | {"risk": [0.3] * 4}), "risk must vary to be grouped; found 0.3"),
-        (lambda: cal.calibration_in_the_large([1, 0], [0.5, -0.1]), "not be negative; found -0.1 at row 1"),
-        (lambda: cal.calibration_in_the_large([1, 0], [0.0, 0.1]), "positive expectation; found none"),
-        (lambda: cal.observed_expected_at([1, 2], [1, 1], [0.1, 0.2], horizon=2), "found survival 0 at 2"),
-        (lambda: cal.calibration_slope([1, 2, 3], [1, 1, 0], [1.0, 1.0, 1.0]), "'linear_predictor'"),
-        (lambda: cal.brier_binary([0, 0], [0.1, 0.2]), "outcome must hold both classes"),
+        (lambda: calibration.smooth_calibration(**GOOD | {"risk": [0.8, 0.0, 0.6, 0.2]}), "found 0 at row 1"),
+        (lambda: calibration.smooth_calibration(**GOOD), "x must have at least six rows; found 4"),
+        (lambda: calibration.calibration_curve(**GOOD, at=[0.5, 1.0]), "found 1 at row 1|at least six rows"),
+        (lambda: calibration.spline_knots(np.ones(8)), "at least three knots"),
+        (lambda: calibration.grouped_calibration(**GOOD | {"risk": [0.3] * 4}), "risk must vary to be grouped; found 0.3"),
+        (lambda: calibration.calibration_in_the_large([1, 0], [0.5, -0.1]), "not be negative; found -0.1 at row 1"),
+        (lambda: calibration.calibration_in_the_large([1, 0], [0.0, 0.1]), "positive expectation; found none"),
+        (lambda: calibration.observed_expected_at([1, 2], [1, 1], [0.1, 0.2], horizon=2), "found survival 0 at 2"),
+        (lambda: calibration.calibration_slope([1, 2, 3], [1, 1, 0], [1.0, 1.0, 1.0]), "'linear_predictor'"),
+        (lambda: calibration.brier_binary([0, 0], [0.1, 0.2]), "outcome must hold both classes"),
     ],
 )  # fmt: skip
 def test_error_messages(call, message):

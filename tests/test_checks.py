@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlrs import checks
+from dlrs.stats import checks
 
 
 def test_survival_returns_floats_and_booleans():

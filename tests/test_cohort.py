@@ -7,6 +7,7 @@ import yaml
 
 from dlrs import cohort
 from dlrs.config import InputError, published
+from dlrs_site import intake
 
 ROW = {
     "patient_id": "P1",
@@ -60,7 +61,7 @@ def test_levels_are_those_of_the_paper():
 
 
 def test_a_good_folder_is_read_with_types(folder):
-    study = cohort.read_cohort(folder)
+    study = intake.read_cohort(folder)
     assert study.provenance == "SYNTHETIC"
     patients = study.patients
     assert patients["event"].tolist() == [False, True, False, False]
@@ -71,14 +72,14 @@ def test_a_good_folder_is_read_with_types(folder):
 
 def test_the_class_is_read_without_the_table(folder):
     (folder / "clinical.csv").unlink()
-    assert cohort.read_class(folder) == "SYNTHETIC"
+    assert intake.read_class(folder) == "SYNTHETIC"
     (folder / "cohort.yaml").write_text("name: test\nclass: PAPER\n", encoding="utf-8")
     with pytest.raises(InputError, match="class is 'PAPER'; expected SYNTHETIC or COHORT"):
-        cohort.read_class(folder)
+        intake.read_class(folder)
 
 
 def test_saved_patients_are_read_back_the_same(folder, tmp_path):
-    patients = cohort.read_cohort(folder).patients
+    patients = intake.read_cohort(folder).patients
     patients.to_csv(tmp_path / "again.csv", index=False)
     pd.testing.assert_frame_equal(cohort.read_patients(tmp_path / "again.csv"), patients)
 
@@ -98,7 +99,7 @@ def test_saved_patients_are_read_back_the_same(folder, tmp_path):
 def test_a_wrong_cell_is_named(folder, values, words):
     damage(folder, 1, **values)
     with pytest.raises(InputError) as error:
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     for word in ["clinical.csv", *words]:
         assert word in str(error.value), str(error.value)
 
@@ -106,14 +107,14 @@ def test_a_wrong_cell_is_named(folder, values, words):
 def test_a_patient_in_both_cohorts_is_said_so(folder):
     damage(folder, 2, patient_id="P1")
     with pytest.raises(InputError, match="row 4, column patient_id.*in the other cohort"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
 
 
 def test_all_wrong_cells_are_listed_at_once(folder):
     damage(folder, 0, cea="high")
     damage(folder, 3, event="maybe", age="")
     with pytest.raises(InputError) as error:
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     for word in ["row 2, column cea", "row 5, column event", "row 5, column age"]:
         assert word in str(error.value)
 
@@ -122,25 +123,25 @@ def test_a_missing_column_lists_what_is_there(folder):
     frame = pd.read_csv(folder / "clinical.csv").drop(columns="cea")
     frame.to_csv(folder / "clinical.csv", index=False)
     with pytest.raises(InputError, match="no column cea; the file has patient_id"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
 
 
 def test_missing_or_broken_description(folder):
     (folder / "cohort.yaml").write_text("class: PUBLISHED", encoding="utf-8")
     with pytest.raises(InputError, match="cohort.yaml: class is 'PUBLISHED'; expected SYNTHETIC or COHORT"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     (folder / "cohort.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(InputError, match="not YAML"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     (folder / "cohort.yaml").unlink()
     with pytest.raises(InputError, match="the file is missing"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     with pytest.raises(InputError, match=r"clinical.csv: the file is missing"):
-        cohort.read_clinical(folder / "nowhere" / "clinical.csv")
+        intake.read_clinical(folder / "nowhere" / "clinical.csv")
 
 
 def test_probabilities_are_joined_and_summed(folder):
-    patients = cohort.read_cohort(folder).patients
+    patients = intake.read_cohort(folder).patients
     t2w = pd.DataFrame({"patient_id": ["P4", "P3", "P2", "P1"], "prob": [0.4, 0.3, 0.2, 0.1]})
     adc = pd.DataFrame({"patient_id": ["P1", "P2", "P3", "P4"], "prob": [0.5, 0.5, 0.5, 0.5]})
     joined = cohort.join_probabilities(patients, t2w, adc)
@@ -151,7 +152,7 @@ def test_probabilities_are_joined_and_summed(folder):
 
 
 def test_probabilities_of_a_file_are_checked(folder, tmp_path):
-    patients = cohort.read_cohort(folder).patients
+    patients = intake.read_cohort(folder).patients
     good = pd.DataFrame({"patient_id": patients["patient_id"], "t2w_prob": 0.5, "adc_prob": 0.25, "dl_prob": 0.75})
     path = tmp_path / "dl_prob.csv"
     good.to_csv(path, index=False)
@@ -207,7 +208,7 @@ def plain(tmp_path):
         for n, (c, (t, e)) in enumerate(zip(["primary"] * 2 + ["validation"] * 2, outcome, strict=True))
     ]
     pd.DataFrame(rows).to_csv(folder / "clinical.csv", index=False)
-    return cohort.read_cohort(folder).patients
+    return intake.read_cohort(folder).patients
 
 
 def as_text(frame, *, separator=",", decimal=".", encoding="utf-8"):
@@ -232,7 +233,7 @@ def test_every_way_to_write_the_table_gives_the_same(tmp_path, plain, form, date
     frame = hospital_folder(tmp_path, table=table, date_form=date_form)
     frame["Bemerkung"] = 'später; früher, "bald"'
     (tmp_path / "clinical.csv").write_bytes(as_text(frame, **form))
-    pd.testing.assert_frame_equal(cohort.read_cohort(tmp_path).patients, plain)
+    pd.testing.assert_frame_equal(intake.read_cohort(tmp_path).patients, plain)
 
 
 @pytest.mark.parametrize("typed", [False, True])
@@ -244,18 +245,18 @@ def test_a_spreadsheet_gives_the_same(tmp_path, plain, typed):
     with pd.ExcelWriter(tmp_path / "clinical.xlsx") as book:
         frame.to_excel(book, index=False, sheet_name="Export")
         pd.DataFrame().to_excel(book, sheet_name="Tabelle2")
-    pd.testing.assert_frame_equal(cohort.read_cohort(tmp_path).patients, plain)
+    pd.testing.assert_frame_equal(intake.read_cohort(tmp_path).patients, plain)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("days", 30.4375), ("years", 1 / 12), ("months since surgery", 1)])
 def test_units_become_months(folder, unit, factor):
     frame = pd.read_csv(folder / "clinical.csv", dtype=str)
-    before = cohort.read_cohort(folder).patients["time_months"]
+    before = intake.read_cohort(folder).patients["time_months"]
     frame["time_months"] = [repr(float(time) * factor) for time in frame["time_months"]]
     frame.to_csv(folder / "clinical.csv", index=False)
     with open(folder / "cohort.yaml", "a", encoding="utf-8") as settings:
         settings.write(f"units: {{time_months: {unit}}}\n")
-    np.testing.assert_allclose(cohort.read_cohort(folder).patients["time_months"], before, rtol=1e-15)
+    np.testing.assert_allclose(intake.read_cohort(folder).patients["time_months"], before, rtol=1e-15)
 
 
 def test_codes_are_words_even_where_yaml_sees_something_else(tmp_path):
@@ -267,7 +268,7 @@ def test_codes_are_words_even_where_yaml_sees_something_else(tmp_path):
         "constants: {centre: Ours, cohort: validation}\n",
         encoding="utf-8",
     )
-    patients = cohort.read_cohort(tmp_path, incomplete="keep").patients
+    patients = intake.read_cohort(tmp_path, incomplete="keep").patients
     assert patients["adjuvant_radiotherapy"].astype(object).fillna("unknown").tolist() == ["No", "Yes", "unknown"]
     assert patients["centre"].eq("Ours").all() and patients["cohort"].eq("validation").all()
 
@@ -277,7 +278,7 @@ def test_other_columns_are_left_behind_unless_asked_for(folder):
     frame.to_csv(folder / "clinical.csv", index=False)
     with open(folder / "cohort.yaml", "a", encoding="utf-8") as settings:
         settings.write("keep: [crm]\n")
-    assert cohort.read_cohort(folder).patients.columns.tolist() == [*cohort.COLUMNS, "crm", "row"]
+    assert intake.read_cohort(folder).patients.columns.tolist() == [*cohort.COLUMNS, "crm", "row"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ def test_a_wrong_mapping_is_named(folder, settings, words):
     said = {"name": "test", "class": "COHORT"} | settings
     (folder / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     with pytest.raises(InputError) as error:
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     assert words in str(error.value), str(error.value)
 
 
@@ -311,14 +312,14 @@ def test_a_wrong_mapping_is_named(folder, settings, words):
 def test_yaml_that_would_be_read_wrongly_is_refused(folder, text):
     (folder / "cohort.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match="codes.cea.1 is there twice|not YAML"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
 
 
 def test_aliases_that_multiply_do_not_hang(folder):
     lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40)]
     text = "name: a\nclass: COHORT\n" + "\n".join(lines)
     (folder / "cohort.yaml").write_text(text, encoding="utf-8")
-    assert cohort.read_cohort(folder).provenance == "COHORT"
+    assert intake.read_cohort(folder).provenance == "COHORT"
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_marks_that_may_mean_two_things_are_refused(tmp_path, change, words):
     said = {"name": "test", "class": "COHORT", "table": change.get("table", {})}
     (tmp_path / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     with pytest.raises(InputError) as error:
-        cohort.read_cohort(tmp_path)
+        intake.read_cohort(tmp_path)
     assert words in str(error.value), str(error.value)
 
 
@@ -362,7 +363,7 @@ def test_a_wrong_date_is_named(tmp_path, dates, code, words):
     frame = hospital_folder(tmp_path).iloc[:1]
     frame.loc[0, list(DATES.values())] = dates
     frame.to_csv(tmp_path / "clinical.csv", index=False)
-    found = cohort.survey(tmp_path).problems
+    found = intake.survey(tmp_path).problems
     assert [problem.code for problem in found] == [code], found
     assert words in f"{found[0].found}; expected {found[0].expected}"
 
@@ -384,18 +385,18 @@ def test_a_table_of_the_wrong_form_is_refused(folder):
     }
     for content, code in cases.items():
         path.write_bytes(content)
-        assert code in [problem.code for problem in cohort.survey(folder).problems], content[:40]
+        assert code in [problem.code for problem in intake.survey(folder).problems], content[:40]
     path.rename(folder / "clinical.xlsx")
-    assert [problem.code for problem in cohort.survey(folder).problems] == ["table-unreadable"]
+    assert [problem.code for problem in intake.survey(folder).problems] == ["table-unreadable"]
     path.write_text(text, encoding="utf-8")
-    assert [problem.code for problem in cohort.survey(folder).problems] == ["table-twice"]
+    assert [problem.code for problem in intake.survey(folder).problems] == ["table-twice"]
 
 
 def test_rows_are_those_of_the_file_even_after_empty_lines(folder):
     path = folder / "clinical.csv"
     header, *rows = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([header, "", *rows]), encoding="utf-8")
-    assert cohort.read_cohort(folder).patients["row"].tolist() == [3, 4, 5, 6]
+    assert intake.read_cohort(folder).patients["row"].tolist() == [3, 4, 5, 6]
 
 
 # ---------------------------------------------------------------- unknown covariates
@@ -406,19 +407,19 @@ def test_a_hospital_may_not_know_everything(folder):
     (folder / "cohort.yaml").write_text("name: test\nclass: COHORT\nmissing: [NA]\n", encoding="utf-8")
     damage(folder, 1, age="")
     damage(folder, 2, cea="NA", ct_stage="NA")
-    study = cohort.read_cohort(folder)
+    study = intake.read_cohort(folder)
     assert study.patients["patient_id"].tolist() == ["P1", "P4"]
     assert study.excluded.values.tolist() == [["primary", "no age", 1], ["validation", "no ct_stage, no cea", 1]]
-    assert len(cohort.read_cohort(folder, incomplete="keep").patients) == 4
+    assert len(intake.read_cohort(folder, incomplete="keep").patients) == 4
     with pytest.raises(ValueError, match="incomplete must be exclude or keep; found 'drop'"):
-        cohort.read_cohort(folder, incomplete="drop")
+        intake.read_cohort(folder, incomplete="drop")
     for row in (0, 3):
         damage(folder, row, age="")
     with pytest.raises(InputError, match="no patient has every covariate"):
-        cohort.read_cohort(folder)
+        intake.read_cohort(folder)
     damage(folder, 3, event="")
     with pytest.raises(InputError, match="row 5, column event: is empty"):
-        cohort.read_cohort(folder, incomplete="keep")
+        intake.read_cohort(folder, incomplete="keep")
 
 
 def test_hazard_by_hand():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parity
-from dlrs import decision, resample
+from dlrs.stats import decision, resample
 
 THRESHOLDS = np.arange(101) / 100
 REFERENCE = Path(__file__).parent / "reference"

@@ -9,8 +9,10 @@ import pydicom
 import pytest
 
 import dicom_files as made
-from dlrs import dicom, doctor, images, simulate
 from dlrs.config import InputError
+from dlrs.imaging import cropping, dicom, volumes
+from dlrs.synthetic import phantoms
+from dlrs_site import doctor
 
 STEMS = ("t2w", "t2w_roi", "dwi_b0", "dwi_b1000", "dwi_roi")
 
@@ -20,10 +22,10 @@ def twins(tmp_path_factory):
     """Three patients of the synthetic cohort, one a centre, as NIfTI and as three kinds of DICOM."""
     root = tmp_path_factory.mktemp("twins")
     middle = pd.DataFrame({"t2w_view": [0.0], "adc_view": [0.0]})
-    parameters = {name: float(values[0]) for name, values in simulate.rendered_parameters(middle).items()}
+    parameters = {name: float(values[0]) for name, values in phantoms.rendered_parameters(middle).items()}
     for centre in "ABC":
         patient, volumes = f"P{centre}", {}
-        for name, phantom in simulate.render_patient(f"P{centre}", centre, parameters, seed=7).items():
+        for name, phantom in phantoms.render_patient(f"P{centre}", centre, parameters, seed=7).items():
             path = root / "nifti" / "images" / patient / name
             path.parent.mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(phantom.data, phantom.affine), path)
@@ -54,7 +56,7 @@ def test_a_dicom_cohort_gives_exactly_the_boxes_of_its_nifti_twin(twins, tmp_pat
     index = {}
     for kind in ("nifti", "dicom"):
         options = dict(jobs=1, progress=False)
-        index[kind] = images.build_boxes(twins / kind, patients, tmp_path / kind / "boxes", **options)
+        index[kind] = cropping.build_boxes(twins / kind, patients, tmp_path / kind / "boxes", **options)
         index[kind] = index[kind].set_index(["patient_id", "sequence"])
     assert index["nifti"]["source"].eq("NIfTI").all() and index["dicom"]["source"].eq("DICOM").all()
     pd.testing.assert_series_equal(index["nifti"]["sha256"], index["dicom"]["sha256"])
@@ -84,7 +86,7 @@ def test_b_values_are_read_where_each_maker_writes_them(tmp_path, say):
                 data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
                 data.save_as(path, implicit_vr=True, little_endian=True, enforce_file_format=True)
         assert {frame.b_value for frame in dicom.frames(tmp_path / "dwi")} == {0.0, 1000.0}
-        low, high = (images.read_volume(tmp_path / "dwi", b_value=b) for b in images.B_VALUES)
+        low, high = (volumes.read_volume(tmp_path / "dwi", b_value=b) for b in volumes.B_VALUES)
         np.testing.assert_array_equal(low.array, nib.as_closest_canonical(image).get_fdata())
         np.testing.assert_array_equal(high.array, nib.as_closest_canonical(other).get_fdata())
         np.testing.assert_allclose(low.affine, high.affine)
@@ -113,7 +115,7 @@ def test_a_scanners_adc_map_comes_in_millionths_whatever_its_unit(tmp_path, unit
             data.RealWorldValueMappingSequence = [item]
         else:
             data.RescaleSlope, data.RescaleIntercept, data.RescaleType = "1", "0", unit
-    volume = images.read_volume(made.save(series, tmp_path / "adc"))
+    volume = volumes.read_volume(made.save(series, tmp_path / "adc"))
     np.testing.assert_allclose(volume.array[0, 0], [900, 901, 902], rtol=1e-6)
 
 
@@ -127,8 +129,8 @@ def test_a_segmentation_of_one_slice_takes_the_gap_from_its_image(tmp_path):
     made.save(series, tmp_path / "t2w")
     drawn = made.segmentation(nib.Nifti1Image(mask, image.affine), series, "P", "t2w_roi")
     made.save(drawn, tmp_path / "t2w_roi.dcm")
-    volume = images.read_volume(tmp_path / "t2w")
-    np.testing.assert_array_equal(images.read_roi(tmp_path / "t2w_roi.dcm", volume), mask > 0)
+    volume = volumes.read_volume(tmp_path / "t2w")
+    np.testing.assert_array_equal(volumes.read_roi(tmp_path / "t2w_roi.dcm", volume), mask > 0)
 
 
 def other_b(series):
@@ -182,8 +184,8 @@ def test_a_series_that_cannot_be_used_is_named_by_reader_and_doctor(tmp_path, co
     codes = {f.code for f in doctor.check(tmp_path, jobs=1).findings if f.file == "images/P1/dwi"}
     assert codes == {code}
     with pytest.raises(InputError, match=found):
-        for b in images.B_VALUES:
-            images.read_volume(folder / "dwi", b_value=b)
+        for b in volumes.B_VALUES:
+            volumes.read_volume(folder / "dwi", b_value=b)
 
 
 def test_masks_that_do_not_belong_are_refused(tmp_path):
@@ -191,10 +193,10 @@ def test_masks_that_do_not_belong_are_refused(tmp_path):
     mask = nib.Nifti1Image((np.asarray(image.dataobj) % 7 == 0).astype(np.uint8), image.affine)
     series = made.single_slices({None: image}, "P", "t2w")
     path = made.save(made.segmentation(mask, series, "P", "roi"), tmp_path / "t2w_roi.dcm")
-    volume = images.read_volume(made.save(series, tmp_path / "t2w"))
-    assert (images.read_roi(path, volume) == np.asarray(mask.dataobj)).all()
+    volume = volumes.read_volume(made.save(series, tmp_path / "t2w"))
+    assert (volumes.read_roi(path, volume) == np.asarray(mask.dataobj)).all()
     moved = volume._replace(affine=volume.affine + np.pad([[1.0]], ((0, 3), (3, 0))))
     with pytest.raises(InputError, match="another grid"):
-        images.read_roi(path, moved)
+        volumes.read_roi(path, moved)
     with pytest.raises(InputError, match="beyond the image"):
-        images.read_roi(path, volume._replace(array=volume.array[:, :, :6]))
+        volumes.read_roi(path, volume._replace(array=volume.array[:, :, :6]))

@@ -17,7 +17,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from dlrs import cohort, doctor, images
+from dlrs import cohort
+from dlrs_site import doctor, intake
 
 N_PRIMARY, N_VALIDATION = 10, 6
 T2W_AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])  # stored as LPS
@@ -653,7 +654,7 @@ def test_pictures_show_the_mask(folder):
 
 
 def run(*words):
-    done = subprocess.run([sys.executable, "-m", "dlrs.doctor", *map(str, words)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "dlrs_site.doctor", *map(str, words)], capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -702,7 +703,7 @@ def test_the_example_passes(example):
     assert {finding.severity for finding in report.findings} == {"warning"}
     assert set(codes) == {"example-patient", "few-patients", "few-events"}
     assert report.facts["n_volumes"] == 15
-    assert len(cohort.read_cohort(example).patients) == 3
+    assert len(intake.read_cohort(example).patients) == 3
     # Real volumes: T2W and diffusion on grids of their own, a mask on its image's.
     t2w, dwi, mask = (nib.load(example / f"images/EXAMPLE1/{s}.nii.gz") for s in ("t2w", "dwi_b0", "t2w_roi"))
     assert t2w.shape != dwi.shape and t2w.shape == mask.shape and (t2w.affine == mask.affine).all()
@@ -739,8 +740,8 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
     lines = (example / "cohort.yaml").read_text(encoding="utf-8").splitlines()
     settings_lines = [line.removeprefix("# ") for line in lines if yaml_like(line)]
     said = yaml.safe_load("\n".join(settings_lines))
-    assert set(said) == {*cohort.SETTINGS}
-    assert set(said["table"]) == set(cohort.TABLE_OPTIONS) and set(said["dates"]) == set(cohort.DATES)
+    assert set(said) == {*intake.SETTINGS}
+    assert set(said["table"]) == set(intake.TABLE_OPTIONS) and set(said["dates"]) == set(intake.DATES)
     folder = tmp_path / "cohort"
     folder.mkdir()
     frame = pd.read_csv(example / "clinical.csv", dtype=str).rename(columns={"patient_id": "Patient", "age": "Alter"})
@@ -754,7 +755,7 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
     )
     frame.to_csv(folder / "clinical.csv", index=False, sep=";")
     (folder / "cohort.yaml").write_text("\n".join(settings_lines), encoding="utf-8")
-    patients = cohort.read_cohort(folder, incomplete="keep").patients
+    patients = intake.read_cohort(folder, incomplete="keep").patients
     assert patients["event"].tolist() == [False, True, False]
     assert patients["gender"].tolist() == ["Male", "Female", "Male"] and patients["cea"].isna().tolist()[2]
     assert patients["centre"].eq("My hospital").all() and patients["crm"].tolist()[0] == "clear"

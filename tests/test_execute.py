@@ -11,8 +11,8 @@ import time
 import pandas as pd
 import pytest
 
-from dlrs import execute
 from dlrs.config import ROOT, InputError
+from dlrs_run import execute
 
 
 def write_notebook(path, *cells, parameters):
@@ -58,10 +58,10 @@ def test_used_modules_are_found_through_one_another(tmp_path):
     )
     names = [path.name for path in execute.used_modules(notebook)]
     assert names == ["cohort.py", "config.py"]
-    names = [path.name for path in execute.used_modules("dlrs.stages.join")]
+    names = [path.name for path in execute.used_modules("dlrs_run.stages.join")]
     assert {"stages.py", "report.py", "cohort.py"} <= set(names) and "train.py" not in names
-    assert {"train.py", "images.py"} <= {path.name for path in execute.used_modules("dlrs.stages.textures")}
-    assert "phantoms.yaml" in [path.name for path in execute.used_modules("dlrs.stages.images")]  # a data file
+    assert {"train.py", "images.py"} <= {path.name for path in execute.used_modules("dlrs_run.stages.textures")}
+    assert "phantoms.yaml" in [path.name for path in execute.used_modules("dlrs_run.stages.images")]  # a data file
 
 
 def test_a_failure_names_notebook_cell_and_error(notebook, tmp_path, monkeypatch, capsys):
@@ -88,7 +88,9 @@ def test_the_terminal_sees_a_bar_now_and_then_and_the_log_everything_else(tmp_pa
 
 def test_a_process_ends_with_its_parent():
     # A parent starts a child that is to end with it, says the child's number, and is killed.
-    child = "import os, time; from dlrs.execute import die_with; die_with(os.getppid()); print('up'); time.sleep(60)"
+    child = (
+        "import os, time; from dlrs_run.execute import die_with; die_with(os.getppid()); print('up'); time.sleep(60)"
+    )
     parent = (
         f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-uc', {child!r}], stdout=subprocess.PIPE);"
         "c.stdout.readline(); print(c.pid, flush=True); c.wait()"

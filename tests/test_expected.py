@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dlrs import expected
+from dlrs_run import expected
 
 ENTRY = {"value": 0.75, "ci": [0.6, 0.9], "p": None, "method": "Harrell", "class": "SYNTHETIC"}
 

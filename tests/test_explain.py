@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrs import explain, images, train
+from dlrs.imaging import cropping, gradcam, resnet, volumes
 
 SLICES, SIZE = 4, 64
 
@@ -21,7 +21,7 @@ def network():
     """A small network with normalisation and weights that are not those of a fresh one."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = train.build_network(n_slices=SLICES)
+        network = resnet.build_network(n_slices=SLICES)
         with torch.inference_mode():
             network.train()(torch.randn(8, SLICES, SIZE, SIZE))  # moves the normalisation's running means
     return network.eval()
@@ -50,26 +50,26 @@ def test_a_map_is_the_last_features_weighted_by_the_last_layer(network, boxes):
         uncut = torch.einsum("c,nchw->nhw", network.logit.weight[0], features) / features[0, 0].numel()
         logit = network(boxes)[:, 0]
     assert torch.allclose(uncut.sum((1, 2)) + network.logit.bias, logit, atol=1e-5)
-    maps = explain.grad_cam(network, boxes)
+    maps = gradcam.grad_cam(network, boxes)
     assert maps.shape == (5, 2, 2) and maps.min() >= 0  # 64 pixels, halved five times
     np.testing.assert_allclose(maps, uncut.clamp_min(0).numpy(), atol=1e-6)
 
 
 def test_a_box_of_112_pixels_has_a_map_of_4_by_4(network):
-    assert explain.grad_cam(network, torch.randn(1, SLICES, 112, 112)).shape == (1, 4, 4)
+    assert gradcam.grad_cam(network, torch.randn(1, SLICES, 112, 112)).shape == (1, 4, 4)
 
 
 def test_a_map_does_not_depend_on_who_else_is_in_the_batch(network, boxes):
-    together = explain.grad_cam(network, boxes, batch_size=5)
-    np.testing.assert_allclose(explain.grad_cam(network, boxes, batch_size=2), together, atol=1e-6)
-    np.testing.assert_allclose(explain.grad_cam(network, boxes[3:4]), together[3:4], atol=1e-6)
+    together = gradcam.grad_cam(network, boxes, batch_size=5)
+    np.testing.assert_allclose(gradcam.grad_cam(network, boxes, batch_size=2), together, atol=1e-6)
+    np.testing.assert_allclose(gradcam.grad_cam(network, boxes[3:4]), together[3:4], atol=1e-6)
 
 
 def test_the_network_stays_as_it_was(network, boxes):
     before, training = weights(network), network.training
     network.train()
-    explain.grad_cam(network, boxes)
-    explain.randomised(network, seed=1)
+    gradcam.grad_cam(network, boxes)
+    gradcam.randomised(network, seed=1)
     assert network.training and all(p.requires_grad and p.grad is None for p in network.parameters())
     network.train(training)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -79,48 +79,48 @@ def test_the_network_stays_as_it_was(network, boxes):
 def test_nothing_that_raises_the_log_odds_is_an_empty_map(network, boxes):
     silent = copy.deepcopy(network)
     torch.nn.init.constant_(silent.logit.weight, -1.0)  # features follow a ReLU, so all evidence is against
-    maps = explain.grad_cam(silent, boxes)
+    maps = gradcam.grad_cam(silent, boxes)
     assert not maps.any()
-    shares = explain.heat_shares(maps, np.ones((5, SLICES, 8, 8), dtype=bool))
+    shares = gradcam.heat_shares(maps, np.ones((5, SLICES, 8, 8), dtype=bool))
     assert shares.isna().all(axis=None)
 
 
 def test_earlier_layers_have_finer_maps(network, boxes):
-    assert explain.grad_cam(network, boxes, layer="backbone.layer2").shape == (5, 8, 8)
-    assert explain.grad_cam(network, boxes, layer="backbone.layer4.1.conv2").shape == (5, 2, 2)
+    assert gradcam.grad_cam(network, boxes, layer="backbone.layer2").shape == (5, 8, 8)
+    assert gradcam.grad_cam(network, boxes, layer="backbone.layer4.1.conv2").shape == (5, 2, 2)
 
 
 @pytest.mark.parametrize("layer", ["backbone.layer5", "", "layer4"])
 def test_an_unknown_layer_is_named_with_those_there_are(network, boxes, layer):
     with pytest.raises(ValueError, match=f"layer must be one of mix, .*backbone.layer4, .*found '{layer}'"):
-        explain.grad_cam(network, boxes, layer=layer)
+        gradcam.grad_cam(network, boxes, layer=layer)
 
 
 @pytest.mark.parametrize("layer", ["logit", "dropout", "backbone"])
 def test_a_layer_without_places_is_refused(network, boxes, layer):
     with pytest.raises(ValueError, match=f"layer must put out rows and columns; found '{layer}'"):
-        explain.grad_cam(network, boxes, layer=layer)
+        gradcam.grad_cam(network, boxes, layer=layer)
 
 
 # ---------------------------------------------------------------- networks that forget
 
 
 def test_a_randomised_network_differs_in_every_part(network, boxes):
-    other = explain.randomised(network, seed=1)
+    other = gradcam.randomised(network, seed=1)
     one = weights(network)
-    for part in explain.PARTS:
+    for part in gradcam.PARTS:
         names = [name for name in one if name.startswith(part) and name.endswith("weight") and one[name].dim() > 1]
         assert all(not torch.equal(one[name], other.state_dict()[name]) for name in names), part
     assert torch.equal(other.backbone.bn1.running_mean, torch.zeros(64))  # normalisation as before training
-    assert not np.allclose(explain.grad_cam(other, boxes), explain.grad_cam(network, boxes))
+    assert not np.allclose(gradcam.grad_cam(other, boxes), gradcam.grad_cam(network, boxes))
 
 
 def test_every_weight_belongs_to_a_part(network):
-    assert all(name.startswith(explain.PARTS) for name in network.state_dict())
+    assert all(name.startswith(gradcam.PARTS) for name in network.state_dict())
 
 
 def test_only_the_parts_asked_for_forget(network):
-    one, other = weights(network), explain.randomised(network, seed=1, parts=["logit"]).state_dict()
+    one, other = weights(network), gradcam.randomised(network, seed=1, parts=["logit"]).state_dict()
     changed = {name for name in one if not torch.equal(one[name], other[name])}
     assert changed == {"logit.weight", "logit.bias"}
 
@@ -129,7 +129,7 @@ def test_the_seed_draws_the_weights_and_nothing_else(network):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, again, other = (explain.randomised(network, seed=seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (gradcam.randomised(network, seed=seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["mix.weight"], other["mix.weight"])
@@ -137,7 +137,7 @@ def test_the_seed_draws_the_weights_and_nothing_else(network):
 
 def test_an_unknown_part_is_named(network):
     with pytest.raises(ValueError, match="parts must be among mix, .*; found layer9"):
-        explain.randomised(network, seed=1, parts=["logit", "layer9"])
+        gradcam.randomised(network, seed=1, parts=["logit", "layer9"])
 
 
 # ---------------------------------------------------------------- shares of heat
@@ -154,20 +154,20 @@ def half_a_box():
 def test_shares_by_hand():
     # a 2 x 2 map, each place standing for 2 x 2 pixels: 3 and 1 in the left column, 0 and 4 in the right one; half of
     # the heat is left. Slices alike: padding 2/4; slice 1 has 1/4, half of it inside; slice 2 has 1/4, all inside.
-    shares = explain.heat_shares([[[3, 0], [1, 4]]], half_a_box())
+    shares = gradcam.heat_shares([[[3, 0], [1, 4]]], half_a_box())
     assert list(shares) == ["inside_roi", "beside_roi", "padding"]
     np.testing.assert_allclose(shares, [[0.125 + 0.25, 0.125, 0.5]])
     # all heat in the upper right: beside the ROI of slice 1, inside that of slice 2
-    np.testing.assert_allclose(explain.heat_shares([[[0, 7], [0, 0]]], half_a_box()), [[0.25, 0.25, 0.5]])
+    np.testing.assert_allclose(gradcam.heat_shares([[[0, 7], [0, 0]]], half_a_box()), [[0.25, 0.25, 0.5]])
 
 
 def test_shares_follow_the_slices_weights():
     heat = [[[3, 0], [1, 4]]]
-    unpadded = explain.heat_shares(heat, half_a_box(), slice_weights=[1, 1, 0, 0])
+    unpadded = gradcam.heat_shares(heat, half_a_box(), slice_weights=[1, 1, 0, 0])
     np.testing.assert_allclose(unpadded, [[0.75, 0.25, 0.0]])
-    first = explain.heat_shares(heat, half_a_box(), slice_weights=[2, 0, 0, 0])
+    first = gradcam.heat_shares(heat, half_a_box(), slice_weights=[2, 0, 0, 0])
     np.testing.assert_allclose(first, [[0.5, 0.5, 0.0]])
-    padding = explain.heat_shares(heat, half_a_box(), slice_weights=[0, 0, 0, 1])
+    padding = gradcam.heat_shares(heat, half_a_box(), slice_weights=[0, 0, 0, 1])
     np.testing.assert_allclose(padding, [[0.0, 0.0, 1.0]])
 
 
@@ -175,7 +175,7 @@ def test_an_even_maps_shares_are_those_of_the_area():
     rng = np.random.default_rng(1)
     rois = rng.random((6, 5, 12, 12)) < 0.7
     rois[3, 4:] = rois[4, 1:] = False
-    shares = explain.heat_shares(np.full((6, 3, 3), 0.2), rois)
+    shares = gradcam.heat_shares(np.full((6, 3, 3), 0.2), rois)
     np.testing.assert_allclose(shares["inside_roi"], rois.mean(axis=(1, 2, 3)))
     np.testing.assert_allclose(shares["padding"], [0, 0, 0, 0.2, 0.8, 0])
     np.testing.assert_allclose(shares.sum(axis=1), 1)
@@ -187,22 +187,22 @@ def test_shares_sum_to_1_whatever_the_scale(scale):
     heat, rois = rng.gamma(0.5, size=(9, 4, 4)), rng.random((9, 20, 28, 28)) < 0.6
     rois[:, 12:] = False
     weighted = rng.random(20)
-    shares = explain.heat_shares(heat * scale, rois, slice_weights=weighted)
+    shares = gradcam.heat_shares(heat * scale, rois, slice_weights=weighted)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     np.testing.assert_allclose(shares["padding"], weighted[12:].sum() / weighted.sum())
     assert (shares >= 0).all(axis=None)
-    np.testing.assert_allclose(shares, explain.heat_shares(heat, rois, slice_weights=weighted), rtol=1e-5)
+    np.testing.assert_allclose(shares, gradcam.heat_shares(heat, rois, slice_weights=weighted), rtol=1e-5)
 
 
 def test_what_cannot_be_shared_out_is_refused():
     roi = half_a_box()
     with pytest.raises(ValueError, match="heat must be finite and at least 0; found -1 in map 0"):
-        explain.heat_shares([[[-1.0, 2.0], [0.0, 0.0]]], roi)
+        gradcam.heat_shares([[[-1.0, 2.0], [0.0, 0.0]]], roi)
     with pytest.raises(ValueError, match=r"heat must be \(n, rows, columns\).*found \(2, 2, 2\) and \(1, 4, 4, 4\)"):
-        explain.heat_shares(np.ones((2, 2, 2)), roi)
+        gradcam.heat_shares(np.ones((2, 2, 2)), roi)
     for wrong in ([1, 1], [1, 1, 1, -1], [0, 0, 0, 0], [1, 1, 1, np.nan]):
         with pytest.raises(ValueError, match="slice_weights must be 4 numbers from 0 on, not all 0"):
-            explain.heat_shares(np.ones((1, 2, 2)), roi, slice_weights=wrong)
+            gradcam.heat_shares(np.ones((1, 2, 2)), roi, slice_weights=wrong)
 
 
 # ---------------------------------------------------------------- agreement of maps
@@ -212,9 +212,9 @@ def test_rank_agreement_by_hand():
     first = np.array([[[1.0, 2.0], [3.0, 4.0]]] * 4)
     second = np.array([[[1, 8], [9, 70]], [[4, 3], [2, 1]], [[2, 1], [3, 4]], [[5, 5], [5, 5]]], dtype=float)
     # third pair: ranks 1 2 3 4 and 2 1 3 4, 1 - 6 * 2 / (4 * 15) = 0.8; the fourth has no order
-    np.testing.assert_allclose(explain.rank_agreement(first, second), [1, -1, 0.8, np.nan])
+    np.testing.assert_allclose(gradcam.rank_agreement(first, second), [1, -1, 0.8, np.nan])
     with pytest.raises(ValueError, match="second must have the shape of first"):
-        explain.rank_agreement(first, second[:2])
+        gradcam.rank_agreement(first, second[:2])
 
 
 # ---------------------------------------------------------------- ROIs
@@ -231,14 +231,14 @@ def tumour():
 
 def test_the_roi_lies_in_its_box_as_the_image_does(tumour):
     image, roi = tumour
-    inside = explain.roi_box(roi, box_size=28, n_slices=10)
+    inside = gradcam.roi_box(roi, box_size=28, n_slices=10)
     # what make_box leaves when it empties the surroundings is the ROI, and the slices it fills are those with ROI
-    box = images.make_box(image, roi, box_size=28, n_slices=10, keep_outside_roi=False).array
+    box = cropping.make_box(image, roi, box_size=28, n_slices=10, keep_outside_roi=False).array
     assert inside.shape == box.shape and (inside == (box != 0)).all()
     assert inside.any(axis=(1, 2)).tolist() == [True] * 6 + [False] * 4
     # it fills as much of the box as of the rectangle, and touches all four sides
-    mask = images.axial(roi, 3)
-    assert inside[0].mean() == pytest.approx(mask[images.rectangle(mask)].mean(), abs=0.03)
+    mask = volumes.axial(roi, 3)
+    assert inside[0].mean() == pytest.approx(mask[cropping.rectangle(mask)].mean(), abs=0.03)
     assert inside[0][0].any() and inside[0][-1].any() and inside[0][:, 0].any() and inside[0][:, -1].any()
 
 
@@ -246,30 +246,30 @@ def test_adjusting_the_roi_changes_the_box_as_expected(tumour):
     image, roi = tumour
     spacing = (1.0, 1.0, 4.0)
     options = dict(box_size=28, n_slices=10, zscore="slice")
-    box = images.make_box(image, roi, **options).array
+    box = cropping.make_box(image, roi, **options).array
 
     def window(mask):
-        rows, columns = images.rectangle(images.axial(mask, 3))
+        rows, columns = cropping.rectangle(volumes.axial(mask, 3))
         return rows.stop - rows.start, columns.stop - columns.start, rows.start, columns.start
 
     rows, columns, top, left = window(roi)
     # 3 mm are 3 voxels on each side: front and back, right and left
-    dilated = images.adjust_roi(roi, spacing, grow_mm=3)
+    dilated = cropping.adjust_roi(roi, spacing, grow_mm=3)
     assert window(dilated) == (rows + 6, columns + 6, top - 3, left - 3)
-    eroded = images.adjust_roi(roi, spacing, grow_mm=-3)
+    eroded = cropping.adjust_roi(roi, spacing, grow_mm=-3)
     assert window(eroded)[0] < rows and window(eroded)[1] < columns
     # axial slices are drawn front up and the patient's right at the left: to the right and front is left and up
-    shifted = images.adjust_roi(roi, spacing, shift_mm=(2, 5))
+    shifted = cropping.adjust_roi(roi, spacing, shift_mm=(2, 5))
     assert window(shifted) == (rows, columns, top - 5, left - 2)
     for changed in (dilated, eroded, shifted):
-        other = images.make_box(image, changed, **options).array
+        other = cropping.make_box(image, changed, **options).array
         assert other.shape == box.shape and not np.allclose(other, box)
         assert (other[6:] == 0).all()  # slices stay as many
     # moving image and ROI together changes nothing
-    moved = images.make_box(np.roll(image, (2, 5), axis=(0, 1)), shifted, **options).array
+    moved = cropping.make_box(np.roll(image, (2, 5), axis=(0, 1)), shifted, **options).array
     np.testing.assert_array_equal(moved, box)
     # less than half a voxel is no movement
-    assert (images.adjust_roi(roi, spacing, shift_mm=(0.4, -0.4)) == roi).all()
+    assert (cropping.adjust_roi(roi, spacing, shift_mm=(0.4, -0.4)) == roi).all()
 
 
 # ---------------------------------------------------------------- drawing
@@ -277,16 +277,16 @@ def test_adjusting_the_roi_changes_the_box_as_expected(tumour):
 
 def test_overlay_draws_slice_outline_and_squares(tumour):
     image, roi = tumour
-    box = images.make_box(image, roi, box_size=28, n_slices=10).array
-    inside = explain.roi_box(roi, box_size=28, n_slices=10)
+    box = cropping.make_box(image, roi, box_size=28, n_slices=10).array
+    inside = gradcam.roi_box(roi, box_size=28, n_slices=10)
     figure, (plain, hot, empty) = plt.subplots(1, 3)
-    explain.overlay(box[0], inside[0], ax=plain)
+    gradcam.overlay(box[0], inside[0], ax=plain)
     assert len(plain.images) == 1
     heat = np.array([[0.0, 2.0], [0.0, 1.0]])
-    assert explain.overlay(box[0], inside[0], heat, ax=hot) is hot
+    assert gradcam.overlay(box[0], inside[0], heat, ax=hot) is hot
     alpha = hot.images[1].get_array()[..., 3]
     np.testing.assert_allclose([alpha[3, 3], alpha[3, 20], alpha[20, 20]], [0, 0.65, 0.325])  # as strong as the heat
-    explain.overlay(box[0], inside[0], np.zeros((2, 2)), ax=empty)
+    gradcam.overlay(box[0], inside[0], np.zeros((2, 2)), ax=empty)
     assert not empty.images[1].get_array()[..., 3].any()
     figure.canvas.draw()
     plt.close(figure)

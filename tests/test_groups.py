@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from dlrs import groups
+from dlrs.stats import groups
 
 TABLE1 = json.loads((Path(__file__).parent / "reference" / "table1_pvalues.json").read_text(encoding="utf-8"))
 ROWS = {name: row for name, row in TABLE1.items() if "levels" in row}

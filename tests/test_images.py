@@ -18,8 +18,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from dlrs import images
 from dlrs.config import InputError, sha256
+from dlrs.imaging import cropping, volumes
 
 SHAPE = (30, 26, 24)
 AFFINE = np.array([[0.8, 0, 0, -12.0], [0, 0.8, 0, -9.5], [0, 0, 4.0, 31.0], [0, 0, 0, 1]])
@@ -106,7 +106,7 @@ def table(*names: str) -> pd.DataFrame:
 def test_a_volume_comes_back_in_ras_with_its_spacing_whatever_its_order_in_the_file(tmp_path, stored):
     array = anatomy()["t2w"]
     save(array, tmp_path / "t2w.nii.gz", stored=stored)
-    volume = images.read_volume(tmp_path / "t2w.nii.gz")
+    volume = volumes.read_volume(tmp_path / "t2w.nii.gz")
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
     assert volume.spacing_mm == pytest.approx((0.8, 0.8, 4.0)) and volume.stored == stored
@@ -117,7 +117,7 @@ def test_an_oblique_volume_keeps_its_grid_and_its_affine(tmp_path):
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     save(anatomy()["t2w"], tmp_path / "t2w.nii.gz", affine=turn @ AFFINE)
-    volume = images.read_volume(tmp_path / "t2w.nii.gz")
+    volume = volumes.read_volume(tmp_path / "t2w.nii.gz")
     np.testing.assert_array_equal(volume.array, anatomy()["t2w"])
     np.testing.assert_allclose(volume.affine, turn @ AFFINE, atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_scaled_and_single_frame_four_dimensional_niftis_are_read(tmp_path):
     image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4, 1), AFFINE)
     image.header.set_slope_inter(0.5, 10)
     image.to_filename(tmp_path / "a.nii")
-    volume = images.read_volume(tmp_path / "a.nii")
+    volume = volumes.read_volume(tmp_path / "a.nii")
     assert volume.array.shape == (2, 3, 4)
     assert volume.array.min() == pytest.approx(10, abs=0.5) and volume.array.max() == pytest.approx(21.5, abs=0.5)
 
@@ -139,7 +139,7 @@ def test_scaled_and_single_frame_four_dimensional_niftis_are_read(tmp_path):
     ],
 )
 def test_real_niftis_of_nibabel_are_read(file, shape, spacing, stored):
-    volume = images.read_volume(NIBABEL_FILES / file)
+    volume = volumes.read_volume(NIBABEL_FILES / file)
     assert volume.array.shape == shape and volume.stored == stored
     assert volume.spacing_mm == pytest.approx(spacing)
     direct = nib.as_closest_canonical(nib.load(NIBABEL_FILES / file))
@@ -156,33 +156,33 @@ def real_series(folder: Path, files: list[Path]) -> Path:
 
 def test_a_real_ct_series_of_pydicom_is_read_in_the_order_of_its_positions(tmp_path):
     files = sorted((PYDICOM_FILES / "dicomdirtests" / "98892001" / "CT5N").iterdir())
-    volume = images.read_volume(real_series(tmp_path / "t2w", files))
+    volume = volumes.read_volume(real_series(tmp_path / "t2w", files))
     slices = sorted((pydicom.dcmread(f) for f in files), key=lambda s: s.ImagePositionPatient[2])
     assert volume.array.shape == (16, 16, 5) and volume.spacing_mm == pytest.approx((0.488281, 0.488281, 2.5))
     for z, slice_ in enumerate(slices):
         hounsfield = slice_.pixel_array * float(slice_.RescaleSlope) + float(slice_.RescaleIntercept)
-        np.testing.assert_allclose(images.axial(volume.array, z), hounsfield)
+        np.testing.assert_allclose(volumes.axial(volume.array, z), hounsfield)
         left, back, up = slice_.ImagePositionPatient  # centre of the first pixel: the patient's right, to the front
         np.testing.assert_allclose(volume.affine @ [15, 15, z, 1], [-left, -back, up, 1], atol=1e-3)
 
 
 def test_a_real_siemens_series_of_nibabel_is_read(tmp_path):
     files = [NIBABEL_FILES / "0.dcm", NIBABEL_FILES / "1.dcm"]
-    volume = images.read_volume(real_series(tmp_path / "dwi_b0", files))
+    volume = volumes.read_volume(real_series(tmp_path / "dwi_b0", files))
     assert volume.array.shape == (256, 256, 2) and volume.stored == "LPS"
     assert volume.spacing_mm == pytest.approx((1.796875, 1.796875, 3.0), abs=1e-3)
-    np.testing.assert_array_equal(images.axial(volume.array, 0), pydicom.dcmread(files[0]).pixel_array)
+    np.testing.assert_array_equal(volumes.axial(volume.array, 0), pydicom.dcmread(files[0]).pixel_array)
 
 
 @pytest.mark.parametrize(
     ("file", "spacing"), [("MR_small.dcm", (0.3125, 0.3125, 0.8)), ("CT_small.dcm", (0.661468, 0.661468, 5.0))]
 )
 def test_a_lone_real_slice_takes_its_thickness_from_the_header(tmp_path, file, spacing):
-    volume = images.read_volume(real_series(tmp_path / "t2w", [PYDICOM_FILES / file]))
+    volume = volumes.read_volume(real_series(tmp_path / "t2w", [PYDICOM_FILES / file]))
     assert volume.spacing_mm == pytest.approx(spacing) and volume.array.shape[2] == 1
     slice_ = pydicom.dcmread(PYDICOM_FILES / file)
     expected = slice_.pixel_array * float(slice_.get("RescaleSlope", 1)) + float(slice_.get("RescaleIntercept", 0))
-    np.testing.assert_allclose(images.axial(volume.array, 0), expected)
+    np.testing.assert_allclose(volumes.axial(volume.array, 0), expected)
 
 
 def series_of(*parts: str) -> list[Path]:
@@ -204,7 +204,7 @@ def series_of(*parts: str) -> list[Path]:
 def test_real_dicom_that_is_no_stack_is_refused(tmp_path, files, found):
     folder = real_series(tmp_path / "t2w", files())
     with pytest.raises(InputError, match=found) as error:
-        images.read_volume(folder, name="images/P001/t2w")
+        volumes.read_volume(folder, name="images/P001/t2w")
     assert str(error.value).startswith("images/P001/t2w: ") and "expected a readable" in str(error.value)
 
 
@@ -223,7 +223,7 @@ def test_real_files_that_are_no_sound_volume_are_refused(tmp_path, file, found):
     if file == "test.mgz":  # a volume of another kind under a NIfTI name
         source = shutil.copy(source, tmp_path / "wrong.nii.gz")
     with pytest.raises(InputError, match=found):
-        images.read_volume(source)
+        volumes.read_volume(source)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -236,10 +236,10 @@ def test_a_dicom_series_and_its_nifti_twin_give_the_same_boxes(tmp_path, shuffle
             save(array, dicom / f"{name}.nii.gz", stored="LPS")
         else:
             save_series(array, dicom / name, shuffled=shuffled)
-    for sequence in images.SEQUENCES:
-        one, two = (images.read_sequence(folder, sequence) for folder in (nifti, dicom))
+    for sequence in volumes.SEQUENCES:
+        one, two = (volumes.read_sequence(folder, sequence) for folder in (nifti, dicom))
         np.testing.assert_allclose(two.volume.affine, one.volume.affine, atol=1e-4)
-        boxes = [images.make_box(s.volume.array, s.roi).array for s in (one, two)]
+        boxes = [cropping.make_box(s.volume.array, s.roi).array for s in (one, two)]
         np.testing.assert_array_equal(*boxes)
         assert (one.source, two.source) == ("NIfTI", "DICOM")
 
@@ -251,31 +251,31 @@ def test_adc_is_exact_and_says_where_it_could_not_be_computed():
     # S0 = 1000, S1000 = 1000 exp(-1.5): ADC = 1.5e-3 mm2/s = 1500. S1000 = S0: 0. Noise above S0: negative, kept.
     low = np.array([1000.0, 500.0, 100.0, 0.0, 300.0, -5.0, 0.0])
     high = np.array([1000 * np.exp(-1.5), 500.0, 200.0, 50.0, 0.0, 10.0, 0.0])
-    adc, nonpositive = images.adc_map(low, high)
+    adc, nonpositive = volumes.adc_map(low, high)
     np.testing.assert_allclose(adc, [1500, 0, -1000 * np.log(2), 0, 0, 0, 0], rtol=1e-6)
     assert nonpositive.tolist() == [False, False, False, True, True, True, True]
-    assert images.adc_map(low, high, nonpositive_value=-1.0)[0][3:].tolist() == [-1.0] * 4
-    np.testing.assert_allclose(images.adc_map(low, high, b_low=200, b_high=1000)[0][0], 1500 * 1000 / 800, rtol=1e-6)
+    assert volumes.adc_map(low, high, nonpositive_value=-1.0)[0][3:].tolist() == [-1.0] * 4
+    np.testing.assert_allclose(volumes.adc_map(low, high, b_low=200, b_high=1000)[0][0], 1500 * 1000 / 800, rtol=1e-6)
 
 
 def test_adc_refuses_signals_that_do_not_belong_together():
     with pytest.raises(ValueError, match=r"high must have the shape of low, \(2,\); found \(3,\)"):
-        images.adc_map(np.ones(2), np.ones(3))
+        volumes.adc_map(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match=r"b_high must exceed b_low \(1000\); found 0"):
-        images.adc_map(np.ones(2), np.ones(2), b_low=1000, b_high=0)
+        volumes.adc_map(np.ones(2), np.ones(2), b_low=1000, b_high=0)
 
 
 def test_a_finished_adc_map_takes_the_place_of_the_signals(tmp_path):
     volumes = anatomy()
     folder = save_patient(tmp_path / "P001", volumes)
-    computed = images.read_sequence(folder, "ADC")
+    computed = volumes.read_sequence(folder, "ADC")
     for name in ("dwi_b0", "dwi_b1000"):
         (folder / f"{name}.nii.gz").unlink()
     save(computed.volume.array, folder / "adc.nii.gz")
-    given = images.read_sequence(folder, "ADC")
+    given = volumes.read_sequence(folder, "ADC")
     np.testing.assert_array_equal(given.volume.array, computed.volume.array)
     np.testing.assert_array_equal(given.roi, volumes["dwi_roi"] > 0)
-    assert images.check_images(folder, "ADC") == ""
+    assert volumes.check_images(folder, "ADC") == ""
 
 
 # ---------------------------------------------------------------- boxes
@@ -289,14 +289,16 @@ def test_the_box_holds_the_rectangle_of_the_roi_turned_as_a_radiologist_sees_it(
     roi = np.zeros((4, 5, 1), dtype=bool)
     roi[1, 1:4, 0] = roi[2, 1, 0] = True
     patch = np.array([[23, 13], [22, 12], [21, 11]], dtype=float)
-    box = images.make_box(image, roi, box_size=6, n_slices=3, interpolation="nearest")
+    box = cropping.make_box(image, roi, box_size=6, n_slices=3, interpolation="nearest")
     expected = np.kron(patch, np.ones((2, 3)))
     np.testing.assert_allclose(box.array[0], (expected - 17) / np.std(patch), rtol=1e-6)
     assert box.array.shape == (3, 6, 6) and box.array.dtype == np.float32
     assert not box.array[1:].any() and box.slices.tolist() == [0]
     # Without what lies beside the ROI: its four voxels are 11, 12, 13, 21; the two others become 0.
     inside = np.array([13, 12, 11, 21.0])
-    cut = images.make_box(image, roi, box_size=6, n_slices=1, interpolation="nearest", keep_outside_roi=False).array[0]
+    cut = cropping.make_box(image, roi, box_size=6, n_slices=1, interpolation="nearest", keep_outside_roi=False).array[
+        0
+    ]
     kept = np.kron([[0, 1], [0, 1], [1, 1]], np.ones((2, 3))) > 0
     weights = np.array([6, 6, 6, 6])
     mean = np.average(inside, weights=weights)
@@ -308,28 +310,28 @@ def test_the_box_holds_the_rectangle_of_the_roi_turned_as_a_radiologist_sees_it(
 def test_bilinear_resizing_matches_the_pixels_corners(size, first, last):
     # Two pixels 0 and 1 of width 2 on four of width 1: centres at -0.25, 0.25, 0.75, 1.25 of the old grid.
     patch = np.array([[0.0, 1.0], [0.0, 1.0]])
-    np.testing.assert_allclose(images.resize(patch, size)[0], first)
+    np.testing.assert_allclose(cropping.resize(patch, size)[0], first)
 
 
 def test_shrinking_averages_instead_of_skipping():
     checkers = np.indices((40, 40)).sum(axis=0) % 2
-    assert np.ptp(images.resize(checkers, 10)[2:-2, 2:-2]) < 0.1
+    assert np.ptp(cropping.resize(checkers, 10)[2:-2, 2:-2]) < 0.1
 
 
 def test_zscore_scopes():
     volumes = anatomy()
     image, roi = volumes["t2w"].astype(float), volumes["t2w_roi"] > 0
-    by_slice = images.make_box(image, roi).array
+    by_slice = cropping.make_box(image, roi).array
     np.testing.assert_allclose(by_slice.mean(axis=(1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(by_slice.std(axis=(1, 2)), 1, atol=1e-5)
-    whole = images.make_box(image, roi, zscore="box").array
+    whole = cropping.make_box(image, roi, zscore="box").array
     assert abs(whole.mean()) < 1e-5 and whole.std() == pytest.approx(1, abs=1e-5)
     assert np.ptp(whole.std(axis=(1, 2))) > 0.01
     # The ROI is a rectangle in every slice, so nearest neighbour at a whole multiple keeps the ROI's own values.
-    chosen = images.select_slices(roi)
+    chosen = cropping.select_slices(roi)
     values = image[:, :, chosen][roi[:, :, chosen]]
-    centre = images.make_box(image, roi, zscore="roi", interpolation="nearest").array
-    patch = images.axial(image, chosen[0])[images.rectangle(images.axial(roi, chosen[0]))]
+    centre = cropping.make_box(image, roi, zscore="roi", interpolation="nearest").array
+    patch = volumes.axial(image, chosen[0])[cropping.rectangle(volumes.axial(roi, chosen[0]))]
     assert centre[0].max() == pytest.approx((patch.max() - values.mean()) / values.std(), rel=1e-5)
 
 
@@ -338,19 +340,19 @@ def test_the_twenty_largest_slices_come_in_anatomical_order():
     areas = np.r_[0, np.arange(1, 26), 0, 0, 30, 5]  # z = 1-25 with areas 1-25, z = 28 with 30, z = 29 with 5
     for z, area in enumerate(areas):
         roi[:, :, z].flat[:area] = True
-    chosen = images.select_slices(roi, 20)
+    chosen = cropping.select_slices(roi, 20)
     assert chosen.tolist() == [*range(7, 26), 28]  # area 7 up, and 28
-    assert images.select_slices(roi, 3).tolist() == [24, 25, 28]
+    assert cropping.select_slices(roi, 3).tolist() == [24, 25, 28]
     same = np.ones((3, 3, 5), dtype=bool)
-    assert images.select_slices(same, 2).tolist() == [0, 1]  # equal areas: nearer the feet first
-    box = images.make_box(np.random.default_rng(0).normal(size=roi.shape), roi)
+    assert cropping.select_slices(same, 2).tolist() == [0, 1]  # equal areas: nearer the feet first
+    box = cropping.make_box(np.random.default_rng(0).normal(size=roi.shape), roi)
     assert box.n_roi_slices == 27 and len(box.slices) == 20
 
 
 def test_fewer_slices_are_padded_with_zeros_at_the_end():
     roi = np.zeros((12, 12, 9), dtype=bool)
     roi[3:9, 2:10, 4:7] = True
-    box = images.make_box(np.random.default_rng(0).normal(size=roi.shape), roi)
+    box = cropping.make_box(np.random.default_rng(0).normal(size=roi.shape), roi)
     assert box.array.shape == (20, 112, 112) and box.slices.tolist() == [4, 5, 6]
     assert box.array[:3].any(axis=(1, 2)).all() and not box.array[3:].any()
 
@@ -360,39 +362,39 @@ def test_a_slice_without_contrast_becomes_zero_and_is_counted():
     roi = np.zeros(image.shape, dtype=bool)
     roi[2:6, 2:6, :] = True
     image[2:6, 2:6, 1] = 137.3
-    box = images.make_box(image, roi, n_slices=3)
+    box = cropping.make_box(image, roi, n_slices=3)
     assert box.n_constant == 1 and not box.array[1].any() and box.array[[0, 2]].any(axis=(1, 2)).all()
 
 
 def test_unknown_options_and_masks_that_do_not_fit_are_refused():
     image, roi = np.ones((4, 4, 2)), np.ones((4, 4, 2), dtype=bool)
     with pytest.raises(ValueError, match="interpolation must be one of bilinear, bicubic, nearest; found 'cubic'"):
-        images.make_box(image, roi, interpolation="cubic")
+        cropping.make_box(image, roi, interpolation="cubic")
     with pytest.raises(ValueError, match="zscore must be one of slice, box, roi; found 'none'"):
-        images.make_box(image, roi, zscore="none")
+        cropping.make_box(image, roi, zscore="none")
     with pytest.raises(ValueError, match="n_slices must be a whole number from 1 on; found 0"):
-        images.make_box(image, roi, n_slices=0)
+        cropping.make_box(image, roi, n_slices=0)
     with pytest.raises(ValueError, match="found an empty one"):
-        images.make_box(image, ~roi)
+        cropping.make_box(image, ~roi)
     with pytest.raises(ValueError, match=r"found shape \(4, 4, 1\)"):
-        images.make_box(image, roi[:, :, :1])
+        cropping.make_box(image, roi[:, :, :1])
 
 
 def test_an_roi_grows_shrinks_and_moves_by_millimetres():
     roi = np.zeros((20, 20, 2), dtype=bool)
     roi[8:13, 8:13, 0] = True
     spacing = (1.0, 2.0, 5.0)
-    grown = images.adjust_roi(roi, spacing, grow_mm=2.0)
-    assert images.rectangle(grown[:, :, 0]) == (slice(6, 15), slice(7, 14)) and not grown[:, :, 1].any()
-    assert images.rectangle(images.adjust_roi(roi, spacing, grow_mm=-2.0)[:, :, 0]) == (slice(10, 11), slice(9, 12))
-    moved = images.adjust_roi(roi, spacing, shift_mm=(3.0, -4.0))
-    assert images.rectangle(moved[:, :, 0]) == (slice(11, 16), slice(6, 11))
-    assert images.adjust_roi(roi, spacing, shift_mm=(9.0, 0.0)).sum() == 3 * 5  # two of five columns leave the image
-    np.testing.assert_array_equal(images.adjust_roi(roi, spacing), roi)
-    assert not images.adjust_roi(roi, spacing, grow_mm=-9.0).any()
+    grown = cropping.adjust_roi(roi, spacing, grow_mm=2.0)
+    assert cropping.rectangle(grown[:, :, 0]) == (slice(6, 15), slice(7, 14)) and not grown[:, :, 1].any()
+    assert cropping.rectangle(cropping.adjust_roi(roi, spacing, grow_mm=-2.0)[:, :, 0]) == (slice(10, 11), slice(9, 12))
+    moved = cropping.adjust_roi(roi, spacing, shift_mm=(3.0, -4.0))
+    assert cropping.rectangle(moved[:, :, 0]) == (slice(11, 16), slice(6, 11))
+    assert cropping.adjust_roi(roi, spacing, shift_mm=(9.0, 0.0)).sum() == 3 * 5  # two of five columns leave the image
+    np.testing.assert_array_equal(cropping.adjust_roi(roi, spacing), roi)
+    assert not cropping.adjust_roi(roi, spacing, grow_mm=-9.0).any()
     # Voxels of 2.5 mm: an outline that moves by 2 mm passes the centres of the next ones, by 1 mm it does not.
     coarse = (2.5, 2.5, 4.0)
-    sizes = [images.adjust_roi(roi, coarse, grow_mm=grow).sum() for grow in (-2.0, -1.0, 1.0, 2.0)]
+    sizes = [cropping.adjust_roi(roi, coarse, grow_mm=grow).sum() for grow in (-2.0, -1.0, 1.0, 2.0)]
     assert sizes[0] < sizes[1] == roi.sum() == sizes[2] < sizes[3]
 
 
@@ -460,33 +462,33 @@ def test_every_bad_file_is_named_with_what_was_found_expected_and_to_do(cohort, 
     damaged(tmp_path / "images" / "P001", kind)
     found, expected, remedy = BAD[kind]
     with pytest.raises(InputError) as error:
-        images.read_sequence(tmp_path / "images" / "P001", "T2W")
+        volumes.read_sequence(tmp_path / "images" / "P001", "T2W")
     message = str(error.value)
     assert message.startswith("images/P001/" + found)
     assert f"expected {expected}" in message and remedy in message
     with pytest.raises(InputError) as error:
-        images.build_boxes(tmp_path, table("P001"), tmp_path / "boxes", sequences=["T2W"], jobs=1, progress=False)
+        cropping.build_boxes(tmp_path, table("P001"), tmp_path / "boxes", sequences=["T2W"], jobs=1, progress=False)
     message = str(error.value)
     assert message.startswith("images/(patient of row 2)/" + found) and "P001" not in message
 
 
 def test_header_checks_find_what_headers_tell_without_reading_voxels(cohort, tmp_path):
     shutil.copytree(cohort / "images" / "P002", tmp_path / "P002")
-    assert images.check_images(tmp_path / "P002", "T2W") == images.check_images(tmp_path / "P002", "ADC") == ""
+    assert volumes.check_images(tmp_path / "P002", "T2W") == volumes.check_images(tmp_path / "P002", "ADC") == ""
     damaged(tmp_path / "P002", "mis-sized mask")
-    assert "expected 30 x 26 x 24" in images.check_images(tmp_path / "P002", "T2W")
+    assert "expected 30 x 26 x 24" in volumes.check_images(tmp_path / "P002", "T2W")
     (tmp_path / "P002" / "dwi_b0.nii.gz").write_bytes(b"")
-    assert "dwi_b0.nii.gz: the file's header cannot be read" in images.check_images(tmp_path / "P002", "ADC")
+    assert "dwi_b0.nii.gz: the file's header cannot be read" in volumes.check_images(tmp_path / "P002", "ADC")
     whole = (tmp_path / "P002" / "dwi_b1000.nii.gz").read_bytes()
     (tmp_path / "P002" / "dwi_b0.nii.gz").write_bytes(whole[:12] + b"\xff" * 40 + whole[52:])  # corrupt from the start
-    assert "dwi_b0.nii.gz: the file's header cannot be read" in images.check_images(tmp_path / "P002", "ADC")
+    assert "dwi_b0.nii.gz: the file's header cannot be read" in volumes.check_images(tmp_path / "P002", "ADC")
 
 
 # ---------------------------------------------------------------- a whole cohort
 
 
 def build(cohort: Path, out: Path, names=("P001", "P002", "P003", "P004"), **options) -> pd.DataFrame:
-    return images.build_boxes(cohort, table(*names), out, **{"jobs": 1, "progress": False, **options})
+    return cropping.build_boxes(cohort, table(*names), out, **{"jobs": 1, "progress": False, **options})
 
 
 @pytest.fixture(scope="module")
@@ -523,7 +525,7 @@ def test_nonpositive_signals_are_counted_in_the_rectangles_and_in_the_volume(tmp
     index = build(tmp_path, tmp_path / "boxes", ["P001"])
     assert index["n_nonpositive_volume"].tolist() == [0, 1 + SHAPE[2]]
     # that voxel lies in the lowest of the 22 slices with ROI, which is not among the 20 largest
-    chosen = images.select_slices(volumes["dwi_roi"] > 0)
+    chosen = cropping.select_slices(volumes["dwi_roi"] > 0)
     assert index["n_nonpositive"].tolist() == [0, int(inside[2] in chosen)]
 
 
@@ -614,8 +616,8 @@ def test_processes_give_the_same_as_one_and_the_notebook_never_loads_torch(cohor
         "if __name__ == '__main__':\n"
         "    patients = pd.DataFrame({'patient_id': ['P001', 'P002', 'P003', 'P004']})\n"
         "    cohort, out = map(Path, sys.argv[1:])\n"
-        "    index = images.build_boxes(cohort, patients, out, jobs=2)\n"
-        "    samples = images.read_samples(cohort, patients, jobs=2)\n"
+        "    index = cropping.build_boxes(cohort, patients, out, jobs=2)\n"
+        "    samples = cropping.read_samples(cohort, patients, jobs=2)\n"
         "    assert not {'torch', 'monai'} & set(sys.modules)\n"
         "    index.to_csv(out / 'index.csv', index=False)\n"
         "    print(len(samples), [s.images[0].shape == s.rois[0].shape for s in samples])\n"
@@ -653,9 +655,9 @@ def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(tmp_path):
         "            print(*pids, flush=True)\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "if __name__ == '__main__':\n"
-        "    images._counted = killed\n"
+        "    cropping._counted = killed\n"
         "    patients = pd.DataFrame({'patient_id': [f'P{n:03d}' for n in range(1, 61)]})\n"
-        "    images.build_boxes(sys.argv[1], patients, sys.argv[2], jobs=2)\n"
+        "    cropping.build_boxes(sys.argv[1], patients, sys.argv[2], jobs=2)\n"
     )
     script, out = tmp_path / "run.py", tmp_path / "boxes"
     script.write_text(code, encoding="utf-8")
@@ -682,12 +684,12 @@ def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(tmp_path):
 
 def test_the_quality_sheet_has_a_row_per_sample_and_shows_padding_pale(cohort, built):
     out, index = built
-    samples = images.read_samples(cohort, table("P001", "P002"), n_views=2, jobs=1)
+    samples = cropping.read_samples(cohort, table("P001", "P002"), n_views=2, jobs=1)
     assert [s.sequence for s in samples] == ["T2W", "ADC"] * 2
     assert all(len(s.images) == 2 and s.rois[0].any() and s.aspect == pytest.approx(1) for s in samples)
     boxes = [np.load(out.parent / file) for file in index["file"][:4]]
     boxes[0][15:] = 0
-    figure = images.quality_sheet(samples, boxes, ["row 2\nT2W", "row 2\nADC", "row 3\nT2W", "row 3\nADC"])
+    figure = cropping.quality_sheet(samples, boxes, ["row 2\nT2W", "row 2\nADC", "row 3\nT2W", "row 3\nADC"])
     axes = np.reshape(figure.axes, (4, 3))
     assert axes[0, 0].get_ylabel() == "row 2\nT2W"
     montage = axes[0, 2].images[0].get_array()

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pytest import approx
 
-from dlrs import metrics, resample, survival
+from dlrs.stats import concordance, pairs, resample, roc, survival
 
 # Events at 1, 2 and 4, censored at 2, 3 and 5. Comparable: 1 with all five, 2 with its censored twin, 3, 4 and 5,
 # 4 with 5: ten pairs.
@@ -45,11 +45,11 @@ def cohorts(draw, least=6, most=30):
 
 def test_concordance_by_hand():
     # row 0 (5) beats all five; row 1 (2) loses to 3, ties with 2, loses to 4, beats 1; row 4 (4) beats 1
-    c = metrics.concordance(TIME, EVENT, SCORE)
+    c = concordance.concordance(TIME, EVENT, SCORE)
     assert (c.concordant, c.discordant, c.tied_prediction) == (7, 2, 1)
     assert c.c == 0.75
     # survcomp's rules: the pair at time 2 is none, the tie is dropped: 7 against 1
-    survcomp = metrics.concordance(TIME, EVENT, SCORE, same_time="skip", tied_predictions="drop")
+    survcomp = concordance.concordance(TIME, EVENT, SCORE, same_time="skip", tied_predictions="drop")
     assert survcomp.c == 7 / 8
 
 
@@ -59,14 +59,14 @@ def test_jackknife_by_hand():
     pairs = np.array([5, 5, 2, 2, 3, 3])
     assert balance.sum() == 10 and pairs.sum() == 20
     influence = (balance - 0.5 * pairs) / 20
-    assert metrics.concordance(TIME, EVENT, SCORE).se == approx(np.sqrt((influence**2).sum()))
+    assert concordance.concordance(TIME, EVENT, SCORE).se == approx(np.sqrt((influence**2).sum()))
 
 
 @given(cohorts())
 def test_counts_equal_the_definition(data):
     time, event, x = data
     for same_time in ("event_first", "skip"):
-        c = metrics.concordance(time, event, x, same_time=same_time)
+        c = concordance.concordance(time, event, x, same_time=same_time)
         assert [c.concordant, c.discordant, c.tied_prediction] == pairs_one_by_one(
             time, event, x, censored_later=same_time == "event_first"
         ).tolist()
@@ -87,10 +87,10 @@ def test_scan_and_matrix_agree(data):
         ("event_first", by_time, np.ones(time.size)),
     ):
         arguments = time, event, x, first, second, same_time
-        matrix = metrics._pairs(*arguments)
+        matrix = pairs.compare_rows(*arguments)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(metrics, "CELLS", 0)
-            scan = metrics._pairs(*arguments)
+            scan = pairs.compare_rows(*arguments)
         for ours, theirs in zip(scan, matrix, strict=True):
             assert ours == approx(theirs, rel=1e-9, abs=1e-9)
 
@@ -101,7 +101,7 @@ def test_concordance_of_many_patients_is_exact_and_linear_in_memory():
     rng = np.random.default_rng(1)
     time, event = rng.integers(1, 300, 40_000).astype(float), rng.random(40_000) < 0.4
     x = rng.integers(0, 500, 40_000).astype(float)
-    c = metrics.concordance(time, event, x)
+    c = concordance.concordance(time, event, x)
     assert c.c == approx(concordance_index(time, -x, event), abs=1e-14)
     assert all(count == int(count) for count in (c.concordant, c.discordant, c.tied_prediction, c.tied_time))
 
@@ -109,10 +109,10 @@ def test_concordance_of_many_patients_is_exact_and_linear_in_memory():
 @given(cohorts())
 def test_negated_score_mirrors(data):
     time, event, x = data
-    up, down = metrics.concordance(time, event, x), metrics.concordance(time, event, -x)
+    up, down = concordance.concordance(time, event, x), concordance.concordance(time, event, -x)
     assert down.c == approx(1 - up.c) and down.se == approx(up.se, abs=1e-15)
     assert (down.lower, down.upper) == approx((1 - up.upper, 1 - up.lower))
-    uno = [metrics.uno_concordance(time, event, s) for s in (x, -x)]
+    uno = [concordance.uno_concordance(time, event, s) for s in (x, -x)]
     assert uno[0].c == approx(1 - uno[1].c)
 
 
@@ -123,11 +123,11 @@ def test_row_order_never_matters(data, random):
     random.shuffle(order)
     for interval in ("jackknife", "noether", "quade", "conservative"):
         c, shuffled = (
-            metrics.concordance(time[i], event[i], x[i], interval=interval) for i in (slice(None), np.array(order))
+            concordance.concordance(time[i], event[i], x[i], interval=interval) for i in (slice(None), np.array(order))
         )
         assert c == approx(shuffled, nan_ok=True)
     auc, shuffled = (
-        metrics.time_dependent_auc(time[i], event[i], x[i], times=[4, 8]) for i in (slice(None), np.array(order))
+        roc.time_dependent_auc(time[i], event[i], x[i], times=[4, 8]) for i in (slice(None), np.array(order))
     )
     assert auc.to_numpy() == approx(shuffled.to_numpy(), rel=1e-9)
 
@@ -135,90 +135,90 @@ def test_row_order_never_matters(data, random):
 @given(cohorts())
 def test_weights_of_ones_equal_no_weights_and_twos_equal_doubling(data):
     time, event, x = data
-    plain = metrics.concordance(time, event, x)
-    assert metrics.concordance(time, event, x, weights=np.ones(time.size)) == approx(plain)
-    twice = metrics.concordance(*(np.repeat(v, 2) for v in data))
-    weighted = metrics.concordance(time, event, x, weights=np.full(time.size, 2))
+    plain = concordance.concordance(time, event, x)
+    assert concordance.concordance(time, event, x, weights=np.ones(time.size)) == approx(plain)
+    twice = concordance.concordance(*(np.repeat(v, 2) for v in data))
+    weighted = concordance.concordance(time, event, x, weights=np.full(time.size, 2))
     assert weighted.c == approx(twice.c) and weighted.concordant == twice.concordant
 
 
 def test_perfect_useless_and_reversed():
     time, event = np.arange(1.0, 9), np.ones(8, dtype=bool)
-    assert metrics.concordance(time, event, -time)[:5] == (1, 0, 1, 1, 0)
-    assert metrics.concordance(time, event, time).c == 0
-    useless = metrics.concordance(time, event, np.zeros(8))  # all tied
+    assert concordance.concordance(time, event, -time)[:5] == (1, 0, 1, 1, 0)
+    assert concordance.concordance(time, event, time).c == 0
+    useless = concordance.concordance(time, event, np.zeros(8))  # all tied
     assert useless[:5] == (0.5, 0, 0.5, 0.5, 1)
-    assert metrics.concordance([3, 5], [1, 0], [2, 1]).c == 1  # a single event
+    assert concordance.concordance([3, 5], [1, 0], [2, 1]).c == 1  # a single event
 
 
 def test_concordance_refusals():
     with pytest.raises(ValueError, match="event must be true in at least one row; found none in 2 rows"):
-        metrics.concordance([1, 2], [0, 0], [1, 2])
+        concordance.concordance([1, 2], [0, 0], [1, 2])
     with pytest.raises(ValueError, match="event must make at least one comparable pair"):
-        metrics.concordance([1, 2], [0, 1], [1, 2])  # the only event comes last
+        concordance.concordance([1, 2], [0, 1], [1, 2])  # the only event comes last
     with pytest.raises(ValueError, match="with different predictions"):
-        metrics.concordance([1, 2], [1, 0], [1, 1], tied_predictions="drop")
+        concordance.concordance([1, 2], [1, 0], [1, 1], tied_predictions="drop")
     with pytest.raises(ValueError, match="prediction must hold finite numbers; found nan at row 1"):
-        metrics.concordance([1, 2], [1, 0], [1, np.nan])
+        concordance.concordance([1, 2], [1, 0], [1, np.nan])
     with pytest.raises(ValueError, match="weights must not be negative; found -1 at row 0"):
-        metrics.concordance([1, 2], [1, 0], [1, 2], weights=[-1, 1])
+        concordance.concordance([1, 2], [1, 0], [1, 2], weights=[-1, 1])
     with pytest.raises(ValueError, match="interval must be one of jackknife, noether, quade, conservative; found 'x'"):
-        metrics.concordance([1, 2], [1, 0], [1, 2], interval="x")
+        concordance.concordance([1, 2], [1, 0], [1, 2], interval="x")
     with pytest.raises(ValueError, match="level must lie between 0 and 1; found 95"):
-        metrics.concordance([1, 2], [1, 0], [1, 2], level=95)
+        concordance.concordance([1, 2], [1, 0], [1, 2], level=95)
 
 
 def test_uno_by_hand():
     # G just before 1, 2, 4: 1, 1, 1 (1 - 1/4)(1 - 1/3) = 1/2; so the pair of row 4 weighs 4
-    c = metrics.uno_concordance(TIME, EVENT, SCORE)
+    c = concordance.uno_concordance(TIME, EVENT, SCORE)
     assert c.concordant == approx(6 + 4) and c.discordant == approx(2) and c.tied_prediction == approx(1)
     assert c.c == approx(10.5 / 13)
-    early = metrics.uno_concordance(TIME, EVENT, SCORE, horizon=3)
+    early = concordance.uno_concordance(TIME, EVENT, SCORE, horizon=3)
     assert early.c == approx(6.5 / 9)
-    assert metrics.uno_concordance_survc1(TIME, EVENT, SCORE, horizon=4) == approx(6.5 / 8)
+    assert concordance.uno_concordance_survc1(TIME, EVENT, SCORE, horizon=4) == approx(6.5 / 8)
     with pytest.raises(ValueError, match="horizon must have an event before it; found none before 1"):
-        metrics.uno_concordance_survc1(TIME, EVENT, SCORE, horizon=1)
+        concordance.uno_concordance_survc1(TIME, EVENT, SCORE, horizon=1)
 
 
 def test_uno_without_censoring_is_harrell():
     rng = np.random.default_rng(6)
     time, x = rng.exponential(size=40), rng.normal(size=40)
     event = np.ones(40, dtype=bool)
-    assert metrics.uno_concordance(time, event, x) == approx(metrics.concordance(time, event, x))
+    assert concordance.uno_concordance(time, event, x) == approx(concordance.concordance(time, event, x))
 
 
 def test_comparison_of_two_predictions():
     rng = np.random.default_rng(7)
     a = rng.normal(size=80)
     time, event, b = rng.exponential(np.exp(-2 * a)), rng.random(80) < 0.7, a + rng.normal(size=80)
-    jackknife = metrics.compare_concordance(time, event, a, b)
-    singles = [metrics.concordance(time, event, s) for s in (a, b)]
+    jackknife = concordance.compare_concordance(time, event, a, b)
+    singles = [concordance.concordance(time, event, s) for s in (a, b)]
     assert jackknife.difference == approx(singles[0].c - singles[1].c)
     assert np.sqrt(np.diag(jackknife.covariance)) == approx([s.se for s in singles])
     assert jackknife.p == approx(2 * jackknife.p_one_sided)
-    mirrored = metrics.compare_concordance(time, event, b, a)
+    mirrored = concordance.compare_concordance(time, event, b, a)
     assert mirrored.difference == approx(-jackknife.difference) and mirrored.p == approx(jackknife.p)
     assert mirrored.p_one_sided == approx(1 - jackknife.p_one_sided)
-    t = metrics.compare_concordance(time, event, a, b, method="survcomp")
+    t = concordance.compare_concordance(time, event, a, b, method="survcomp")
     assert t.df == 79 and t.p == approx(2 * t.p_one_sided)
     expected = t.covariance[0, 1] / np.sqrt(t.covariance[0, 0] * t.covariance[1, 1])
-    assert metrics.spearman(a, b) == approx(expected)
+    assert concordance.spearman(a, b) == approx(expected)
 
 
 @pytest.mark.parametrize("method", ["jackknife", "survcomp"])
 def test_a_prediction_does_not_differ_from_itself(method):
-    same = metrics.compare_concordance(TIME, EVENT, SCORE, SCORE * 2 + 1, method=method)
+    same = concordance.compare_concordance(TIME, EVENT, SCORE, SCORE * 2 + 1, method=method)
     assert (same.difference, same.se, same.p) == (0, 0, 1)
 
 
 def test_pairwise_superiority_by_hand():
     # a as in the test above: concordant 7, discordant 2, tied 1. b reversed: concordant where a is discordant.
-    s = metrics.pairwise_superiority(TIME, EVENT, SCORE, -SCORE)
+    s = concordance.pairwise_superiority(TIME, EVENT, SCORE, -SCORE)
     assert (s.a_better, s.b_better) == approx((0.7, 0.2))
     assert s.difference == approx(0.5)
-    wider = metrics.pairwise_superiority(TIME, EVENT, 2 * SCORE, SCORE, rule="differences")
+    wider = concordance.pairwise_superiority(TIME, EVENT, 2 * SCORE, SCORE, rule="differences")
     assert (wider.a_better, wider.b_better) == approx((0.7, 0.2))  # further apart, rightly or wrongly
-    assert metrics.pairwise_superiority(TIME, EVENT, 2 * SCORE, SCORE).difference == 0
+    assert concordance.pairwise_superiority(TIME, EVENT, 2 * SCORE, SCORE).difference == 0
 
 
 # -------------------------------------------------------------------------------------------- bootstrap
@@ -232,32 +232,32 @@ def test_bootstrap_equals_resampled_rows(tied_predictions, same_time, monkeypatc
     x = rng.integers(0, 9, (40, 3)).astype(float)
     weights = resample.bootstrap_weights(40, 25, seed=3)
     options = {"tied_predictions": tied_predictions, "same_time": same_time}
-    ours = metrics.concordance_bootstrap(time, event, x, weights, **options)
+    ours = concordance.concordance_bootstrap(time, event, x, weights, **options)
     rows = [np.repeat(np.arange(40), w) for w in weights]
-    expected = [[metrics.concordance(time[i], event[i], m[i], **options).c for m in x.T] for i in rows]
+    expected = [[concordance.concordance(time[i], event[i], m[i], **options).c for m in x.T] for i in rows]
     assert ours == approx(np.array(expected))
     monkeypatch.setattr(metrics, "CELLS", 100)  # several blocks
-    assert metrics.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
+    assert concordance.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
     monkeypatch.setattr(metrics, "MATRIX_ROWS", 10)  # too many patients for a matrix
-    assert metrics.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
+    assert concordance.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
 
 
 def test_bootstrap_of_ones_is_the_estimate_and_nothing_to_compare_is_nan():
-    ones = metrics.concordance_bootstrap(TIME, EVENT, SCORE, np.ones((1, 6)))
+    ones = concordance.concordance_bootstrap(TIME, EVENT, SCORE, np.ones((1, 6)))
     assert ones.tolist() == [[0.75]]
     only_censored = np.where(EVENT, 0, 2)[None]
-    assert np.isnan(metrics.concordance_bootstrap(TIME, EVENT, SCORE, only_censored)).all()
+    assert np.isnan(concordance.concordance_bootstrap(TIME, EVENT, SCORE, only_censored)).all()
 
 
 def test_bootstrap_refusals():
     with pytest.raises(ValueError, match=r"weights must have shape \(samples, 6\); found \(6,\)"):
-        metrics.concordance_bootstrap(TIME, EVENT, SCORE, np.ones(6))
+        concordance.concordance_bootstrap(TIME, EVENT, SCORE, np.ones(6))
     with pytest.raises(ValueError, match="weights must not be negative; found -1.0 in sample 0 at row 2"):
-        metrics.concordance_bootstrap(TIME, EVENT, SCORE, np.array([[1, 1, -1, 1, 1, 1]]))
+        concordance.concordance_bootstrap(TIME, EVENT, SCORE, np.array([[1, 1, -1, 1, 1, 1]]))
     with pytest.raises(ValueError, match=r"predictions\[:, 1\] must hold finite numbers; found nan at row 0"):
-        metrics.concordance_bootstrap(TIME, EVENT, np.full((6, 2), [1, np.nan]), np.ones((1, 6)))
+        concordance.concordance_bootstrap(TIME, EVENT, np.full((6, 2), [1, np.nan]), np.ones((1, 6)))
     with pytest.raises(ValueError, match=r"predictions must have one row per row of time \(6\); found shape \(5,\)"):
-        metrics.concordance_bootstrap(TIME, EVENT, SCORE[1:], np.ones((1, 6)))
+        concordance.concordance_bootstrap(TIME, EVENT, SCORE[1:], np.ones((1, 6)))
 
 
 # ----------------------------------------------------------------------------------- time-dependent ROC
@@ -288,18 +288,18 @@ def direct_auc(time, event, x, t, *, event_at_horizon="case"):
 def test_auc_equals_the_double_sum(data):
     time, event, x = data
     for rule in ("case", "excluded"):
-        table = metrics.time_dependent_auc(time, event, x, times=[2, 5], event_at_horizon=rule)
+        table = roc.time_dependent_auc(time, event, x, times=[2, 5], event_at_horizon=rule)
         expected = [direct_auc(time, event, x, t, event_at_horizon=rule) for t in (2, 5)]
         assert table[["auc", "se"]].to_numpy() == approx(np.array(expected), abs=1e-12)
 
 
 def test_auc_by_hand_and_the_event_at_the_horizon():
     # at 4: cases 1, 2, 4 (weights 1, 1, 2), control 5 (score 1), which all outrank
-    assert metrics.time_dependent_auc(TIME, EVENT, SCORE, times=4)["auc"].tolist() == [1]
+    assert roc.time_dependent_auc(TIME, EVENT, SCORE, times=4)["auc"].tolist() == [1]
     # scores 0, 1 | 9 for the control: the case at exactly 4 decides
     score = np.array([0.0, 1, 0, 0, 9, 5])
-    counted = metrics.time_dependent_auc(TIME, EVENT, score, times=4).iloc[0]
-    left_out = metrics.time_dependent_auc(TIME, EVENT, score, times=4, event_at_horizon="excluded").iloc[0]
+    counted = roc.time_dependent_auc(TIME, EVENT, score, times=4).iloc[0]
+    left_out = roc.time_dependent_auc(TIME, EVENT, score, times=4, event_at_horizon="excluded").iloc[0]
     assert counted["auc"] == approx(2 / 4) and left_out["auc"] == approx(0)
     assert (counted["n_cases"], counted["n_controls"], counted["n_unknown"]) == (3, 1, 2)
     assert (left_out["n_cases"], left_out["n_controls"], left_out["n_unknown"]) == (2, 1, 3)
@@ -309,24 +309,22 @@ def test_without_ties_and_censoring_the_auc_is_the_binary_one():
     rng = np.random.default_rng(10)
     time, x = rng.exponential(size=50), rng.normal(size=50)
     event, t = np.ones(50, dtype=bool), float(np.median(time))
-    table = metrics.time_dependent_auc(time, event, x, times=t).iloc[0]
-    assert table["auc"] == approx(metrics.delong(time <= t, x).auc)
-    variants = [
-        metrics.time_dependent_auc(time, event, x, times=t, variance=v)["se"][0] for v in ("exact", "row_order")
-    ]
+    table = roc.time_dependent_auc(time, event, x, times=t).iloc[0]
+    assert table["auc"] == approx(roc.delong(time <= t, x).auc)
+    variants = [roc.time_dependent_auc(time, event, x, times=t, variance=v)["se"][0] for v in ("exact", "row_order")]
     assert variants[0] == approx(variants[1], rel=0.05)
 
 
 @given(cohorts(least=8))
 def test_curve_starts_ends_rises_and_has_the_area(data):
     time, event, x = data
-    for t, curve in metrics.time_dependent_roc(time, event, x, times=[2, 5]).groupby("time"):
+    for t, curve in roc.time_dependent_roc(time, event, x, times=[2, 5]).groupby("time"):
         tpr, fpr = curve["true_positive_rate"].to_numpy(), curve["false_positive_rate"].to_numpy()
         assert (tpr[0], fpr[0]) == (0, 0) and (tpr[-1], fpr[-1]) == approx((1, 1))
         assert (np.diff(tpr) >= -1e-15).all() and (np.diff(fpr) >= -1e-15).all()
         assert (np.diff(curve["cutoff"]) < 0).all() and curve["cutoff"].iloc[-1] == -np.inf
         area = ((tpr[1:] + tpr[:-1]) / 2 * np.diff(fpr)).sum()
-        assert area == approx(metrics.time_dependent_auc(time, event, x, times=t)["auc"][0])
+        assert area == approx(roc.time_dependent_auc(time, event, x, times=t)["auc"][0])
 
 
 def test_auc_comparison():
@@ -334,19 +332,19 @@ def test_auc_comparison():
     a = rng.normal(size=120)
     time, b = rng.exponential(np.exp(-a)), a + rng.normal(size=120)
     event = rng.random(120) < 0.7
-    table = metrics.compare_time_dependent_auc(time, event, a, b, times=[0.5, 1.0])
-    single = [metrics.time_dependent_auc(time, event, s, times=[0.5, 1.0]) for s in (a, b)]
+    table = roc.compare_time_dependent_auc(time, event, a, b, times=[0.5, 1.0])
+    single = [roc.time_dependent_auc(time, event, s, times=[0.5, 1.0]) for s in (a, b)]
     assert table["difference"].to_numpy() == approx((single[0]["auc"] - single[1]["auc"]).to_numpy())
-    same = metrics.compare_time_dependent_auc(time, event, a, np.exp(a), times=[0.5])
+    same = roc.compare_time_dependent_auc(time, event, a, np.exp(a), times=[0.5])
     assert same[["difference", "se", "p"]].to_numpy().tolist() == [[0, 0, 1]]
 
 
 def test_classification_by_hand():
     # at 3: cases rows 0, 1 (weight 1), controls rows 4, 5 (weight 1/G(3) = 2); cut at 2.5: rows 0, 2, 4 positive
-    at = metrics.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=2.5)
+    at = roc.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=2.5)
     assert (at.sensitivity, at.specificity) == approx((0.5, 0.5))
     assert (at.ppv, at.npv) == approx((1 / 3, 2 / 3))
-    nobody = metrics.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=9)
+    nobody = roc.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=9)
     assert (nobody.sensitivity, nobody.specificity) == (0, 1) and np.isnan(nobody.ppv) and np.isnan(nobody.se_ppv)
     assert nobody.npv == approx(4 / 6)
 
@@ -356,10 +354,10 @@ def test_standard_errors_of_classification_against_the_bootstrap():
     x = rng.normal(size=400)
     time, lost = rng.exponential(np.exp(-x)), rng.exponential(1.5, size=400)
     event, time = time <= lost, np.minimum(time, lost)
-    at = metrics.classification_at(time, event, x, horizon=0.8, cutoff=0.2)
+    at = roc.classification_at(time, event, x, horizon=0.8, cutoff=0.2)
     draws = np.array(
         [
-            metrics.classification_at(time[i], event[i], x[i], horizon=0.8, cutoff=0.2)[:4]
+            roc.classification_at(time[i], event[i], x[i], horizon=0.8, cutoff=0.2)[:4]
             for i in (rng.integers(0, 400, 400) for _ in range(400))
         ]
     )
@@ -375,37 +373,37 @@ def test_standard_errors_of_classification_against_the_bootstrap():
     ],
 )
 def test_times_outside_follow_up_are_refused(times, message):
-    for function in (metrics.time_dependent_auc, metrics.time_dependent_roc):
+    for function in (roc.time_dependent_auc, roc.time_dependent_roc):
         with pytest.raises(ValueError, match=message):
             function(TIME, EVENT, SCORE, times=times)
     with pytest.raises(ValueError, match=message):
-        metrics.classification_at(TIME, EVENT, SCORE, horizon=times, cutoff=2)
+        roc.classification_at(TIME, EVENT, SCORE, horizon=times, cutoff=2)
 
 
 def test_a_first_event_at_the_horizon_is_no_case_when_excluded():
     with pytest.raises(ValueError, match="times must have an event before them; found none before 1"):
-        metrics.time_dependent_auc(TIME, EVENT, SCORE, times=1, event_at_horizon="excluded")
+        roc.time_dependent_auc(TIME, EVENT, SCORE, times=1, event_at_horizon="excluded")
 
 
 def test_survivalroc_of_uncensored_data_is_the_empirical_auc():
     rng = np.random.default_rng(14)
     time, x = rng.exponential(size=60), rng.normal(size=60)
     event = np.ones(60, dtype=bool)
-    km = metrics.survivalroc_km(time, event, x, times=[0.5, 1.0])
-    assert km["auc"].to_numpy() == approx([metrics.delong(time <= t, x).auc for t in (0.5, 1.0)])
+    km = roc.survivalroc_km(time, event, x, times=[0.5, 1.0])
+    assert km["auc"].to_numpy() == approx([roc.delong(time <= t, x).auc for t in (0.5, 1.0)])
     assert km["survival"].to_numpy() == approx([(time > t).mean() for t in (0.5, 1.0)])
     # with every patient a neighbour of every other the prediction is of no use
-    nne = metrics.survivalroc_nne(time, event, x, times=1.0, span=1.0)["auc"][0]
+    nne = roc.survivalroc_nne(time, event, x, times=1.0, span=1.0)["auc"][0]
     assert nne == approx(0.5, abs=0.1)
     with pytest.raises(ValueError, match="times must leave somebody free of the event"):
-        metrics.survivalroc_km([1, 2, 2], [1, 1, 1], [1, 2, 3], times=2)
+        roc.survivalroc_km([1, 2, 2], [1, 1, 1], [1, 2, 3], times=2)
 
 
 # ------------------------------------------------------------------------------------------- binary ROC
 
 
 def test_roc_curve_by_hand():
-    curve = metrics.roc_curve([0, 0, 1, 1], [1, 2, 2, 4])
+    curve = roc.roc_curve([0, 0, 1, 1], [1, 2, 2, 4])
     assert curve["threshold"].tolist() == [-np.inf, 1.5, 3, np.inf]
     assert curve["sensitivity"].tolist() == [1, 1, 0.5, 0]
     assert curve["specificity"].tolist() == [0, 0.5, 1, 1]
@@ -413,7 +411,7 @@ def test_roc_curve_by_hand():
 
 def test_delong_by_hand():
     # placements: cases 0.4 -> 1/2, 0.9 -> 1; controls 0.1 -> 1, 0.6 -> 1/2; var = (1/8)/2 + (1/8)/2
-    auc = metrics.delong([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9])
+    auc = roc.delong([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9])
     assert auc.auc == 0.75 and auc.se == approx(np.sqrt(1 / 8))
     assert (auc.lower, auc.upper) == (approx(0.75 - 1.959963984540054 * np.sqrt(1 / 8)), 1)
     assert (auc.n_events, auc.n_nonevents) == (2, 2)
@@ -422,32 +420,32 @@ def test_delong_by_hand():
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=4, max_size=30))
 def test_delong_properties(rows):
     y, x = (np.array(v) for v in zip(*[(True, 3), (True, 2), (False, 1), (False, 4), *rows], strict=True))
-    up, down = metrics.delong(y, x), metrics.delong(y, -x)
+    up, down = roc.delong(y, x), roc.delong(y, -x)
     assert down.auc == approx(1 - up.auc) and down.se == approx(up.se)
-    swapped = metrics.delong(~y, x)
+    swapped = roc.delong(~y, x)
     assert swapped.auc == approx(1 - up.auc)
-    curve = metrics.roc_curve(y, x)
+    curve = roc.roc_curve(y, x)
     area = -((curve["sensitivity"] + curve["sensitivity"].shift()) / 2 * (1 - curve["specificity"]).diff()).sum()
     assert area == approx(up.auc)
-    comparison = metrics.compare_delong(y, x, -x)
+    comparison = roc.compare_delong(y, x, -x)
     assert comparison.difference == approx(2 * up.auc - 1)
     assume(up.se > 0)
     assert comparison.se == approx(2 * up.se)  # the two are perfectly opposed
 
 
 def test_delong_limits():
-    perfect = metrics.delong([0, 0, 1, 1], [1, 2, 3, 4])
+    perfect = roc.delong([0, 0, 1, 1], [1, 2, 3, 4])
     assert perfect[:4] == (1, 0, 1, 1)
-    useless = metrics.delong([0, 0, 1, 1], [5, 5, 5, 5])
+    useless = roc.delong([0, 0, 1, 1], [5, 5, 5, 5])
     assert useless[:2] == (0.5, 0)
-    same = metrics.compare_delong([0, 0, 1, 1], [1, 3, 2, 4], [10, 30, 20, 40])
+    same = roc.compare_delong([0, 0, 1, 1], [1, 3, 2, 4], [10, 30, 20, 40])
     assert (same.difference, same.se, same.p) == (0, 0, 1)
 
 
 def test_unpaired_comparison_is_welch():
     first, second = ([0, 1, 0, 1, 1], [1, 2, 3, 4, 5]), ([0, 0, 1, 1, 0, 1], [2, 1, 2, 4, 5, 6])
-    test = metrics.compare_delong_unpaired(*first, *second)
-    v = [metrics.delong(*group).se ** 2 for group in (first, second)]
+    test = roc.compare_delong_unpaired(*first, *second)
+    v = [roc.delong(*group).se ** 2 for group in (first, second)]
     assert test.se == approx(np.sqrt(sum(v)))
     assert test.df == approx(sum(v) ** 2 / (v[0] ** 2 / 4 + v[1] ** 2 / 5))
     assert test.statistic == approx(test.difference / test.se)
@@ -455,28 +453,28 @@ def test_unpaired_comparison_is_welch():
 
 def test_binary_refusals():
     with pytest.raises(ValueError, match="outcome must hold both classes; found 1 in every row"):
-        metrics.roc_curve([1, 1], [1, 2])
+        roc.roc_curve([1, 1], [1, 2])
     with pytest.raises(ValueError, match="outcome must hold two rows of each class for a variance; found 1 events"):
-        metrics.delong([0, 0, 1], [1, 2, 3])
+        roc.delong([0, 0, 1], [1, 2, 3])
     with pytest.raises(ValueError, match="outcome must hold finite numbers; found nan at row 2"):
-        metrics.delong([0, 1, np.nan], [1, 2, 3])
+        roc.delong([0, 1, np.nan], [1, 2, 3])
     with pytest.raises(ValueError, match="b must have one value per row"):
-        metrics.compare_delong([0, 0, 1, 1], [1, 2, 3, 4], [1, 2])
+        roc.compare_delong([0, 0, 1, 1], [1, 2, 3, 4], [1, 2])
     with pytest.raises(ValueError, match="predictions must overlap between the classes"):
-        metrics.compare_delong_unpaired([0, 0, 1, 1], [1, 2, 3, 4], [0, 0, 1, 1], [1, 2, 3, 4])
+        roc.compare_delong_unpaired([0, 0, 1, 1], [1, 2, 3, 4], [0, 0, 1, 1], [1, 2, 3, 4])
 
 
 def test_binary_classification():
-    at = metrics.binary_classification([0, 0, 1, 1], [1, 3, 2, 4], threshold=3)
+    at = roc.binary_classification([0, 0, 1, 1], [1, 3, 2, 4], threshold=3)
     assert (at.tp, at.fp, at.tn, at.fn) == (1, 1, 1, 1) and at.accuracy == 0.5
-    nobody = metrics.binary_classification([0, 0, 1, 1], [1, 3, 2, 4], threshold=9)
+    nobody = roc.binary_classification([0, 0, 1, 1], [1, 3, 2, 4], threshold=9)
     assert np.isnan(nobody.ppv) and nobody.npv == 0.5
 
 
 def test_frames_and_lists_do_as_well_as_arrays():
     frame = pd.DataFrame({"time": TIME, "event": EVENT.astype(int), "x": SCORE}, index=list("abcdef"))
-    expected = metrics.concordance(TIME, EVENT, SCORE)
-    assert metrics.concordance(frame["time"], frame["event"], frame["x"]) == expected
-    assert metrics.concordance(TIME.tolist(), EVENT.tolist(), SCORE.tolist()) == expected
-    boot = metrics.concordance_bootstrap(frame["time"], frame["event"], frame[["x"]], np.ones((2, 6)))
+    expected = concordance.concordance(TIME, EVENT, SCORE)
+    assert concordance.concordance(frame["time"], frame["event"], frame["x"]) == expected
+    assert concordance.concordance(TIME.tolist(), EVENT.tolist(), SCORE.tolist()) == expected
+    boot = concordance.concordance_bootstrap(frame["time"], frame["event"], frame[["x"]], np.ones((2, 6)))
     assert boot.tolist() == [[0.75], [0.75]]

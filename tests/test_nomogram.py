@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlrs import nomogram as ng
-from dlrs import survival
+from dlrs.stats import cox, nomogram, survival
 
 EFFECTS = {
     "cea": {"Normal": 0, "Elevated": 1.0},
     "ypn": {"ypN0": 0.0, "ypN1": -0.5, "ypN2": 0.5},
-    "dl_prob": ng.linear_effect([0, 0.5, 1, 1.5, 2], 2.0),
+    "dl_prob": nomogram.linear_effect([0, 0.5, 1, 1.5, 2], 2.0),
 }
 
 
 def made(**options):
-    return ng.nomogram(EFFECTS, cumulative_hazard=0.02, **options)
+    return nomogram.nomogram(EFFECTS, cumulative_hazard=0.02, **options)
 
 
 def test_by_hand():
@@ -30,15 +29,15 @@ def test_by_hand():
     assert found.lp_at_zero_points == -0.5
     assert found.axes["points"].tolist() == [0, 25, 12.5, 0, 25, 0, 25, 50, 75, 100]
     patient = pd.DataFrame({"dl_prob": [1.2], "ypn": ["ypN0"], "cea": ["Elevated"]}, index=["row"])
-    read = ng.points(found, patient)
+    read = nomogram.points(found, patient)
     assert read.loc["row"].to_dict() == pytest.approx({"cea": 25, "ypn": 12.5, "dl_prob": 60, "total": 97.5})
-    assert ng.risk_at_points(found, read["total"]) == pytest.approx(1 - np.exp(-0.02 * np.exp(3.4)))
+    assert nomogram.risk_at_points(found, read["total"]) == pytest.approx(1 - np.exp(-0.02 * np.exp(3.4)))
 
 
 def test_centring_and_length_change_neither_order_nor_risk():
     patients = pd.DataFrame({"cea": ["Normal", "Elevated"], "ypn": ["ypN2", "ypN1"], "dl_prob": [0.3, 1.9]})
     plain, centred, short = made(), made(center=1.7), made(max_points=10)
-    risks = [ng.risk_at_points(n, ng.points(n, patients)["total"]) for n in (plain, centred, short)]
+    risks = [nomogram.risk_at_points(n, nomogram.points(n, patients)["total"]) for n in (plain, centred, short)]
     assert risks[1] == pytest.approx(risks[0])
     assert risks[2] == pytest.approx(risks[0])
     assert centred.lp_at_zero_points == pytest.approx(-0.5 - 1.7)
@@ -48,39 +47,41 @@ def test_centring_and_length_change_neither_order_nor_risk():
 @given(total=st.lists(st.floats(-20, 160), min_size=1, max_size=5))
 def test_points_and_risk_are_inverse(total):
     found = made()
-    assert ng.points_at_risk(found, ng.risk_at_points(found, total)) == pytest.approx(total, abs=1e-6)
+    assert nomogram.points_at_risk(found, nomogram.risk_at_points(found, total)) == pytest.approx(total, abs=1e-6)
 
 
 def test_equals_the_cox_model_it_is_made_of():
     generator = np.random.default_rng(0)
     x = pd.DataFrame({"a": generator.integers(0, 2, 80), "b": generator.random(80).round(2) * 2})
     time, event = generator.exponential(20 * np.exp(-x["b"])), generator.random(80) < 0.7
-    fit = survival.cox_fit(time, event, x)
+    fit = cox.cox_fit(time, event, x)
     lp = x.to_numpy() @ fit.coefficients
-    baseline = survival.baseline_hazard(time, event, lp)
+    baseline = cox.baseline_hazard(time, event, lp)
     horizon = float(np.median(time))
     hazard = survival.step(baseline["time"], baseline["cumulative_hazard"], horizon, start=0)
-    effects = {c: ng.linear_effect(ng.axis_values(x[c]), k) for c, k in zip(x, fit.coefficients, strict=True)}
-    found = ng.nomogram(effects, cumulative_hazard=float(hazard), center=float(lp.mean()))
-    total = ng.points(found, x)["total"]
-    assert ng.risk_at_points(found, total) == pytest.approx(survival.risk_at(lp, baseline, horizon))
-    assert ng.linear_predictor_at(found, total) == pytest.approx(lp - lp.mean())
+    effects = {
+        c: nomogram.linear_effect(nomogram.axis_values(x[c]), k) for c, k in zip(x, fit.coefficients, strict=True)
+    }
+    found = nomogram.nomogram(effects, cumulative_hazard=float(hazard), center=float(lp.mean()))
+    total = nomogram.points(found, x)["total"]
+    assert nomogram.risk_at_points(found, total) == pytest.approx(cox.risk_at(lp, baseline, horizon))
+    assert nomogram.linear_predictor_at(found, total) == pytest.approx(lp - lp.mean())
 
 
 def test_total_points_axis():
-    axis = ng.total_points_axis(made())
+    axis = nomogram.total_points_axis(made())
     assert axis["total_points"].tolist() == list(range(0, 161, 20))  # the axes allow 150
     assert (axis["risk"] + axis["survival"]).to_numpy() == pytest.approx(1)
     # rms's axis ends where the patients end: lp 1.3 is 45 points, but never before the longest axis
-    assert ng.total_points_axis(made(), linear_predictor=[0, 1.3])["total_points"].iloc[-1] == 100
-    assert ng.total_points_axis(made(), linear_predictor=[0, 4.9])["total_points"].iloc[-1] == 140
+    assert nomogram.total_points_axis(made(), linear_predictor=[0, 1.3])["total_points"].iloc[-1] == 100
+    assert nomogram.total_points_axis(made(), linear_predictor=[0, 4.9])["total_points"].iloc[-1] == 140
 
 
 def test_survival_axis_of_rms_is_close_to_the_exact_inverse():
     found = made()
-    ticks = ng.survival_axis_as_rms(found, [0.9, 0.5, 0.001], linear_predictor=[-0.5, 4.5])
+    ticks = nomogram.survival_axis_as_rms(found, [0.9, 0.5, 0.001], linear_predictor=[-0.5, 4.5])
     assert ticks["survival"].tolist() == [0.9, 0.5]  # 0.001 lies beyond the patients
-    assert ticks["total_points"].to_numpy() == pytest.approx(ng.points_at_risk(found, [0.1, 0.5]), abs=0.01)
+    assert ticks["total_points"].to_numpy() == pytest.approx(nomogram.points_at_risk(found, [0.1, 0.5]), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -95,21 +96,21 @@ def test_survival_axis_of_rms_is_close_to_the_exact_inverse():
     ],
 )
 def test_pretty(low, high, n, expected):
-    assert ng.pretty(low, high, n=n) == pytest.approx(expected)
+    assert nomogram.pretty(low, high, n=n) == pytest.approx(expected)
 
 
 @given(low=st.floats(-1e6, 1e6), width=st.floats(0, 1e6), n=st.integers(1, 20))
 def test_pretty_covers_the_range(low, width, n):
-    ticks = ng.pretty(low, low + width, n=n)
+    ticks = nomogram.pretty(low, low + width, n=n)
     slack = 1e-9 * max(1, abs(low), width)
     assert ticks[0] <= low + slack
     assert ticks[-1] >= low + width - slack
 
 
 def test_axis_values():
-    assert ng.axis_values([3, 1, 2, 2]).tolist() == [1, 2, 3]
-    assert ng.axis_values(np.linspace(0.05, 1.93, 50)) == pytest.approx(np.arange(11) * 0.2)
-    assert ng.axis_values([4.0, 4.0]).tolist() == [4]
+    assert nomogram.axis_values([3, 1, 2, 2]).tolist() == [1, 2, 3]
+    assert nomogram.axis_values(np.linspace(0.05, 1.93, 50)) == pytest.approx(np.arange(11) * 0.2)
+    assert nomogram.axis_values([4.0, 4.0]).tolist() == [4]
 
 
 PATIENT = {"cea": ["Normal"], "ypn": ["ypN0"], "dl_prob": [1.0]}
@@ -125,25 +126,25 @@ PATIENT = {"cea": ["Normal"], "ypn": ["ypN0"], "dl_prob": [1.0]}
 )
 def test_patients_must_be_on_the_axes(wrong, message):
     with pytest.raises(ValueError, match=message):
-        ng.points(made(), pd.DataFrame(PATIENT | wrong))
+        nomogram.points(made(), pd.DataFrame(PATIENT | wrong))
 
 
 def test_patients_must_have_every_variable():
     with pytest.raises(ValueError, match="patients must have the column 'ypn'; found cea"):
-        ng.points(made(), pd.DataFrame({"cea": ["Normal"]}))
+        nomogram.points(made(), pd.DataFrame({"cea": ["Normal"]}))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ng.nomogram({}, cumulative_hazard=1), "effects must name at least one variable"),
-        (lambda: ng.nomogram({"a": {0: 1.0, 1: 1.0}}, cumulative_hazard=1), "effects must change the linear predictor"),
-        (lambda: ng.nomogram({"a": {0: 1.0, 1: np.inf}}, cumulative_hazard=1), r"effects\['a'\] must hold finite"),
-        (lambda: ng.nomogram(EFFECTS, cumulative_hazard=0), "cumulative_hazard must be a positive number; found 0"),
+        (lambda: nomogram.nomogram({}, cumulative_hazard=1), "effects must name at least one variable"),
+        (lambda: nomogram.nomogram({"a": {0: 1.0, 1: 1.0}}, cumulative_hazard=1), "effects must change the linear predictor"),
+        (lambda: nomogram.nomogram({"a": {0: 1.0, 1: np.inf}}, cumulative_hazard=1), r"effects\['a'\] must hold finite"),
+        (lambda: nomogram.nomogram(EFFECTS, cumulative_hazard=0), "cumulative_hazard must be a positive number; found 0"),
         (lambda: made(max_points=0), "max_points must be positive; found 0"),
-        (lambda: ng.points_at_risk(made(), [0.5, 1.0]), r"risk must lie strictly inside \(0, 1\); found 1 at row 1"),
-        (lambda: ng.points_at_risk(made(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
-        (lambda: ng.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
+        (lambda: nomogram.points_at_risk(made(), [0.5, 1.0]), r"risk must lie strictly inside \(0, 1\); found 1 at row 1"),
+        (lambda: nomogram.points_at_risk(made(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
+        (lambda: nomogram.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
     ],
 )  # fmt: skip
 def test_error_messages(call, message):

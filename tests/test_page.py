@@ -13,11 +13,12 @@ import papermill
 import pytest
 from PIL import Image
 
-from dlrs import page, report
+from dlrs import report
 from dlrs.config import ROOT, published, sha256
+from dlrs_run import pages
 
 SCRIPT = "<script>alert('centre')</script>"
-LISTED = page.checklists(ROOT / "paper" / "checklists")
+LISTED = pages.checklists(ROOT / "paper" / "checklists")
 
 
 # ---------------------------------------------------------------- published numbers beside rerun ones
@@ -31,7 +32,7 @@ def test_published_entries_are_spelt_as_in_the_results():
         "table2": {"c": {"value": 0.865, "ci": [0.814, 0.916]}},
         "open": ["first", "second"],
     }
-    assert dict(page.published_entries(tree)) == {
+    assert dict(pages.published_entries(tree)) == {
         "table1.cea.levels.Normal.primary": {"value": 130, "where": "Table 1"},
         "table1.cea.levels.Normal.validation": {"value": 47, "where": "Table 1"},
         "table1.cea.p": {"value": 0.06, "where": "Table 1"},
@@ -46,18 +47,18 @@ def test_published_entries_are_spelt_as_in_the_results():
 
 def test_every_number_of_the_paper_that_the_committed_run_has_is_found_under_its_key():
     results = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))
-    absent = {key.split(".")[0] for key in dict(page.published_entries(published())) if key not in results}
+    absent = {key.split(".")[0] for key in dict(pages.published_entries(published())) if key not in results}
     assert absent <= {"citation", "cohort", "imaging", "software", "cox", "fig3", "supplement", "open_questions"}
 
 
 def test_agreement_is_that_of_the_printed_digits():
-    assert page.as_printed(0.06, 3) == ("0.060", 0.0005)
-    assert page.as_printed(0.0059, 3)[0] == "0.0059"
-    assert page.as_printed("<0.001", 3)[0] == "<0.001"
-    assert page.agrees(0.865, 0.8654) and not page.agrees(0.865, 0.8656)
-    assert page.agrees(170, 170.0) and not page.agrees(170, 169.6)
-    assert page.agrees("<0.001", 0.0009) and not page.agrees("<0.001", 0.0011)
-    assert not page.agrees(0.06, 0.0638, 3)  # 0.064, not 0.060
+    assert pages.as_printed(0.06, 3) == ("0.060", 0.0005)
+    assert pages.as_printed(0.0059, 3)[0] == "0.0059"
+    assert pages.as_printed("<0.001", 3)[0] == "<0.001"
+    assert pages.agrees(0.865, 0.8654) and not pages.agrees(0.865, 0.8656)
+    assert pages.agrees(170, 170.0) and not pages.agrees(170, 169.6)
+    assert pages.agrees("<0.001", 0.0009) and not pages.agrees("<0.001", 0.0011)
+    assert not pages.agrees(0.06, 0.0638, 3)  # 0.064, not 0.060
 
 
 GOOD = {"class": "SYNTHETIC", "notebook": "06_evaluation", "value": 0.7, "ci": [0.6, 0.8]}
@@ -75,8 +76,8 @@ GOOD = {"class": "SYNTHETIC", "notebook": "06_evaluation", "value": 0.7, "ci": [
 )
 def test_an_entry_without_class_source_or_interval_is_wrong(key, change, said):
     notebooks = ["06_evaluation", "03_train_sequence"]
-    assert page.incomplete_entries({key: GOOD}, notebooks, report.CLASSES) == []
-    (wrong,) = page.incomplete_entries({key: GOOD | change}, notebooks, report.CLASSES)
+    assert pages.incomplete_entries({key: GOOD}, notebooks, report.CLASSES) == []
+    (wrong,) = pages.incomplete_entries({key: GOOD | change}, notebooks, report.CLASSES)
     assert key in wrong and said in wrong
 
 
@@ -88,9 +89,9 @@ def test_counts_p_values_and_parts_need_no_interval():
         "table2.nri_events.DLRS vs Clinical.primary",
         "audit.nri.x",
     ]
-    assert page.incomplete_entries(dict.fromkeys(keys, bare), ["03_train_sequence"], report.CLASSES) == []
+    assert pages.incomplete_entries(dict.fromkeys(keys, bare), ["03_train_sequence"], report.CLASSES) == []
     unknown = bare | {"value": None, "reason": "no events"}
-    assert page.incomplete_entries({"table2.cindex.a": unknown}, ["03_train_sequence"], report.CLASSES) == []
+    assert pages.incomplete_entries({"table2.cindex.a": unknown}, ["03_train_sequence"], report.CLASSES) == []
 
 
 def test_the_cell_that_spells_a_key_most_fully_made_it(tmp_path):
@@ -104,7 +105,7 @@ def test_the_cell_that_spells_a_key_most_fully_made_it(tmp_path):
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
-    found = page.cells_of(tmp_path / "n.ipynb", ["table2.cindex.DLRS.primary", "table2.n", "elsewhere"])
+    found = pages.cells_of(tmp_path / "n.ipynb", ["table2.cindex.DLRS.primary", "table2.n", "elsewhere"])
     assert found == {"table2.cindex.DLRS.primary": "cell-1", "table2.n": "cell-2", "elsewhere": "cell-3"}
 
 
@@ -117,10 +118,10 @@ def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
     shown = pd.DataFrame({"Centre": [SCRIPT, "B"], "P": ["<0.001", "0.5"]})
     about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="Table 9. A & B", notes="n < 3")
     report.save_table(shown, shown, "table9", **about)
-    table = page.read_table(tmp_path / "tables" / "table9.html")
+    table = pages.read_table(tmp_path / "tables" / "table9.html")
     assert table == ("Table 9. A & B", "n < 3", ["Centre", "P"], [[SCRIPT, "<0.001"], ["B", "0.5"]])
-    content = page.docx(table, stamp="SYNTHETIC")
-    assert content == page.docx(table, stamp="SYNTHETIC"), "the same table must give the same bytes"
+    content = pages.docx(table, stamp="SYNTHETIC")
+    assert content == pages.docx(table, stamp="SYNTHETIC"), "the same table must give the same bytes"
     import docx
 
     document = docx.Document(io.BytesIO(content))
@@ -135,11 +136,11 @@ def test_a_figure_goes_in_as_svg_or_as_a_smaller_png(tmp_path):
     svg += '<path style="fill: #0072b2" d="M 1 2\nL 3 4"/></svg>'
     (tmp_path / "fig1.svg").write_text(svg, encoding="utf-8")
     Image.effect_noise((2000, 300), 90).convert("RGB").save(tmp_path / "fig1.png")
-    uri = page.picture_uri(tmp_path, "fig1", largest_svg=10_000)
+    uri = pages.picture_uri(tmp_path, "fig1", largest_svg=10_000)
     assert not set('#<>" \n') & set(uri.removeprefix("data:image/svg+xml,").replace(" ", ""))
     drawing = ElementTree.fromstring(unquote(uri.partition(",")[2]))
     assert drawing[0].attrib == {"style": "fill: #0072b2", "d": "M 1 2 L 3 4"} and len(drawing) == 1
-    uri = page.picture_uri(tmp_path, "fig1", largest_svg=10)
+    uri = pages.picture_uri(tmp_path, "fig1", largest_svg=10)
     content = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(content)).size == (1600, 240)
     assert len(content) < (tmp_path / "fig1.png").stat().st_size
@@ -150,7 +151,7 @@ def test_an_executed_notebook_becomes_a_page_without_script_or_path(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x = 1", outputs=[output])]
     cells[1]["id"] = "cell-02"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
-    text = page.notebook_page(tmp_path / "n.ipynb", title="n")
+    text = pages.notebook_page(tmp_path / "n.ipynb", title="n")
     assert 'id="cell-id=cell-02"' in text and "read paper" in text and str(ROOT) not in text
     assert "<script" not in text and not re.search(r"(src|href)=.https?:", text)
 
@@ -193,7 +194,7 @@ def test_each_item_has_evidence_that_exists_or_says_what_is_missing(name):
 def test_a_weighted_score_leaves_out_what_does_not_apply():
     # Weights 0.1 yes, 0.2 no, 0.1 unclear, 0.6 not applicable: 0.1 of 0.4, at best 0.2 of 0.4.
     answers = zip([0.1, 0.2, 0.1, 0.6], ["yes", "no", "unclear", "n/a"], strict=True)
-    score = page.weighted_score([dict(weight=weight, paper=answer) for weight, answer in answers], "paper")
+    score = pages.weighted_score([dict(weight=weight, paper=answer) for weight, answer in answers], "paper")
     assert score == pytest.approx((25, 50))
 
 
@@ -261,7 +262,7 @@ def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
 
 
 def test_every_published_entry_has_its_row_with_class_and_source(text):
-    entries = dict(page.published_entries(published()))
+    entries = dict(pages.published_entries(published()))
     assert len(re.findall(r'<tr id="n-', text)) == len(entries)
     row = re.search(r'<tr id="n-cohort.n_total">.*?</tr>', text)[0]
     assert ">235<" in row and "SYNTHETIC" in row and "the same" in row

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
-from dlrs import cohort, page, privacy
+from dlrs import cohort
 from dlrs.config import InputError
+from dlrs_run import pages
+from dlrs_site import privacy
 
 IDS = ["HOSP-0017", "Q7741", "481234", "12", "T2W"]
 
@@ -175,7 +177,7 @@ def test_private_folders_and_what_cohort_yaml_calls_itself_are_left_alone(run, f
 
 def test_a_real_report_page_is_read_whole(run, folder):
     """Tables and pictures of a page lie in it as data; what is planted in one of each is found."""
-    table = page.Table("Caption", "Notes of Q7741", ["a"], [["1"]])
-    content = page.docx(table, stamp="stamp")
-    (run / "report.html").write_text(f'<a href="{page.data_uri(content, "application/docx")}">x</a>')
+    table = pages.Table("Caption", "Notes of Q7741", ["a"], [["1"]])
+    content = pages.docx(table, stamp="stamp")
+    (run / "report.html").write_text(f'<a href="{pages.data_uri(content, "application/docx")}">x</a>')
     assert found(run, folder) == {("report.html", IDENTIFIER)}

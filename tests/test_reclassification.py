@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parity
-from dlrs import reclassification as rc
-from dlrs import resample
+from dlrs.stats import reclassification, resample
 
 CUTOFFS = [0.2, 0.4]
 REFERENCE = Path(__file__).parent / "reference"
@@ -38,7 +37,7 @@ def test_categorical_by_hand():
     old = [0.1, 0.1, 0.3, 0.3, 0.1, 0.3, 0.1, 0.1, 0.3]
     new = [0.3, 0.2, 0.1, 0.4, 0.15, 0.1, 0.1, 0.15, 0.3]
     outcome = [1] * 5 + [0] * 4
-    found = rc.nri_categorical(outcome, old, new, cutoffs=[0.2])
+    found = reclassification.nri_categorical(outcome, old, new, cutoffs=[0.2])
     assert found.events.value == pytest.approx(1 / 5)
     assert found.events.se == pytest.approx(np.sqrt((3 / 5 - 1 / 25) / 5))
     assert found.nonevents.value == pytest.approx(1 / 4)
@@ -47,14 +46,14 @@ def test_categorical_by_hand():
     assert found.se == pytest.approx(np.hypot(found.events.se, found.nonevents.se))
     assert found.upper - found.value == pytest.approx(1.959964 * found.se, rel=1e-6)
     assert (found.up_events, found.down_events, found.up_nonevents, found.down_nonevents) == (0.4, 0.2, 0, 0.25)
-    null = rc.nri_categorical(outcome, old, new, cutoffs=[0.2], variance="null")
+    null = reclassification.nri_categorical(outcome, old, new, cutoffs=[0.2], variance="null")
     assert null.events.se == pytest.approx(np.sqrt(3 / 5 / 5))
     assert null.value == found.value
 
 
 def test_idi_by_hand():
     # events change by 0.2 and 0.4 (mean 0.3, variance 0.02), non-events by -0.1 and 0 and 0.1 (0, 0.01)
-    found = rc.idi([1, 1, 0, 0, 0], [0.5, 0.5, 0.3, 0.3, 0.3], [0.7, 0.9, 0.2, 0.3, 0.4])
+    found = reclassification.idi([1, 1, 0, 0, 0], [0.5, 0.5, 0.3, 0.3, 0.3], [0.7, 0.9, 0.2, 0.3, 0.4])
     assert found.value == pytest.approx(0.3)
     assert found.events.se == pytest.approx(np.sqrt(0.02 / 2))
     assert found.nonevents.value == pytest.approx(0)
@@ -63,8 +62,8 @@ def test_idi_by_hand():
 
 
 def test_a_risk_at_the_cutoff_belongs_to_the_category_above():
-    assert rc.category_moves([0.1, 0.2, 0.19], [0.2, 0.1, 0.19], cutoffs=[0.2]).tolist() == [1, -1, 0]
-    table = rc.reclassification_table([0.1, 0.2, 1.0], [0.2, 0.2, 0.0], cutoffs=[0.2])
+    assert reclassification.category_moves([0.1, 0.2, 0.19], [0.2, 0.1, 0.19], cutoffs=[0.2]).tolist() == [1, -1, 0]
+    table = reclassification.reclassification_table([0.1, 0.2, 1.0], [0.2, 0.2, 0.0], cutoffs=[0.2])
     assert table.loc["[0, 0.2)", "[0.2, 1]"] == 1
     assert table.loc["[0.2, 1]"].tolist() == [1, 1]
 
@@ -77,8 +76,8 @@ def test_km_by_hand():
     time, event = [1, 2, 3, 5, 6, 7], [1, 0, 1, 0, 1, 0]
     old, new = [0.1, 0.3, 0.1, 0.3, 0.1, 0.3], [0.3, 0.3, 0.3, 0.1, 0.3, 0.3]
     for found in (
-        rc.nri_categorical_censored(time, event, old, new, horizon=4, cutoffs=[0.2]),
-        rc.nri_continuous_censored(time, event, old, new, horizon=4),
+        reclassification.nri_categorical_censored(time, event, old, new, horizon=4, cutoffs=[0.2]),
+        reclassification.nri_continuous_censored(time, event, old, new, horizon=4),
     ):
         assert (found.up_events, found.down_events) == pytest.approx((8 / 9, 0))
         assert (found.up_nonevents, found.down_nonevents) == pytest.approx((4 / 15, 4 / 15))
@@ -90,10 +89,10 @@ def test_ipw_by_hand():
     # beyond 4 equally. Changes: 0.2, 0.2 among events; -0.2, 0.2, 0 beyond the horizon.
     time, event = [1, 2, 3, 5, 6, 7], [1, 0, 1, 0, 1, 0]
     old, new = [0.1, 0.3, 0.1, 0.3, 0.1, 0.3], [0.3, 0.3, 0.05, 0.1, 0.3, 0.3]
-    found = rc.nri_continuous_censored(time, event, old, new, horizon=4, method="ipw")
+    found = reclassification.nri_continuous_censored(time, event, old, new, horizon=4, method="ipw")
     assert (found.up_events, found.down_events) == pytest.approx((4 / 9, 5 / 9))
     assert (found.up_nonevents, found.down_nonevents) == pytest.approx((1 / 3, 1 / 3))
-    idi = rc.idi_censored(time, event, old, new, horizon=4)
+    idi = reclassification.idi_censored(time, event, old, new, horizon=4)
     assert idi.events.value == pytest.approx((0.2 - 0.05 * 5 / 4) / (9 / 4))
     assert idi.nonevents.value == pytest.approx(0)
 
@@ -103,7 +102,9 @@ def test_weighting_differs_only_where_an_event_and_a_censoring_tie():
     old, new, event = [0.1] * 5, [0.05, 0.05, 0.3, 0.1, 0.2], [1, 0, 1, 0, 1]
 
     def up_events(time, weighting):
-        return rc.nri_continuous_censored(time, event, old, new, horizon=4, method="ipw", weighting=weighting).up_events
+        return reclassification.nri_continuous_censored(
+            time, event, old, new, horizon=4, method="ipw", weighting=weighting
+        ).up_events
 
     # apart: G is 3/4 at 3 and before it
     assert up_events([1, 2, 3, 5, 6], "default") == pytest.approx((4 / 3) / (7 / 3))
@@ -120,12 +121,12 @@ def test_a_model_against_itself_gives_zero(seed):
     outcome, horizon = event, float(np.median(time))
     event[time.argmin()] = True
     for found in (
-        rc.nri_categorical(outcome, old, old, cutoffs=CUTOFFS),
-        rc.nri_continuous(outcome, old, old),
-        rc.idi(outcome, old, old),
-        rc.nri_categorical_censored(time, event, old, old, horizon=horizon, cutoffs=CUTOFFS),
-        rc.nri_continuous_censored(time, event, old, old, horizon=horizon, method="ipw"),
-        rc.idi_censored(time, event, old, old, horizon=horizon),
+        reclassification.nri_categorical(outcome, old, old, cutoffs=CUTOFFS),
+        reclassification.nri_continuous(outcome, old, old),
+        reclassification.idi(outcome, old, old),
+        reclassification.nri_categorical_censored(time, event, old, old, horizon=horizon, cutoffs=CUTOFFS),
+        reclassification.nri_continuous_censored(time, event, old, old, horizon=horizon, method="ipw"),
+        reclassification.idi_censored(time, event, old, old, horizon=horizon),
     ):
         assert found[:6] == (0, 0, 0, 0, 0, 1)
         assert found.events == (0, 0, 0, 0, 0, 1)
@@ -139,12 +140,12 @@ def test_swapping_models_changes_the_sign_and_order_never_matters(seed):
     horizon = float(np.quantile(time, 0.6))
     mixed = np.random.default_rng(seed).permutation(time.size)
     for function, arrays, options in (
-        (rc.nri_categorical, (event,), {"cutoffs": CUTOFFS}),
-        (rc.nri_continuous, (event,), {}),
-        (rc.idi, (event,), {}),
-        (rc.nri_categorical_censored, (time, event), {"horizon": horizon, "cutoffs": CUTOFFS}),
-        (rc.nri_continuous_censored, (time, event), {"horizon": horizon, "method": "ipw"}),
-        (rc.idi_censored, (time, event), {"horizon": horizon}),
+        (reclassification.nri_categorical, (event,), {"cutoffs": CUTOFFS}),
+        (reclassification.nri_continuous, (event,), {}),
+        (reclassification.idi, (event,), {}),
+        (reclassification.nri_categorical_censored, (time, event), {"horizon": horizon, "cutoffs": CUTOFFS}),
+        (reclassification.nri_continuous_censored, (time, event), {"horizon": horizon, "method": "ipw"}),
+        (reclassification.idi_censored, (time, event), {"horizon": horizon}),
     ):
         there = function(*arrays, old, new, **options)
         back = function(*arrays, new, old, **options)
@@ -157,23 +158,27 @@ def test_swapping_models_changes_the_sign_and_order_never_matters(seed):
 def test_without_censoring_the_versions_agree():
     time, _, old, new = cohort(60)
     event, outcome, horizon = np.ones(60, dtype=bool), time <= 30, 30
-    binary = rc.nri_categorical(outcome, old, new, cutoffs=CUTOFFS)
+    binary = reclassification.nri_categorical(outcome, old, new, cutoffs=CUTOFFS)
     for method in ("km", "ipw"):
-        censored = rc.nri_categorical_censored(time, event, old, new, horizon=horizon, cutoffs=CUTOFFS, method=method)
+        censored = reclassification.nri_categorical_censored(
+            time, event, old, new, horizon=horizon, cutoffs=CUTOFFS, method=method
+        )
         assert censored[8:] == pytest.approx(binary[8:])
         assert censored.value == pytest.approx(binary.value)
         # the infinitesimal jackknife is then the unpooled variance
         assert (censored.events.se, censored.se) == pytest.approx((binary.events.se, binary.se))
-    idi = rc.idi_censored(time, event, old, new, horizon=horizon)
-    assert idi.value == pytest.approx(rc.idi(outcome, old, new).value)
+    idi = reclassification.idi_censored(time, event, old, new, horizon=horizon)
+    assert idi.value == pytest.approx(reclassification.idi(outcome, old, new).value)
 
 
 @pytest.mark.parametrize("method", ["km", "ipw"])
 def test_standard_errors_are_the_infinitesimal_jackknife(method):
     time, event, old, new = cohort(60, seed=4)
-    found = rc.nri_categorical_censored(time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method)
-    move = rc.category_moves(old, new, cutoffs=CUTOFFS)
-    influence = derivative(lambda w: rc.nri_censored_bootstrap(time, event, move, w, horizon=36, method=method), 60)
+    found = reclassification.nri_categorical_censored(time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method)
+    move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
+    influence = derivative(
+        lambda w: reclassification.nri_censored_bootstrap(time, event, move, w, horizon=36, method=method), 60
+    )
     ours = [found.se, found.events.se, found.nonevents.se]
     # inverse weighting divides by patients at risk with those who have the event at the same time, as riskRegression
     assert ours == pytest.approx(np.sqrt((influence**2).sum(axis=0)), rel=1e-6 if method == "km" else 1e-3)
@@ -181,27 +186,37 @@ def test_standard_errors_are_the_infinitesimal_jackknife(method):
 
 def test_idi_standard_error_is_the_infinitesimal_jackknife():
     time, event, old, new = cohort(60, seed=4)
-    found = rc.idi_censored(time, event, old, new, horizon=36)
-    influence = derivative(lambda w: rc.idi_censored_bootstrap(time, event, old, new, w, horizon=36), 60)
+    found = reclassification.idi_censored(time, event, old, new, horizon=36)
+    influence = derivative(lambda w: reclassification.idi_censored_bootstrap(time, event, old, new, w, horizon=36), 60)
     ours = [found.se, found.events.se, found.nonevents.se]
     assert ours == pytest.approx(np.sqrt((influence**2).sum(axis=0)), rel=1e-3)
 
 
 def test_ones_change_nothing():
     time, event, old, new = cohort()
-    ones, move = np.ones((1, 80)), rc.category_moves(old, new, cutoffs=CUTOFFS)
+    ones, move = np.ones((1, 80)), reclassification.category_moves(old, new, cutoffs=CUTOFFS)
     pairs = [
-        (rc.nri_bootstrap(event, move, ones), rc.nri_categorical(event, old, new, cutoffs=CUTOFFS)),
-        (rc.nri_bootstrap(event, rc.moves(old, new), ones), rc.nri_continuous(event, old, new)),
-        (rc.idi_bootstrap(event, old, new, ones), rc.idi(event, old, new)),
         (
-            rc.idi_censored_bootstrap(time, event, old, new, ones, horizon=36),
-            rc.idi_censored(time, event, old, new, horizon=36),
+            reclassification.nri_bootstrap(event, move, ones),
+            reclassification.nri_categorical(event, old, new, cutoffs=CUTOFFS),
+        ),
+        (
+            reclassification.nri_bootstrap(event, reclassification.moves(old, new), ones),
+            reclassification.nri_continuous(event, old, new),
+        ),
+        (reclassification.idi_bootstrap(event, old, new, ones), reclassification.idi(event, old, new)),
+        (
+            reclassification.idi_censored_bootstrap(time, event, old, new, ones, horizon=36),
+            reclassification.idi_censored(time, event, old, new, horizon=36),
         ),
     ]
     for method in ("km", "ipw"):
-        single = rc.nri_categorical_censored(time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method)
-        pairs.append((rc.nri_censored_bootstrap(time, event, move, ones, horizon=36, method=method), single))
+        single = reclassification.nri_categorical_censored(
+            time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method
+        )
+        pairs.append(
+            (reclassification.nri_censored_bootstrap(time, event, move, ones, horizon=36, method=method), single)
+        )
     for replicate, single in pairs:
         assert replicate[0] == pytest.approx([single.value, single.events.value, single.nonevents.value])
 
@@ -209,20 +224,22 @@ def test_ones_change_nothing():
 def test_resamples_equal_the_same_patients_repeated():
     time, event, old, new = cohort(50)
     weights = resample.bootstrap_weights(50, 10, seed=2)
-    move = rc.category_moves(old, new, cutoffs=CUTOFFS)
-    binary = rc.nri_bootstrap(event, move, weights)
-    idi = rc.idi_bootstrap(event, old, new, weights)
-    censored_idi = rc.idi_censored_bootstrap(time, event, old, new, weights, horizon=30)
+    move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
+    binary = reclassification.nri_bootstrap(event, move, weights)
+    idi = reclassification.idi_bootstrap(event, old, new, weights)
+    censored_idi = reclassification.idi_censored_bootstrap(time, event, old, new, weights, horizon=30)
     for row, counts in enumerate(weights):
         d = np.repeat(np.arange(50), counts)
-        assert binary[row, 0] == pytest.approx(rc.nri_categorical(event[d], old[d], new[d], cutoffs=CUTOFFS).value)
-        assert idi[row, 0] == pytest.approx(rc.idi(event[d], old[d], new[d]).value)
+        assert binary[row, 0] == pytest.approx(
+            reclassification.nri_categorical(event[d], old[d], new[d], cutoffs=CUTOFFS).value
+        )
+        assert idi[row, 0] == pytest.approx(reclassification.idi(event[d], old[d], new[d]).value)
         assert censored_idi[row, 0] == pytest.approx(
-            rc.idi_censored(time[d], event[d], old[d], new[d], horizon=30).value
+            reclassification.idi_censored(time[d], event[d], old[d], new[d], horizon=30).value
         )
         for method in ("km", "ipw"):
-            many = rc.nri_censored_bootstrap(time, event, move, weights, horizon=30, method=method)
-            one = rc.nri_categorical_censored(
+            many = reclassification.nri_censored_bootstrap(time, event, move, weights, horizon=30, method=method)
+            one = reclassification.nri_categorical_censored(
                 time[d], event[d], old[d], new[d], horizon=30, cutoffs=CUTOFFS, method=method
             )
             assert many[row] == pytest.approx([one.value, one.events.value, one.nonevents.value])
@@ -235,9 +252,11 @@ def test_bootstrap_equals_that_of_nricens_within_monte_carlo_error(name):
         parity.reference(name, REFERENCE)["bootstrap"]["nricens_category_km_primary"],
     )
     rows = data.primary
-    move = rc.category_moves(rows["risk_clinical"], rows["risk_combined"], cutoffs=data.spec["nri_cutoffs"])
+    move = reclassification.category_moves(
+        rows["risk_clinical"], rows["risk_combined"], cutoffs=data.spec["nri_cutoffs"]
+    )
     weights = resample.bootstrap_weights(len(rows), 2000, seed=1)
-    ours = rc.nri_censored_bootstrap(rows["time"], rows["event"], move, weights, horizon=data.horizon)
+    ours = reclassification.nri_censored_bootstrap(rows["time"], rows["event"], move, weights, horizon=data.horizon)
     limits = resample.interval(ours)
     for column, part in enumerate(("nri", "nri_events", "nri_nonevents")):
         # their limits rest on 300 resamples: 4 % of the interval's width is one standard error
@@ -248,34 +267,38 @@ def test_bootstrap_equals_that_of_nricens_within_monte_carlo_error(name):
 
 def test_limits():
     outcome = np.array([1, 1, 0, 0])
-    perfect = rc.nri_categorical(outcome, [0.1, 0.1, 0.9, 0.9], [0.9, 0.9, 0.1, 0.1], cutoffs=[0.5])
+    perfect = reclassification.nri_categorical(outcome, [0.1, 0.1, 0.9, 0.9], [0.9, 0.9, 0.1, 0.1], cutoffs=[0.5])
     assert perfect.value == 2
     assert perfect.se == 0
     assert perfect.z == np.inf
     assert perfect.p == 0
-    assert rc.idi(outcome, [0.5] * 4, outcome.astype(float)).value == 1
+    assert reclassification.idi(outcome, [0.5] * 4, outcome.astype(float)).value == 1
     # all tied: one old and one new risk for everybody moves both classes alike
-    assert rc.nri_continuous(outcome, [0.1] * 4, [0.3] * 4).value == 0
+    assert reclassification.nri_continuous(outcome, [0.1] * 4, [0.3] * 4).value == 0
     # nobody moved down: an empty group
-    found = rc.nri_continuous_censored([1, 2, 3, 9], [1, 1, 0, 0], [0.1] * 4, [0.3, 0.2, 0.1, 0.1], horizon=5)
+    found = reclassification.nri_continuous_censored(
+        [1, 2, 3, 9], [1, 1, 0, 0], [0.1] * 4, [0.3, 0.2, 0.1, 0.1], horizon=5
+    )
     assert found.down_events == 0
     # a single event
-    assert rc.nri_continuous([1, 0, 0], [0.1] * 3, [0.3, 0.1, 0.0]).value == pytest.approx(1.5)
+    assert reclassification.nri_continuous([1, 0, 0], [0.1] * 3, [0.3, 0.1, 0.0]).value == pytest.approx(1.5)
 
 
 def test_resample_without_a_class_is_undefined():
     weights = [[1, 0, 1, 0], [1, 1, 1, 1]]
-    found = rc.nri_bootstrap([0, 1, 0, 1], [1, 1, -1, 0], weights)
+    found = reclassification.nri_bootstrap([0, 1, 0, 1], [1, 1, -1, 0], weights)
     assert np.isnan(found[0, 0])
     assert np.isfinite(found[1]).all()
-    censored = rc.nri_censored_bootstrap([1, 2, 8, 9], [1, 1, 0, 0], [1, 1, -1, 0], [[0, 0, 2, 2]], horizon=5)
+    censored = reclassification.nri_censored_bootstrap(
+        [1, 2, 8, 9], [1, 1, 0, 0], [1, 1, -1, 0], [[0, 0, 2, 2]], horizon=5
+    )
     assert np.isnan(censored[0, 0])
 
 
 def test_survidinri_by_hand():
     # No censoring before 4: events at 1 and 3 change by 0.2 and 0.4, patients seen at 4 or later by -0.2 and 0:
     # IDI 0.3 - (-0.1), P(D > 0) 1 and 0; an event at exactly 4 counts as none. On the grid to about 1e-3.
-    found = rc.idi_survidinri([1, 3, 4, 6], [1, 1, 1, 0], [0.3] * 4, [0.5, 0.7, 0.1, 0.3], horizon=4)
+    found = reclassification.idi_survidinri([1, 3, 4, 6], [1, 1, 1, 0], [0.3] * 4, [0.5, 0.7, 0.1, 0.3], horizon=4)
     assert found.idi == pytest.approx(0.4, abs=1e-3)
     assert (found.nri_half, found.nri_events_half, found.nri_nonevents_half) == (1, 1, 0)
     assert found.median_difference == pytest.approx(0.4, abs=1e-3)
@@ -299,12 +322,12 @@ GOOD = {"outcome": [0, 1, 1], "old_risk": [0.1, 0.2, 0.3], "new_risk": [0.2, 0.2
 )
 def test_binary_error_messages(wrong, message):
     with pytest.raises(ValueError, match=message):
-        rc.nri_categorical(**GOOD | wrong)
+        reclassification.nri_categorical(**GOOD | wrong)
 
 
 def test_idi_needs_two_of_each():
     with pytest.raises(ValueError, match="at least two non-events for a standard error; found 1"):
-        rc.idi([0, 1, 1], [0.1, 0.2, 0.3], [0.2, 0.2, 0.4])
+        reclassification.idi([0, 1, 1], [0.1, 0.2, 0.3], [0.2, 0.2, 0.4])
 
 
 CENSORED = {
@@ -332,4 +355,4 @@ CENSORED = {
 )
 def test_censored_error_messages(wrong, message):
     with pytest.raises(ValueError, match=message):
-        rc.nri_continuous_censored(**CENSORED | wrong)
+        reclassification.nri_continuous_censored(**CENSORED | wrong)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import parity
-from dlrs import metrics, resample
+from dlrs.stats import concordance, resample
 
 CASES = [(name, section) for name in parity.datasets() for section in parity.sections(parity.reference(name))]
 LEAST = 0.97  # share of a section that must be checked; the rest needs a written reason
@@ -53,7 +53,7 @@ def test_bootstrap_of_concordance_agrees_within_monte_carlo_error(name):
     rows = data.splits["validation"]
     x = np.column_stack([data.marker(rows, m) for m in ("combined", "clinical")])
     weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
-    c = metrics.concordance_bootstrap(rows["time"], rows["event"], x, weights)
+    c = concordance.concordance_bootstrap(rows["time"], rows["event"], x, weights)
     ours = {"combined": c[:, 0], "clinical": c[:, 1], "difference": c[:, 0] - c[:, 1]}
     for model, theirs in random.get("harrell_c_validation", {}).items():
         sd, samples = theirs["sd"], random["B"]

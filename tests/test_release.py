@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 
-from dlrs import cohort, release, report, survival
+from dlrs import cohort, report
 from dlrs.config import ROOT, InputError, sha256
+from dlrs.stats import cox, survival
+from dlrs_site import intake, release
 
 HORIZON = 36.0
 SIGNATURES = {"DLRS": "dl_prob", "T2W": "t2w_prob", "ADC": "adc_prob"}
@@ -32,7 +34,7 @@ def write_json(content, path):
 
 @pytest.fixture(scope="module")
 def patients():
-    everybody = cohort.read_cohort(ROOT / "data_synthetic").patients
+    everybody = intake.read_cohort(ROOT / "data_synthetic").patients
     return cohort.with_probabilities(everybody, ROOT / "data_synthetic" / "dl_prob.csv")
 
 
@@ -49,7 +51,7 @@ def fits(patients):
 def baselines(patients, fits):
     primary = patients[patients["cohort"] == "primary"]
     scores = {name: fit.predict_log_partial_hazard(primary).round(10) for name, fit in fits.items()}
-    return {n: survival.baseline_hazard(primary["time_months"], primary["event"], lp) for n, lp in scores.items()}
+    return {n: cox.baseline_hazard(primary["time_months"], primary["event"], lp) for n, lp in scores.items()}
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +139,8 @@ def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patien
         scores = release.linear_predictor(patients, model["cox"][name])
         assert np.array_equal(scores, expected)
         for month in (12.0, 24.0, 36.0):
-            risk = survival.risk_at(scores, pd.DataFrame(model["cox"][name]["baseline"]), month)
-            assert np.array_equal(risk, survival.risk_at(expected, baselines[name], month))
+            risk = cox.risk_at(scores, pd.DataFrame(model["cox"][name]["baseline"]), month)
+            assert np.array_equal(risk, cox.risk_at(expected, baselines[name], month))
 
 
 def test_no_patient_leaves_with_it(released, patients):
@@ -310,7 +312,7 @@ class Evil:
 @pytest.fixture(scope="module")
 def with_networks(run, tmp_path_factory):
     """The same release with networks that can predict, and a validation run's folder with boxes."""
-    from dlrs import train
+    from dlrs.imaging import resnet
 
     base = tmp_path_factory.mktemp("networks")
     model, interim = base / "model", base / "out" / "interim"
@@ -318,7 +320,7 @@ def with_networks(run, tmp_path_factory):
     train.torch.manual_seed(3)
     about = {name: value for name, value in (ABOUT | COUNTS).items() if name != "network"}
     for name in release.SEQUENCES:
-        train.save_model(train.build_network(), model / name, about)
+        resnet.save_model(resnet.build_network(), model / name, about)
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
@@ -337,7 +339,8 @@ def with_networks(run, tmp_path_factory):
 def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks, monkeypatch):
     from safetensors.numpy import load_file
 
-    from dlrs import stages, train
+    from dlrs.imaging import training
+    from dlrs_run import stages
 
     def never(*_, **__):
         raise AssertionError("something was fitted")
@@ -348,7 +351,7 @@ def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks,
     monkeypatch.setattr(train.torch.optim.Optimizer, "__init__", never)
     monkeypatch.setattr(train.torch.Tensor, "backward", never)
     used = {}
-    predict = train.predict
+    predict = training.predict
     monkeypatch.setattr(train, "predict", lambda net, *a, **o: used.update(net.state_dict()) or predict(net, *a, **o))
     for sequence in release.SEQUENCES:
         release.probabilities(out, model, sequence, device="cpu")
@@ -362,17 +365,17 @@ def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks,
     predictions = pd.read_csv(out / "interim" / "predictions.csv", float_precision="round_trip")
     for name, one in released["cox"].items():
         assert np.array_equal(predictions[f"lp_{name}"], release.linear_predictor(few, one))
-        risk = survival.risk_at(predictions[f"lp_{name}"], pd.DataFrame(one["baseline"]), HORIZON)
+        risk = cox.risk_at(predictions[f"lp_{name}"], pd.DataFrame(one["baseline"]), HORIZON)
         assert np.array_equal(predictions[f"risk_{name}"], risk)
     assert (out / "interim" / "nomogram.json").read_bytes() == (model / "nomogram.json").read_bytes()
 
 
 def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_path):
-    from dlrs import train
+    from dlrs.imaging import resnet
 
     model, out = tmp_path / "model", with_networks[1]
     shutil.copytree(with_networks[0], model)
-    train.save_model(train.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
+    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
     described = json.loads((model / "T2W" / "model.json").read_text())
     described["network"] = ABOUT["network"]
     write_json(described, model / "T2W" / "model.json")
@@ -388,7 +391,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 
 
 def test_only_the_validation_patients_of_a_folder_take_part_and_the_others_are_counted(tmp_path):
-    study = cohort.read_cohort(ROOT / "data_synthetic", only="validation")
+    study = intake.read_cohort(ROOT / "data_synthetic", only="validation")
     assert len(study.patients) == 65 and set(study.patients["cohort"]) == {"validation"}
     assert study.excluded.to_dict("records") == [
         {"cohort": "primary", "reason": "not in the validation cohort", "n": 170}
@@ -397,4 +400,4 @@ def test_only_the_validation_patients_of_a_folder_take_part_and_the_others_are_c
     table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
     table[table["cohort"] == "primary"].to_csv(tmp_path / "clinical.csv", index=False)
     with pytest.raises(InputError, match="column cohort: nobody is validation; expected patients of the validation"):
-        cohort.read_cohort(tmp_path, only="validation")
+        intake.read_cohort(tmp_path, only="validation")

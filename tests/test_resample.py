@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlrs import resample, survival
+from dlrs.stats import resample, survival
 
 
 def mean_of(x):

@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from dlrs import cohort, release
+from dlrs import cohort
 from dlrs.config import sha256
+from dlrs_site import release
 
 ROOT = Path(__file__).parents[1]
 WRITE = """
@@ -353,7 +354,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
 
 def test_the_nomograms_page_is_made_again_when_the_model_changes(project):
     reads, writes = ["interim/nomogram.json", "interim/predictions.csv"], ["nomogram.html"]
-    project.profile([dict(name="page", function="dlrs.stages.nomogram_page", reads=reads, writes=writes)])
+    project.profile([dict(name="page", function="dlrs_run.stages.nomogram_page", reads=reads, writes=writes)])
     scale = {"label": "CEA", "variable": "cea", "position": [0, 1], "text": ["Normal", "Elevated"]}
     model = {"class": "SYNTHETIC", "cutoff_risk": 0.25, "horizon_months": 36.0, "points_per_lp": 100.0}
     model |= {"effects": {"cea": {"Normal": 0.0, "Elevated": 1.0}}, "scales": [scale], "total_points_end": 100.0}
@@ -534,7 +535,7 @@ def test_validate_refuses_a_wrong_release_or_cohort_before_anything_starts(tmp_p
 NEVER = """
 import importlib.abc, importlib.util, os, sys
 
-FITS = {"lifelines.fitters.coxph_fitter": "CoxPHFitter.fit", "dlrs.train": "fit"}
+FITS = {"lifelines.fitters.coxph_fitter": "CoxPHFitter.fit", "dlrs.imaging.textures": "fit"}
 FITS["torch.optim.optimizer"] = "Optimizer.__init__"
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -572,7 +573,7 @@ def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> Non
     words = f"run.main({[*words, '--profile', 'smoke', '--recalibrate']})"
     ran = study(words, PYTHONPATH=str(guard))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    guarded = {"lifelines.fitters.coxph_fitter", "dlrs.train", "torch.optim.optimizer"}
+    guarded = {"lifelines.fitters.coxph_fitter", "dlrs.imaging.textures", "torch.optim.optimizer"}
     assert guarded <= {path.name for path in guard.iterdir()}
 
     # A batch of other patients is summed in another order: probabilities agree to 1e-6, what ranks them exactly.

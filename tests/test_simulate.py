@@ -17,15 +17,15 @@ import yaml
 from pandas.testing import assert_frame_equal
 from scipy.ndimage import binary_dilation
 
-from dlrs import simulate
 from dlrs.config import ROOT, InputError, published, stream
+from dlrs.synthetic import cohort_folder, phantoms, simulate
 
 DICTIONARY = (ROOT / "data_synthetic/data_dictionary.md").read_text(encoding="utf-8")
 LOW_RISK = {
-    name: float(v[0]) for name, v in simulate.rendered_parameters({"t2w_view": [-1.5], "adc_view": [-1.5]}).items()
+    name: float(v[0]) for name, v in phantoms.rendered_parameters({"t2w_view": [-1.5], "adc_view": [-1.5]}).items()
 }
 HIGH_RISK = {
-    name: float(v[0]) for name, v in simulate.rendered_parameters({"t2w_view": [1.5], "adc_view": [1.5]}).items()
+    name: float(v[0]) for name, v in phantoms.rendered_parameters({"t2w_view": [1.5], "adc_view": [1.5]}).items()
 }
 
 
@@ -96,7 +96,7 @@ def test_signal_moves_views_only(default):
     clinical, truth = default
     blind_clinical, blind = simulate.draw_cohort(signal=0.0)
     assert_frame_equal(clinical, blind_clinical)
-    follows = ["t2w_view", "adc_view", "image_score", *simulate.rendered_parameters(truth)]
+    follows = ["t2w_view", "adc_view", "image_score", *phantoms.rendered_parameters(truth)]
     assert_frame_equal(truth.drop(columns=follows), blind.drop(columns=follows))
     np.testing.assert_array_equal(blind["t2w_view"], truth["t2w_noise"])
     np.testing.assert_array_equal(blind["adc_view"], truth["adc_noise"])
@@ -112,7 +112,7 @@ def test_committed_tables_are_those_of_the_default_seed(default):
 
 
 def test_a_large_free_cohort_gives_the_law_back():
-    from dlrs.survival import cox_fit
+    from dlrs.stats.cox import cox_fit
 
     frame = simulate.draw_studies(11, 1, n_primary=20_000, n_validation=20_000)
     names = list(simulate.CLINICAL_LOG_HR)
@@ -206,11 +206,11 @@ def test_studies_need_patients():
 
 @pytest.mark.parametrize("centre", ["A", "B", "C"])
 def test_volumes_have_the_geometry_of_their_centre(centre):
-    volumes = simulate.render_patient("P900", centre, LOW_RISK, seed=1)
-    assert set(volumes) == set(simulate.FILES)
+    volumes = phantoms.render_patient("P900", centre, LOW_RISK, seed=1)
+    assert set(volumes) == set(phantoms.FILES)
     for name, volume in volumes.items():
-        sequence = simulate.ACQUISITION[centre][name[:3]]
-        image = nib.Nifti1Image.from_bytes(gzip.decompress(simulate._nifti(volume, sequence["axes"])))
+        sequence = phantoms.ACQUISITION[centre][name[:3]]
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(phantoms._nifti(volume, sequence["axes"])))
         assert "".join(nib.aff2axcodes(image.affine)) == sequence["axes"]
         slice_axis = next(i for i, axis in enumerate(sequence["axes"]) if axis in "SI")
         pitch = sequence["slice_thickness_mm"] + sequence["slice_gap_mm"]
@@ -233,17 +233,17 @@ def test_volumes_have_the_geometry_of_their_centre(centre):
 
 
 def test_dwi_follows_its_b_values():
-    volumes = simulate.render_patient("P901", "C", HIGH_RISK, seed=1)
+    volumes = phantoms.render_patient("P901", "C", HIGH_RISK, seed=1)
     b0, b1000, roi = (volumes[f"dwi_{name}.nii.gz"].data for name in ("b0", "b1000", "roi"))
     adc = -1e3 * np.log(b1000[roi == 1] / b0[roi == 1])
     assert 600 < np.quantile(adc, 0.05) < np.median(adc) < np.quantile(adc, 0.95) < 1900
-    faint = simulate.render_patient("P901", "C", LOW_RISK, seed=1)
+    faint = phantoms.render_patient("P901", "C", LOW_RISK, seed=1)
     flat = -1e3 * np.log(faint["dwi_b1000.nii.gz"].data[roi == 1] / faint["dwi_b0.nii.gz"].data[roi == 1])
     assert np.quantile(flat, 0.2) > 1.2 * np.quantile(adc, 0.2)  # no core without a view of risk
 
 
 def test_parameters_change_pixels_of_the_tumour_only():
-    low, high = (simulate.render_patient("P902", "B", look, seed=1) for look in (LOW_RISK, HIGH_RISK))
+    low, high = (phantoms.render_patient("P902", "B", look, seed=1) for look in (LOW_RISK, HIGH_RISK))
     for name in ("t2w", "dwi_b1000"):
         roi = low[f"{name[:3]}_roi.nii.gz"].data
         np.testing.assert_array_equal(roi, high[f"{name[:3]}_roi.nii.gz"].data)
@@ -269,23 +269,23 @@ def _smoothness(volumes) -> float:
 
 def test_texture_survives_boxing_and_resizing():
     views = np.linspace(-2, 2, 12)
-    looks = simulate.rendered_parameters({"t2w_view": views, "adc_view": np.zeros(12)})
+    looks = phantoms.rendered_parameters({"t2w_view": views, "adc_view": np.zeros(12)})
     found = [
-        _smoothness(simulate.render_patient(f"P{i}", "ABC"[i % 3], {k: float(v[i]) for k, v in looks.items()}, seed=2))
+        _smoothness(phantoms.render_patient(f"P{i}", "ABC"[i % 3], {k: float(v[i]) for k, v in looks.items()}, seed=2))
         for i in range(12)
     ]
     assert np.corrcoef(found, views)[0, 1] > 0.8
 
 
 def test_some_tumours_span_more_than_twenty_slices_and_most_fewer():
-    lengths = np.array([simulate._anatomy(stream(1, "anatomy", f"P{i:03d}"))["length"] for i in range(1, 236)])
+    lengths = np.array([phantoms._anatomy(stream(1, "anatomy", f"P{i:03d}"))["length"] for i in range(1, 236)])
     spans = lengths / 3.3
     assert 0.02 < (spans > 22).mean() < 0.3
 
 
 def test_an_unknown_centre_is_named():
     with pytest.raises(ValueError, match="centre must be one of A, B, C; found 'D'"):
-        simulate.render_patient("P001", "D", LOW_RISK, seed=1)
+        phantoms.render_patient("P001", "D", LOW_RISK, seed=1)
 
 
 # ---------------------------------------------------------------- cohort folder
@@ -298,19 +298,19 @@ def _hashes(folder):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
-    assert simulate.write_cohort(folder, patients=4, jobs=1) == 4
+    assert cohort_folder.write_cohort(folder, patients=4, jobs=1) == 4
     return folder
 
 
 def test_a_second_call_does_nothing(small):
     before = {p: p.stat().st_mtime_ns for p in small.rglob("*.[ngcyj]*") if p.name != "manifest.json"}
-    assert simulate.write_cohort(small, patients=4, jobs=1) == 0
+    assert cohort_folder.write_cohort(small, patients=4, jobs=1) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
 def test_a_few_patients_come_from_both_cohorts_and_outcomes(small):
     whole = simulate.draw_cohort()[0]
-    few = whole.loc[simulate._spread(whole, 24)]
+    few = whole.loc[cohort_folder._spread(whole, 24)]
     early = few["event"].eq(1) & few["time_months"].lt(36)
     # By hand: 24 x 170 / 235 = 17.4 and 24 x 65 / 235 = 6.6 patients, of whom 3.7 and 1.9 early.
     counts = early.groupby(few["cohort"]).agg(["size", "sum"])
@@ -323,7 +323,7 @@ def test_a_few_patients_come_from_both_cohorts_and_outcomes(small):
 
 
 def test_bytes_do_not_depend_on_the_number_of_jobs(small, tmp_path):
-    simulate.write_cohort(tmp_path, patients=4, jobs=2)
+    cohort_folder.write_cohort(tmp_path, patients=4, jobs=2)
     assert _hashes(tmp_path) == _hashes(small)
 
 
@@ -346,26 +346,36 @@ def test_a_damaged_file_and_a_missing_folder_are_rendered_again(small):
     damaged[5000] ^= 1  # same size
     (first / "t2w.nii.gz").write_bytes(damaged)
     (second / "dwi_b0.nii.gz").unlink()
-    assert simulate.write_cohort(small, patients=4, jobs=1) == 2
+    assert cohort_folder.write_cohort(small, patients=4, jobs=1) == 2
     assert _hashes(small / "images") == whole
 
 
 def test_another_signal_renders_anew_and_other_patients_go(small, tmp_path):
-    simulate.write_cohort(tmp_path, patients=2, jobs=1)
+    cohort_folder.write_cohort(tmp_path, patients=2, jobs=1)
     one = _hashes(tmp_path)
-    assert simulate.write_cohort(tmp_path, patients=2, jobs=1, signal=0.0) == 2
+    assert cohort_folder.write_cohort(tmp_path, patients=2, jobs=1, signal=0.0) == 2
     blind = _hashes(tmp_path)
     assert one["clinical.csv"] == blind["clinical.csv"] and one["truth.csv"] != blind["truth.csv"]
     roi = [name for name in one if name.endswith("roi.nii.gz")]
     t2w = [name for name in one if name.endswith("t2w.nii.gz")]
     assert len(roi) == 4 and all(one[name] == blind[name] for name in roi)
     assert all(one[name] != blind[name] for name in t2w)
-    simulate.write_cohort(tmp_path, patients=1, jobs=1)
+    cohort_folder.write_cohort(tmp_path, patients=1, jobs=1)
     assert len([p for p in (tmp_path / "images").iterdir() if p.is_dir()]) == 1
 
 
 def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
-    command = [sys.executable, "-m", "dlrs.simulate", "--out", str(tmp_path), "--patients", "4", "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "dlrs.synthetic.cohort_folder",
+        "--out",
+        str(tmp_path),
+        "--patients",
+        "4",
+        "--jobs",
+        "1",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         # Kill in the middle of a patient: while a half-written folder lies there.
@@ -377,8 +387,8 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
         process.wait()
     assert not (tmp_path / "images/manifest.json").exists()
     for folder in tmp_path.glob("images/P*"):
-        assert {p.name for p in folder.iterdir()} == {*simulate.FILES, simulate.RECORD}
-    assert 1 <= simulate.write_cohort(tmp_path, patients=4, jobs=1) <= 4
+        assert {p.name for p in folder.iterdir()} == {*phantoms.FILES, phantoms.RECORD}
+    assert 1 <= cohort_folder.write_cohort(tmp_path, patients=4, jobs=1) <= 4
     assert not list(tmp_path.glob("images/.partial-*"))
     assert _hashes(tmp_path) == _hashes(small)
 
@@ -386,30 +396,30 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
 def test_a_failing_patient_stops_the_run_and_is_not_taken_for_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(simulate, "_nifti", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        simulate.write_cohort(tmp_path, patients=2, jobs=1)
+        cohort_folder.write_cohort(tmp_path, patients=2, jobs=1)
     assert not list(tmp_path.glob("images/P*")) and not (tmp_path / "images/manifest.json").exists()
 
 
 def test_a_hospitals_folder_is_never_written_to(tmp_path):
     (tmp_path / "cohort.yaml").write_text("class: COHORT\n")
     with pytest.raises(InputError, match="holds a cohort that is not synthetic"):
-        simulate.write_cohort(tmp_path)
+        cohort_folder.write_cohort(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["cohort.yaml"]
 
 
 def test_images_alone_must_belong_to_the_tables(tmp_path):
-    simulate.write_cohort(tmp_path, images=False)
+    cohort_folder.write_cohort(tmp_path, images=False)
     assert not (tmp_path / "images").exists()
     with pytest.raises(InputError, match="belongs to other parameters"):
-        simulate.write_cohort(tmp_path, seed=3, tables=False)
+        cohort_folder.write_cohort(tmp_path, seed=3, tables=False)
 
 
 def test_command_line_says_what_is_wrong(tmp_path, capsys):
-    assert simulate.main(["--out", str(tmp_path), "--signal", "2"]) == 2
+    assert cohort_folder.main(["--out", str(tmp_path), "--signal", "2"]) == 2
     assert "signal must lie in [0, 1]" in capsys.readouterr().err
-    assert simulate.main(["--out", str(tmp_path), "--patients", "999"]) == 2
+    assert cohort_folder.main(["--out", str(tmp_path), "--patients", "999"]) == 2
     assert "patients must lie between 1 and 235; found 999" in capsys.readouterr().err
-    assert simulate.main(["--out", str(tmp_path), "--jobs", "0"]) == 2
-    assert simulate.main(["--out", str(tmp_path), "--tables-only", "--free-counts"]) == 0
+    assert cohort_folder.main(["--out", str(tmp_path), "--jobs", "0"]) == 2
+    assert cohort_folder.main(["--out", str(tmp_path), "--tables-only", "--free-counts"]) == 0
     about = yaml.safe_load((tmp_path / "cohort.yaml").read_text())
     assert about["exact_counts"] is False and len(pd.read_csv(tmp_path / "clinical.csv")) == 235

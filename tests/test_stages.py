@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from dlrs import cohort, stages
 from dlrs.config import InputError, sha256
+from dlrs_run import stages
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
-from dlrs import survival
+from dlrs.stats import cox, roc, survival
 
 # Six patients: events at 2, 3, 3 and 5, censored at 3 and 6.
 TIME = np.array([2.0, 3, 3, 3, 5, 6])
@@ -140,19 +140,19 @@ def test_binary_outcome_at_the_horizon():
 
 def test_youden_takes_the_lowest_of_tied_midpoints():
     # 0.15: 2/2 + 1/3; 0.25: 2/2 + 2/3 (largest); ties at 0.1 and 0.2 give one threshold each
-    best = survival.youden_cutoff([0, 0, 0, 1, 1], [0.1, 0.2, 0.6, 0.3, 0.9])
+    best = roc.youden_cutoff([0, 0, 0, 1, 1], [0.1, 0.2, 0.6, 0.3, 0.9])
     assert best.threshold == approx(0.25) and best.youden == approx(2 / 3)
-    tied = survival.youden_cutoff([0, 1, 0, 1], [1, 2, 3, 4])  # 1.5 and 3.5 reach 1/2 alike
+    tied = roc.youden_cutoff([0, 1, 0, 1], [1, 2, 3, 4])  # 1.5 and 3.5 reach 1/2 alike
     assert tied.threshold == 1.5 and tied.thresholds.tolist() == [1.5, 3.5]
-    perfect = survival.youden_cutoff([0, 0, 1], [1, 2, 3])
+    perfect = roc.youden_cutoff([0, 0, 1], [1, 2, 3])
     assert (perfect.threshold, perfect.youden) == (2.5, 1.0)
 
 
 def test_youden_refuses_what_cannot_be_cut():
     with pytest.raises(ValueError, match="prediction must differ between rows"):
-        survival.youden_cutoff([0, 1], [3, 3])
+        roc.youden_cutoff([0, 1], [3, 3])
     with pytest.raises(ValueError, match="outcome must hold both classes"):
-        survival.youden_cutoff([1, 1], [3, 4])
+        roc.youden_cutoff([1, 1], [3, 4])
 
 
 # ------------------------------------------------------------------------------------------------ Cox
@@ -176,7 +176,7 @@ def test_cox_reaches_the_maximum_of_the_written_out_likelihood(ties):
     x = rng.normal(size=(60, 2))
     time = np.ceil(8 * rng.exponential(np.exp(-x[:, 0]))).clip(max=20)
     event = rng.random(60) < 0.7
-    fit = survival.cox_fit(time, event, x, ties=ties)
+    fit = cox.cox_fit(time, event, x, ties=ties)
     at = direct_log_likelihood(time, event, x @ fit.coefficients, ties)
     assert fit.log_likelihood == approx(at, rel=1e-12)
     assert fit.log_likelihood_null == approx(direct_log_likelihood(time, event, np.zeros(60), ties), rel=1e-12)
@@ -197,8 +197,8 @@ def test_cox_agrees_with_lifelines_on_efron():
     frame["time"] = np.ceil(10 * rng.exponential(np.exp(-frame["a"])))
     frame["event"] = rng.random(80) < 0.6
     theirs = CoxPHFitter().fit(frame, "time", "event", fit_options={"precision": 1e-12})
-    fit = survival.cox_fit(frame["time"], frame["event"], frame[["a", "b"]])
-    table = survival.cox_table(fit)
+    fit = cox.cox_fit(frame["time"], frame["event"], frame[["a", "b"]])
+    table = cox.cox_table(fit)
     assert fit.coefficients == approx(theirs.params_.to_numpy(), rel=1e-7)
     assert table["se"].to_numpy() == approx(theirs.standard_errors_.to_numpy(), rel=1e-6)
     assert table["name"].tolist() == ["a", "b"]
@@ -209,7 +209,7 @@ def test_cox_offset_holds_a_coefficient_at_one():
     rng = np.random.default_rng(8)
     x = rng.normal(size=50)
     time, event = rng.exponential(np.exp(-x)), rng.random(50) < 0.8
-    free, held = survival.cox_fit(time, event, x), survival.cox_fit(time, event, x, offset=x)
+    free, held = cox.cox_fit(time, event, x), cox.cox_fit(time, event, x, offset=x)
     assert held.coefficients[0] == approx(free.coefficients[0] - 1)
     assert held.log_likelihood == approx(free.log_likelihood)
 
@@ -218,27 +218,27 @@ def test_cox_term_tests_leave_out_whole_factors():
     rng = np.random.default_rng(4)
     frame = pd.DataFrame({"age": rng.normal(60, 9, 70), "n1": rng.random(70) < 0.3, "n2": rng.random(70) < 0.2})
     time, event = rng.exponential(size=70), rng.random(70) < 0.7
-    tests = survival.cox_term_tests(time, event, frame.astype(float), terms=["age", "n", "n"])
+    tests = cox.cox_term_tests(time, event, frame.astype(float), terms=["age", "n", "n"])
     assert tests["term"].tolist() == ["age", "n"] and tests["df"].tolist() == [1, 2]
-    full = survival.cox_fit(time, event, frame.astype(float)).log_likelihood
-    age = survival.cox_fit(time, event, frame["age"]).log_likelihood
+    full = cox.cox_fit(time, event, frame.astype(float)).log_likelihood
+    age = cox.cox_fit(time, event, frame["age"]).log_likelihood
     assert tests["chi2"][1] == approx(2 * (full - age))
 
 
 def test_cox_refusals():
     time, event, x = [1, 2, 3, 4], [1, 1, 0, 1], np.array([0.0, 1, 0, 1])
     with pytest.raises(ValueError, match="event must be true in at least one row; found none in 4 rows"):
-        survival.cox_fit(time, [0, 0, 0, 0], x)
+        cox.cox_fit(time, [0, 0, 0, 0], x)
     with pytest.raises(ValueError, match="covariates must vary among those at risk; found no variation in 'age'"):
-        survival.cox_fit(time, event, pd.DataFrame({"age": [5, 5, 5, 5], "x": x}))
+        cox.cox_fit(time, event, pd.DataFrame({"age": [5, 5, 5, 5], "x": x}))
     with pytest.raises(ValueError, match="linear dependence among a, b"):
-        survival.cox_fit(time, event, pd.DataFrame({"a": x, "b": 2 * x + 1}))
+        cox.cox_fit(time, event, pd.DataFrame({"a": x, "b": 2 * x + 1}))
     with pytest.raises(ValueError, match="covariates must not separate the events; .* 'x' runs off"):
-        survival.cox_fit([1, 2, 3, 4], [1, 1, 0, 0], pd.DataFrame({"x": [1, 1, 0, 0]}))
+        cox.cox_fit([1, 2, 3, 4], [1, 1, 0, 0], pd.DataFrame({"x": [1, 1, 0, 0]}))
     with pytest.raises(ValueError, match="x0 must hold finite numbers; found nan at row 1"):
-        survival.cox_fit(time, event, [0, np.nan, 1, 0])
+        cox.cox_fit(time, event, [0, np.nan, 1, 0])
     with pytest.raises(ValueError, match="ties must be one of efron, breslow; found 'exact'"):
-        survival.cox_fit(time, event, x, ties="exact")
+        cox.cox_fit(time, event, x, ties="exact")
 
 
 @given(follow_ups(least=12), st.randoms(use_true_random=False))
@@ -247,9 +247,7 @@ def test_row_order_never_matters(data, random):
     order = list(range(time.size))
     random.shuffle(order)
     for ties in ("efron", "breslow"):
-        tables = [
-            survival.baseline_hazard(time[i], event[i], x[i] / 4, ties=ties) for i in (slice(None), np.array(order))
-        ]
+        tables = [cox.baseline_hazard(time[i], event[i], x[i] / 4, ties=ties) for i in (slice(None), np.array(order))]
         assert tables[0].to_numpy() == approx(tables[1].to_numpy(), rel=1e-12)
     curves = [survival.kaplan_meier(time[i], event[i]) for i in (slice(None), np.array(order))]
     pd.testing.assert_frame_equal(*curves)
@@ -258,18 +256,18 @@ def test_row_order_never_matters(data, random):
 def test_baseline_by_hand():
     # Two events of three at time 1, linear predictors log 2, 0, 0. Efron: 1/4 + 1/(4 - 3/2); Breslow: 2/4.
     lp = np.log([2.0, 1, 1])
-    efron = survival.baseline_hazard([1, 1, 2], [1, 1, 0], lp)
+    efron = cox.baseline_hazard([1, 1, 2], [1, 1, 0], lp)
     assert efron["cumulative_hazard"].tolist() == approx([1 / 4 + 1 / 2.5, 1 / 4 + 1 / 2.5])
-    breslow = survival.baseline_hazard([1, 1, 2], [1, 1, 0], lp, ties="breslow")
+    breslow = cox.baseline_hazard([1, 1, 2], [1, 1, 0], lp, ties="breslow")
     assert breslow["hazard"].tolist() == approx([0.5, 0])
 
 
 def test_risk_at():
-    baseline = survival.baseline_hazard([1, 2], [1, 1], [0.0, 0.0])  # H0: 0.5 from 1, 1.5 from 2
-    assert survival.risk_at([0, np.log(2)], baseline, 1) == approx([1 - np.exp(-0.5), 1 - np.exp(-1)])
-    assert survival.risk_at([0], baseline, 0.5) == approx([0])
+    baseline = cox.baseline_hazard([1, 2], [1, 1], [0.0, 0.0])  # H0: 0.5 from 1, 1.5 from 2
+    assert cox.risk_at([0, np.log(2)], baseline, 1) == approx([1 - np.exp(-0.5), 1 - np.exp(-1)])
+    assert cox.risk_at([0], baseline, 0.5) == approx([0])
     with pytest.raises(ValueError, match=r"horizon must lie within the baseline's follow-up \(0 to 2\); found 3"):
-        survival.risk_at([0], baseline, 3)
+        cox.risk_at([0], baseline, 3)
 
 
 def test_proportional_hazards_that_hold_and_that_do_not():
@@ -278,7 +276,7 @@ def test_proportional_hazards_that_hold_and_that_do_not():
     holds = rng.exponential(np.exp(-x))
     crosses = np.where(x == 1, rng.weibull(3, 600), rng.weibull(0.7, 600))
     event = np.ones(600, dtype=bool)
-    p = [survival.ph_test(t, event, pd.DataFrame({"arm": x})).set_index("term")["p"] for t in (holds, crosses)]
+    p = [cox.ph_test(t, event, pd.DataFrame({"arm": x})).set_index("term")["p"] for t in (holds, crosses)]
     assert p[0]["arm"] > 0.05 and p[1]["arm"] < 1e-6
     assert p[0]["GLOBAL"] == approx(p[0]["arm"])
 

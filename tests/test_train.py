@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from dlrs import train
 from dlrs.config import InputError, sha256
+from dlrs.imaging import resnet, textures, training
 
 SMALL = {"images": 16, "size": 32, "batch_size": 8}
 CPU = torch.device("cpu")
@@ -37,12 +37,12 @@ def examples(n=24, slices=4, size=32, seed=0):
     return torch.where(torch.tensor(target)[:, None, None, None], smooth, boxes), target.astype(float)
 
 
-def small_fit(boxes, target, held_out, *, seed=3, max_epochs=2, patience=9, network=None, augment=train.augment):
+def small_fit(boxes, target, held_out, *, seed=3, max_epochs=2, patience=9, network=None, augment=training.augment):
     """Train the study's network for a moment; return it and what `fit` returned."""
-    device = train.repeatable(seed, device="cpu")
-    network = network or train.build_network(n_slices=boxes.shape[1])
+    device = resnet.repeatable(seed, device="cpu")
+    network = network or resnet.build_network(n_slices=boxes.shape[1])
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
-    fitted = train.fit(
+    fitted = training.fit(
         network,
         boxes,
         target,
@@ -70,7 +70,7 @@ def same(one, other):
 
 
 def test_network_has_the_papers_shape():
-    network = train.build_network()
+    network = resnet.build_network()
     assert network.mix.weight.shape == (3, 20, 1, 1)
     # torchvision counts 11,689,512 parameters with its 1000-class layer of 513,000; ours are 63 and 513 instead
     assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000 + 63 + 513
@@ -80,25 +80,25 @@ def test_network_has_the_papers_shape():
 
 def test_device_is_the_processor_where_there_is_no_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert train.repeatable(1) == CPU
+    assert resnet.repeatable(1) == CPU
     with pytest.raises(ValueError, match="device must be there; found 'cuda'"):
-        train.repeatable(1, device="cuda")
+        resnet.repeatable(1, device="cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert train.repeatable(1).type == "cuda"
-    assert train.repeatable(1, device="cpu") == CPU
+    assert resnet.repeatable(1).type == "cuda"
+    assert resnet.repeatable(1, device="cpu") == CPU
 
 
 @pytest.mark.parametrize(("found", "kind"), [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_f": True}, None)])
 def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch, found, kind):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    assert train.mixed_precision(CPU) is kind
-    with train.autocast(CPU):
+    assert resnet.mixed_precision(CPU) is kind
+    with resnet.autocast(CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (kind or torch.float32)
 
 
 def test_each_channel_starts_as_a_few_neighbouring_slices():
-    weight = train.slice_mix(20).weight.detach()[..., 0, 0]
+    weight = resnet.slice_mix(20).weight.detach()[..., 0, 0]
     assert weight.argmax(1).tolist() == [2, 5, 8]  # a tenth, a quarter and two fifths of 20
     np.testing.assert_allclose((weight**2).sum(1), 1, rtol=1e-6)  # independent slices would keep their variance
 
@@ -107,44 +107,53 @@ def test_each_channel_starts_as_a_few_neighbouring_slices():
 
 
 def test_textures_follow_their_parameters():
-    images, parameters = train.textures(400, 56, train.generator(1, "test"))
+    images, parameters = textures.textures(400, 56, resnet.generator(1, "test"))
     assert images.shape == (400, 3, 56, 56)
-    assert parameters.shape == (400, len(train.TEXTURE_TARGETS))
+    assert parameters.shape == (400, len(textures.TEXTURE_TARGETS))
     assert parameters.abs().max() <= 1
     assert torch.isfinite(images).all()
     roughness = (images.diff(dim=-1).std((-2, -1)) / images.std((-2, -1))).mean(1)
-    scale, grain = (parameters[:, train.TEXTURE_TARGETS.index(name)] for name in ("scale", "grain"))
+    scale, grain = (parameters[:, textures.TEXTURE_TARGETS.index(name)] for name in ("scale", "grain"))
     assert torch.corrcoef(torch.stack([scale, roughness]))[0, 1] > 0.5  # a higher frequency is rougher
     assert torch.corrcoef(torch.stack([grain, roughness]))[0, 1] > 0.2
 
 
 def test_textures_are_learnt_once_and_cached_by_their_parameters(tmp_path, monkeypatch):
     torch.manual_seed(5)
-    first = train.pretrain_textures(tmp_path, SMALL, device="cpu")
+    first = textures.pretrain_textures(tmp_path, SMALL, device="cpu")
     drawn_next = torch.rand(3)
     written = first.stat().st_mtime_ns
     monkeypatch.setattr(train, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
     torch.manual_seed(5)
-    assert train.pretrain_textures(tmp_path, SMALL, device="cpu") == first
+    assert textures.pretrain_textures(tmp_path, SMALL, device="cpu") == first
     assert torch.equal(torch.rand(3), drawn_next)  # what follows is drawn alike, cached or not
     assert first.stat().st_mtime_ns == written
-    assert train.textures_file(tmp_path, {**SMALL, "images": 17}) != first
-    assert train.textures_file(tmp_path, {**SMALL, "seed": 2}) != first
+    assert textures.textures_file(tmp_path, {**SMALL, "images": 17}) != first
+    assert textures.textures_file(tmp_path, {**SMALL, "seed": 2}) != first
     with pytest.raises(ValueError, match="parameters must be among images, size.*; found epochs"):
-        train.pretrain_textures(tmp_path, {"epochs": 3})
+        textures.pretrain_textures(tmp_path, {"epochs": 3})
 
 
 def test_backbone_has_the_textures_weights(tmp_path):
     from safetensors.torch import load_file
 
-    network = train.backbone("textures", cache_dir=tmp_path, textures=SMALL, device="cpu")
-    cached = load_file(train.textures_file(tmp_path, SMALL))
+    network = resnet.backbone("textures", cache_dir=tmp_path, textures=SMALL, device="cpu")
+    cached = load_file(textures.textures_file(tmp_path, SMALL))
     assert torch.equal(network.layer4[1].conv2.weight, cached["layer4.1.conv2.weight"])
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 512)
 
 
 def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path):
-    command = [sys.executable, "-m", "dlrs.train", "textures", "--cache", str(tmp_path), "--images", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "dlrs.imaging.textures",
+        "textures",
+        "--cache",
+        str(tmp_path),
+        "--images",
+        "100000",
+    ]
     long = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while "textures" not in long.stderr.readline(40):  # the bar is there: it trains
         assert long.poll() is None
@@ -154,7 +163,7 @@ def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path):
     assert list(tmp_path.glob("textures-*")) == []
     small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     receipt = tmp_path / "receipt.json"
-    train.main(["textures", "--cache", str(tmp_path), "--threads", "1", *small, "--receipt", str(receipt)])
+    textures.main(["textures", "--cache", str(tmp_path), "--threads", "1", *small, "--receipt", str(receipt)])
     [path] = tmp_path.glob("*.safetensors")
     assert json.loads(receipt.read_text())["sha256"] == sha256(path)
 
@@ -168,14 +177,14 @@ def test_imagenet_without_network_names_the_file_and_its_place(tmp_path, monkeyp
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
     with pytest.raises(InputError, match="could not be downloaded .*no network") as error:
-        train.backbone("imagenet")
+        resnet.backbone("imagenet")
     place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     assert str(place) in str(error.value)
     assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in str(error.value)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"half a file")
     with pytest.raises(InputError, match="hash is not the one in its name"):
-        train.backbone("imagenet")
+        resnet.backbone("imagenet")
 
 
 def test_imagenet_comes_through_torchvisions_own_cache(tmp_path, monkeypatch):
@@ -187,7 +196,7 @@ def test_imagenet_comes_through_torchvisions_own_cache(tmp_path, monkeypatch):
     torch.save(resnet18().state_dict(), place)
     monkeypatch.setattr(train, "sha256", lambda _: "f37072fd" + 56 * "0")
     expected = torch.load(place, weights_only=True)["layer1.0.conv1.weight"]
-    assert torch.equal(train.backbone("imagenet").layer1[0].conv1.weight, expected)
+    assert torch.equal(resnet.backbone("imagenet").layer1[0].conv1.weight, expected)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
@@ -197,26 +206,26 @@ def test_weights_from_a_file(tmp_path, name):
 
     state = resnet18(num_classes=4).state_dict()
     (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
-    assert torch.equal(train.backbone(tmp_path / name).conv1.weight, state["conv1.weight"])
+    assert torch.equal(resnet.backbone(tmp_path / name).conv1.weight, state["conv1.weight"])
     del state["bn1.weight"]
     (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
     with pytest.raises(InputError, match=r"1 tensors do not fit, first bn1.weight; expected the 120 tensors"):
-        train.backbone(tmp_path / name)
+        resnet.backbone(tmp_path / name)
 
 
 def test_weights_files_that_are_refused(tmp_path):
     with pytest.raises(InputError, match="the file is missing"):
-        train.backbone(tmp_path / "none.pt")
+        resnet.backbone(tmp_path / "none.pt")
     for name in ("torn.pt", "torn.safetensors"):
         (tmp_path / name).write_bytes(b"not weights")
         with pytest.raises(InputError, match="cannot be read"):
-            train.backbone(tmp_path / name)
+            resnet.backbone(tmp_path / name)
     torch.save({"run": os.getcwd}, tmp_path / "code.pt")  # a file may not bring code to run
     with pytest.raises(InputError, match="cannot be read"):
-        train.backbone(tmp_path / "code.pt")
+        resnet.backbone(tmp_path / "code.pt")
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(InputError, match="something else than tensors"):
-        train.backbone(tmp_path / "other.pt")
+        resnet.backbone(tmp_path / "other.pt")
 
 
 # ---------------------------------------------------------------- the patients
@@ -238,7 +247,7 @@ def index(tmp_path):
 
 
 def test_boxes_come_in_the_order_asked_for(index):
-    boxes = train.load_boxes(index, "ADC", ["P2", "P0"])
+    boxes = training.load_boxes(index, "ADC", ["P2", "P0"])
     assert boxes.shape == (2, 4, 8, 8)
     assert boxes.dtype == torch.float32
     assert boxes[:, 0, 0, 0].tolist() == [12, 10]
@@ -247,7 +256,7 @@ def test_boxes_come_in_the_order_asked_for(index):
 def test_bad_boxes_are_named_by_row_and_never_by_patient(index):
     def message(sequence="T2W", patients=("P0", "P1", "P2"), kind=InputError):
         with pytest.raises(kind) as error:
-            train.load_boxes(index, sequence, patients)
+            training.load_boxes(index, sequence, patients)
         assert "P1" not in str(error.value).replace(str(index.parent), "")
         return str(error.value)
 
@@ -277,22 +286,22 @@ def test_bad_boxes_are_named_by_row_and_never_by_patient(index):
 
 def test_held_out_patients_are_a_share_of_each_class():
     target = np.repeat([1.0, 0.0], [36, 126])
-    held = train.hold_out(target, share=0.2, seed=1)
+    held = training.hold_out(target, share=0.2, seed=1)
     # 20 % of 36 is 7.2, of 126 is 25.2
     assert held[:36].sum() == 7
     assert held[36:].sum() == 25
-    assert not np.array_equal(held, train.hold_out(target, share=0.2, seed=2))
+    assert not np.array_equal(held, training.hold_out(target, share=0.2, seed=2))
 
 
 def test_too_few_patients_stop_before_training():
     with pytest.raises(ValueError, match="at least 5 patients with metastasis .*; found 4 of 30"):
-        train.hold_out(np.arange(30) < 4, share=0.2, seed=1)
+        training.hold_out(np.arange(30) < 4, share=0.2, seed=1)
     with pytest.raises(ValueError, match="at least 5 patients without metastasis"):
-        train.hold_out(np.ones(30), share=0.2, seed=1)
+        training.hold_out(np.ones(30), share=0.2, seed=1)
     with pytest.raises(ValueError, match="target must be 0 or 1; found nan at row 2"):
-        train.hold_out([0, 1, np.nan], share=0.2, seed=1)
+        training.hold_out([0, 1, np.nan], share=0.2, seed=1)
     with pytest.raises(ValueError, match="share must lie between 0 and 1; found 0"):
-        train.hold_out(np.arange(30) < 9, share=0, seed=1)
+        training.hold_out(np.arange(30) < 9, share=0, seed=1)
 
 
 def test_augmentation_moves_pixels_and_keeps_what_they_show():
@@ -300,7 +309,7 @@ def test_augmentation_moves_pixels_and_keeps_what_they_show():
     still = dict(flip=0, shift=0, slices=0, gain=0)
 
     def moved(**change):
-        return train.augment(boxes, train.generator(1), **{**still, **change})
+        return training.augment(boxes, resnet.generator(1), **{**still, **change})
 
     assert torch.equal(moved(), boxes)
     turned = moved(flip=0.5)
@@ -316,7 +325,7 @@ def test_augmentation_moves_pixels_and_keeps_what_they_show():
         assert str(kept)[1:-1] in str(there.flatten(1).tolist())
     brighter = moved(gain=0.1) / boxes
     assert torch.allclose(brighter, brighter[:, :1, :1, :1].expand_as(brighter))  # one factor a patient
-    assert torch.equal(*(train.augment(boxes, train.generator(7)) for _ in range(2)))
+    assert torch.equal(*(training.augment(boxes, resnet.generator(7)) for _ in range(2)))
 
 
 # ---------------------------------------------------------------- training
@@ -350,7 +359,7 @@ def test_the_epoch_is_chosen_by_the_patients_held_out_and_patience_ends_it():
     held = np.array([0, 0, 0, 0, 1, 1], dtype=bool)
     network = Constant(-3.0)
     optimiser = Step(network.parameters(), lr=1.0)
-    fitted = train.fit(
+    fitted = training.fit(
         network,
         torch.zeros(6, 1, 4, 4),
         target,
@@ -392,7 +401,7 @@ def probabilities():
     """Probabilities from a short training on the processor."""
     boxes, target = examples()
     network, _ = small_fit(boxes, target, np.arange(24) % 4 == 0)
-    return train.predict(network, boxes, device=CPU)
+    return training.predict(network, boxes, device=CPU)
 
 
 def test_two_processes_give_the_same_probabilities_bit_for_bit():
@@ -410,7 +419,7 @@ def test_those_predicted_have_no_part_in_the_training():
     alone, _ = small_fit(boxes, target, held)
     validation = torch.full((6, *boxes.shape[1:]), 7.0)
     network, _ = small_fit(torch.cat([boxes, validation])[:24], target, held)
-    train.predict(network, validation, device=CPU)
+    training.predict(network, validation, device=CPU)
     assert same(alone, network)
     assert not same(alone, small_fit(boxes + 0.1, target, held)[0])
 
@@ -428,9 +437,9 @@ def test_the_watched_patients_choose_the_epoch_but_leave_each_epochs_weights_alo
 
 def test_prediction_does_not_depend_on_the_batch():
     boxes, _ = examples()
-    network = train.build_network(n_slices=4)
-    one = train.predict(network, boxes, batch_size=1, device=CPU)
-    np.testing.assert_allclose(train.predict(network, boxes, batch_size=24, device=CPU), one, atol=1e-6)
+    network = resnet.build_network(n_slices=4)
+    one = training.predict(network, boxes, batch_size=1, device=CPU)
+    np.testing.assert_allclose(training.predict(network, boxes, batch_size=24, device=CPU), one, atol=1e-6)
     assert one.dtype == np.float64
     assert (one > 0).all() and (one < 1).all()
 
@@ -440,11 +449,11 @@ def test_prediction_does_not_depend_on_the_batch():
 
 def test_model_comes_back_bit_for_bit(tmp_path):
     boxes, _ = examples()
-    network = train.build_network(n_slices=4, dropout=0.3)
-    before = train.predict(network, boxes, device=CPU)
-    train.save_model(network, tmp_path / "T2W", {"sequence": "T2W", "best_epoch": 4})
-    again, about = train.load_model(tmp_path / "T2W")
-    assert np.array_equal(train.predict(again, boxes, device=CPU), before)
+    network = resnet.build_network(n_slices=4, dropout=0.3)
+    before = training.predict(network, boxes, device=CPU)
+    resnet.save_model(network, tmp_path / "T2W", {"sequence": "T2W", "best_epoch": 4})
+    again, about = resnet.load_model(tmp_path / "T2W")
+    assert np.array_equal(training.predict(again, boxes, device=CPU), before)
     assert about["best_epoch"] == 4
     assert about["network"] == {"n_slices": 4, "dropout": 0.3}
     assert set(about["versions"]) == {"torch", "torchvision", "dlrs"}
@@ -452,21 +461,21 @@ def test_model_comes_back_bit_for_bit(tmp_path):
 
 
 def test_model_that_was_changed_is_refused(tmp_path):
-    network = train.build_network(n_slices=4)
-    train.save_model(network, tmp_path, {})
+    network = resnet.build_network(n_slices=4)
+    resnet.save_model(network, tmp_path, {})
     train.torch.nn.init.zeros_(network.logit.weight)
     described = (tmp_path / "model.json").read_text()
-    train.save_model(network, tmp_path, {})
+    resnet.save_model(network, tmp_path, {})
     (tmp_path / "model.json").write_text(described)
     with pytest.raises(InputError, match="the weights are not those that model.json describes"):
-        train.load_model(tmp_path)
+        resnet.load_model(tmp_path)
     (tmp_path / "model.json").unlink()
     with pytest.raises(InputError, match="model.json: the file is missing"):
-        train.load_model(tmp_path)
+        resnet.load_model(tmp_path)
 
 
 def test_data_hash_follows_boxes_and_target(index):
-    first = train.data_hash(index, "T2W", ["P0", "P1"], [0, 1])
-    assert first == train.data_hash(index, "T2W", ["P0", "P1"], [False, True])
+    first = training.data_hash(index, "T2W", ["P0", "P1"], [0, 1])
+    assert first == training.data_hash(index, "T2W", ["P0", "P1"], [False, True])
     others = [("ADC", ["P0", "P1"], [0, 1]), ("T2W", ["P1", "P0"], [0, 1]), ("T2W", ["P0", "P1"], [1, 1])]
-    assert all(train.data_hash(index, *other) != first for other in others)
+    assert all(training.data_hash(index, *other) != first for other in others)

@@ -1,4 +1,4 @@
-"""Paths, random streams, hashes, whole-file writes, and the ticket that says what ran."""
+"""Paths, random streams, hashes, whole-file writes, and the versions of what ran."""
 
 from __future__ import annotations
 

@@ -29,8 +29,6 @@ PALETTE = {
     "24 months": "#0072B2",
     "36 months": "#1c1c1c",
 }
-
-
 LAYOUT = {
     "axes.spines.top": False,
     "axes.spines.right": False,

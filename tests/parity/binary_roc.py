@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrs import metrics, survival
+from dlrs.stats import roc
 from parity import Context, Row
 
 M = "*/markers/*"
@@ -35,8 +35,8 @@ ROWS = [
 
 
 def marker(y, x) -> dict:
-    auc, curve, best = metrics.delong(y, x), metrics.roc_curve(y, x), survival.youden_cutoff(y, x)
-    at = [metrics.binary_classification(y, x, threshold=t)._asdict() for t in best.thresholds]
+    auc, curve, best = roc.delong(y, x), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
+    at = [roc.binary_classification(y, x, threshold=t)._asdict() for t in best.thresholds]
     total = curve["sensitivity"] + curve["specificity"]
     return {
         "auc": auc.auc,
@@ -59,7 +59,7 @@ def marker(y, x) -> dict:
 
 
 def paired(y, a, b) -> dict:
-    test = metrics.compare_delong(y, a, b)
+    test = roc.compare_delong(y, a, b)
     return {"z": test.statistic, "p": test.p, "cov": test.covariance[0, 1]}
 
 
@@ -69,8 +69,8 @@ def unpaired(context: Context, rows) -> dict:
     parts = [(part["binary"], part[signature]) for part in (rows[rows[variable] == v] for v in values)]
     if len(parts) < 2 or any(min((y == 1).sum(), (y == 0).sum()) < 2 for y, _ in parts):
         return {}  # R leaves it out as well
-    test = metrics.compare_delong_unpaired(*parts[0], *parts[1])
-    single = [metrics.delong(*part) for part in parts]
+    test = roc.compare_delong_unpaired(*parts[0], *parts[1])
+    single = [roc.delong(*part) for part in parts]
     return {
         "marker": "signature",
         "subset_var": variable,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrs import metrics
+from dlrs.stats import concordance
 from parity import Context, Row
 
 M = "*/markers/*"
@@ -95,13 +95,13 @@ ROWS = [
 ]
 
 
-def survival(c: metrics.Concordance) -> dict:
+def survival(c: concordance.Concordance) -> dict:
     counts = (c.concordant, c.discordant, c.tied_prediction, c.tied_time, c.tied_both)
     return {"c": c.c, "se": c.se, **dict(zip(COUNTS, counts, strict=True))}
 
 
 def hmisc(time, event, x, tied_predictions) -> dict:
-    c = metrics.concordance(time, event, x, interval="quade", tied_predictions=tied_predictions)
+    c = concordance.concordance(time, event, x, interval="quade", tied_predictions=tied_predictions)
     relevant = 2 * (c.concordant + c.discordant)
     # outx drops every pair with tied scores, comparable or not
     pairs, never = len(x) * (len(x) - 1), 2 * c.tied_time
@@ -123,14 +123,14 @@ def hmisc(time, event, x, tied_predictions) -> dict:
     }
 
 
-def survcomp(c: metrics.Concordance, tied_predictions: str) -> dict:
+def survcomp(c: concordance.Concordance, tied_predictions: str) -> dict:
     pairs = c.concordant + c.discordant + (c.tied_prediction if tied_predictions == "half" else 0)
     return {"c": c.c, "se": c.se, "lower": c.lower, "upper": c.upper, "p": c.p, "comparable_pairs_twice": 2 * pairs}
 
 
 def marker(time, event, x, horizon: float) -> dict:
     def c_index(**options):
-        return metrics.concordance(time, event, x, **options)
+        return concordance.concordance(time, event, x, **options)
 
     harrell = c_index()
     half = 1.959963984540054 * harrell.se
@@ -138,28 +138,28 @@ def marker(time, event, x, horizon: float) -> dict:
     conservative = c_index(interval="conservative", **survcomp_default)
     return {
         "survival": {**survival(harrell), "lower_normal": harrell.c - half, "upper_normal": harrell.c + half},
-        "survival_uno_n_G2": survival(metrics.uno_concordance(time, event, x)),
-        "survival_uno_n_G2_ymax_horizon": survival(metrics.uno_concordance(time, event, x, horizon=horizon)),
+        "survival_uno_n_G2": survival(concordance.uno_concordance(time, event, x)),
+        "survival_uno_n_G2_ymax_horizon": survival(concordance.uno_concordance(time, event, x, horizon=horizon)),
         "hmisc_rcorr_cens": hmisc(time, event, x, "half"),
         "hmisc_rcorr_cens_outx": hmisc(time, event, x, "drop"),
         "survcomp_noether_outx_true": survcomp(c_index(interval="noether", **survcomp_default), "drop"),
         "survcomp_noether_outx_false": survcomp(c_index(interval="noether", same_time="skip"), "half"),
         "survcomp_conservative": {"c": conservative.c, "lower": conservative.lower, "upper": conservative.upper},
-        "survC1_uno_tau_horizon": {"c": metrics.uno_concordance_survc1(time, event, x, horizon=horizon)},
-        "survC1_uno_tau_max": {"c": metrics.uno_concordance_survc1(time, event, x, horizon=time.max() + 1)},
+        "survC1_uno_tau_horizon": {"c": concordance.uno_concordance_survc1(time, event, x, horizon=horizon)},
+        "survC1_uno_tau_max": {"c": concordance.uno_concordance_survc1(time, event, x, horizon=time.max() + 1)},
     }
 
 
 def comparison(time, event, a, b) -> dict:
-    joint = metrics.compare_concordance(time, event, a, b)
-    t = metrics.compare_concordance(time, event, a, b, method="survcomp")
+    joint = concordance.compare_concordance(time, event, a, b)
+    t = concordance.compare_concordance(time, event, a, b, method="survcomp")
     out = {
         "survcomp": {
             "p_one_sided": t.p_one_sided,
             "p_two_sided": t.p,
             "t": t.statistic,
             "df": t.df,
-            "spearman": metrics.spearman(a, b),
+            "spearman": concordance.spearman(a, b),
         },
         "survival_joint": {
             "diff": joint.difference,
@@ -170,7 +170,7 @@ def comparison(time, event, a, b) -> dict:
         },
     }
     for method, rule in ((1, "differences"), (2, "concordance")):
-        s = metrics.pairwise_superiority(time, event, a, b, rule=rule)
+        s = concordance.pairwise_superiority(time, event, a, b, rule=rule)
         shares = {"x1_more_concordant": s.a_better, "x2_more_concordant": s.b_better}
         out[f"hmisc_rcorrp_cens_method{method}"] = {"dxy_diff": s.difference, "sd": s.se, **shares}
     return out

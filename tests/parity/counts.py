@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrs import survival
+from dlrs.stats import survival
 from parity import Context, Row
 
 ROWS = [Row("*/*", "patients, events, binary outcome and ties", "nrow, sum, unique, duplicated", "numpy", exact=True)]

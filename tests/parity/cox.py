@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import survival
+from dlrs.stats import cox, survival
 from parity import Context, Row
 
 # coxph stops when the log-likelihood changes by less than 1e-9 of itself; the last digits depend on it
@@ -63,8 +63,8 @@ def tests(frame: pd.DataFrame) -> dict:
 
 def summary(context: Context, rows: pd.DataFrame, variables: list[str], ties: str) -> dict:
     x, names, terms = context.design(rows, variables)
-    fit = survival.cox_fit(rows["time"], rows["event"], x, ties=ties, terms=terms, tolerance=COXPH)
-    table = survival.cox_table(fit)
+    fit = cox.cox_fit(rows["time"], rows["event"], x, ties=ties, terms=terms, tolerance=COXPH)
+    table = cox.cox_table(fit)
     flags = np.isin(x, (-1, 0, 1)).all(axis=0)  # coxph leaves such columns uncentred
     return {
         "terms": names,
@@ -86,8 +86,8 @@ def baseline(context: Context, variables: list[str], ties: str) -> pd.DataFrame:
     """Baseline hazard of a model fitted on primary."""
     rows = context.primary
     x, _, _ = context.design(rows, variables)
-    fit = survival.cox_fit(rows["time"], rows["event"], x, ties=ties, tolerance=COXPH)
-    return survival.baseline_hazard(rows["time"], rows["event"], x @ fit.coefficients, ties=ties)
+    fit = cox.cox_fit(rows["time"], rows["event"], x, ties=ties, tolerance=COXPH)
+    return cox.baseline_hazard(rows["time"], rows["event"], x @ fit.coefficients, ties=ties)
 
 
 def cumulative_hazard(baseline: pd.DataFrame, at) -> np.ndarray:
@@ -105,12 +105,12 @@ def compute(context: Context) -> dict:
             follow_up = (rows["time"], rows["event"], x)
             out.setdefault(model, {})[ties] = {
                 **summary(context, rows, variables, ties),
-                "drop1": tests(survival.cox_term_tests(*follow_up, **options)),
+                "drop1": tests(cox.cox_term_tests(*follow_up, **options)),
                 "baseline_cumhaz": {
                     "time": times,
                     "cumhaz": cumulative_hazard(baseline(context, variables, ties), times),
                 },
-                "zph_km": tests(survival.ph_test(*follow_up, transform="km", **options)),
-                "zph_identity": tests(survival.ph_test(*follow_up, transform="identity", **options)),
+                "zph_km": tests(cox.ph_test(*follow_up, transform="km", **options)),
+                "zph_identity": tests(cox.ph_test(*follow_up, transform="identity", **options)),
             }
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import decision
+from dlrs.stats import decision
 from parity import Context, Row
 
 RMDA, BINARY = "rmda::decision_curve", 'decision.decision_curve(at_threshold="neither")'

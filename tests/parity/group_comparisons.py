@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import groups
+from dlrs.stats import groups
 from parity import Context, Row, label
 
 ROWS = [

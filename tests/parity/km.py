@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import survival
+from dlrs.stats import cox, survival
 from parity import Context, Row, label
 from parity.cox import COXPH
 
@@ -90,9 +90,7 @@ def logrank(rows: pd.DataFrame, group: pd.Series, rho: float = 0.0) -> dict:
 
 
 def high_against_low(rows: pd.DataFrame) -> dict:
-    table = survival.cox_table(
-        survival.cox_fit(rows["time"], rows["event"], rows["high"].astype(float), tolerance=COXPH)
-    )
+    table = cox.cox_table(cox.cox_fit(rows["time"], rows["event"], rows["high"].astype(float), tolerance=COXPH))
     return {column: table[column].tolist() for column in ("coef", "se", "hr", "hr_lower", "hr_upper", "p")}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import nomogram, survival
+from dlrs.stats import cox, nomogram, survival
 from parity import Context, Row, label
 
 RMS = "rms::nomogram"
@@ -36,8 +36,8 @@ ROWS = [
 def compute(context: Context) -> dict:
     rows, horizon = context.primary, context.horizon
     x, terms, owner = context.design(rows, context.combined)
-    fit = survival.cox_fit(rows["time"], rows["event"], x, tolerance=CPH)
-    default = survival.cox_fit(rows["time"], rows["event"], x, tolerance=CPH_DEFAULT)
+    fit = cox.cox_fit(rows["time"], rows["event"], x, tolerance=CPH)
+    default = cox.cox_fit(rows["time"], rows["event"], x, tolerance=CPH_DEFAULT)
     center = float(x.mean(axis=0) @ fit.coefficients)
 
     effects = {}
@@ -87,11 +87,11 @@ def compute(context: Context) -> dict:
 
 
 def hazard_at(rows: pd.DataFrame, lp: np.ndarray, horizon: float) -> float:
-    baseline = survival.baseline_hazard(rows["time"], rows["event"], lp)
+    baseline = cox.baseline_hazard(rows["time"], rows["event"], lp)
     return float(survival.step(baseline["time"], baseline["cumulative_hazard"], horizon, start=0.0))
 
 
 def coxph_risk(rows: pd.DataFrame, x: np.ndarray, horizon: float) -> np.ndarray:
-    lp = x @ survival.cox_fit(rows["time"], rows["event"], x, tolerance=COXPH).coefficients
-    baseline = survival.baseline_hazard(rows["time"], rows["event"], lp)
-    return survival.risk_at(lp, baseline, horizon)
+    lp = x @ cox.cox_fit(rows["time"], rows["event"], x, tolerance=COXPH).coefficients
+    baseline = cox.baseline_hazard(rows["time"], rows["event"], lp)
+    return cox.risk_at(lp, baseline, horizon)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import reclassification as rc
-from dlrs import survival
+from dlrs.stats import cox, reclassification
 from parity import Context, Row
 
 COXPH = 1e-9  # where coxph stops
@@ -120,15 +119,15 @@ ROWS = [
 def compute(context: Context) -> dict:
     signature = context.spec["signature"]
     primary, horizon = context.primary, context.horizon
-    fit = survival.cox_fit(primary["time"], primary["event"], primary[signature], tolerance=COXPH)
+    fit = cox.cox_fit(primary["time"], primary["event"], primary[signature], tolerance=COXPH)
 
     def lp(rows):
         return rows[signature].to_numpy(float) * fit.coefficients[0]
 
-    baseline = survival.baseline_hazard(primary["time"], primary["event"], lp(primary))
+    baseline = cox.baseline_hazard(primary["time"], primary["event"], lp(primary))
     out: dict = {}
     for split, rows in context.splits.items():
-        rows = rows.assign(risk_signature=survival.risk_at(lp(rows), baseline, horizon).round(14))
+        rows = rows.assign(risk_signature=cox.risk_at(lp(rows), baseline, horizon).round(14))
         out[split] = {
             f"{new}_vs_clinical": comparison(rows, f"risk_{new}", horizon, context.spec["nri_cutoffs"])
             for new in ("combined", "signature")
@@ -140,22 +139,26 @@ def compute(context: Context) -> dict:
 def comparison(rows: pd.DataFrame, new: str, horizon: float, cutoffs: list[float]) -> dict:
     known = rows[rows["binary"].notna()]
     outcome, old_risk, new_risk = known["binary"], known["risk_clinical"], known[new]
-    categorical = rc.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs)
-    continuous = rc.nri_continuous(outcome, old_risk, new_risk)
-    idi = rc.idi(outcome, old_risk, new_risk)
+    categorical = reclassification.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs)
+    continuous = reclassification.nri_continuous(outcome, old_risk, new_risk)
+    idi = reclassification.idi(outcome, old_risk, new_risk)
     everybody = (rows["time"], rows["event"], rows["risk_clinical"], rows[new])
     wide = {"level": COVERAGE_OF_1_96}
     return {
         "improveProb": improve_prob(outcome, continuous, idi),
         "cutoffs": cutoffs,
         "reclassification_tables_rows_old_columns_new": {
-            name: rc.reclassification_table(old_risk[outcome == z], new_risk[outcome == z], cutoffs=cutoffs).to_numpy()
+            name: reclassification.reclassification_table(
+                old_risk[outcome == z], new_risk[outcome == z], cutoffs=cutoffs
+            ).to_numpy()
             for name, z in (("absent", 0), ("present", 1))
         },
         "PredictABEL_printed": {
-            "nri_categorical": printed(rc.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs, **wide)),
-            "nri_continuous": printed(rc.nri_continuous(outcome, old_risk, new_risk, **wide)),
-            "idi": printed(rc.idi(outcome, old_risk, new_risk, **wide)),
+            "nri_categorical": printed(
+                reclassification.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs, **wide)
+            ),
+            "nri_continuous": printed(reclassification.nri_continuous(outcome, old_risk, new_risk, **wide)),
+            "idi": printed(reclassification.idi(outcome, old_risk, new_risk, **wide)),
         },
         "PredictABEL_unrounded_categorical": {
             "nri": categorical.value,
@@ -169,7 +172,7 @@ def comparison(rows: pd.DataFrame, new: str, horizon: float, cutoffs: list[float
         },
         **{
             f"nricens_category_{method}": shares(
-                rc.nri_categorical_censored(
+                reclassification.nri_categorical_censored(
                     *everybody, horizon=horizon, cutoffs=cutoffs, method=method, weighting="nricens"
                 )
             )
@@ -177,17 +180,19 @@ def comparison(rows: pd.DataFrame, new: str, horizon: float, cutoffs: list[float
         },
         **{
             f"nricens_diff0_{method}": shares(
-                rc.nri_continuous_censored(*everybody, horizon=horizon, method=method, weighting="nricens")
+                reclassification.nri_continuous_censored(
+                    *everybody, horizon=horizon, method=method, weighting="nricens"
+                )
             )
             for method in ("km", "ipw")
         },
         "nribin_category": shares(categorical),
         "nribin_diff0": shares(continuous),
-        "survIDINRI_external_risks": external(rc.idi_survidinri(*everybody, horizon=horizon)),
+        "survIDINRI_external_risks": external(reclassification.idi_survidinri(*everybody, horizon=horizon)),
     }
 
 
-def improve_prob(outcome, nri: rc.Nri, idi: rc.Idi) -> dict:
+def improve_prob(outcome, nri: reclassification.Nri, idi: reclassification.Idi) -> dict:
     out = {
         "n": len(outcome),
         "na": int(outcome.sum()),
@@ -209,7 +214,7 @@ def printed(found) -> dict:
     return {name: round(value, 4) for name, value in limits.items()} | {"p": round(found.p, 5)}
 
 
-def shares(nri: rc.Nri) -> dict:
+def shares(nri: reclassification.Nri) -> dict:
     return {
         "nri": nri.value,
         "nri_events": nri.events.value,
@@ -221,13 +226,13 @@ def shares(nri: rc.Nri) -> dict:
     }
 
 
-def external(found: rc.SurvIdiNri) -> dict:
+def external(found: reclassification.SurvIdiNri) -> dict:
     return {**found._asdict(), "median_diff": found.median_difference}
 
 
 def refitted(context: Context, rows: pd.DataFrame) -> dict:
     designs = [context.design(rows, variables)[0] for variables in (context.clinical, context.combined)]
-    found = rc.idi_survidinri_refit(rows["time"], rows["event"], *designs, horizon=context.horizon)
+    found = reclassification.idi_survidinri_refit(rows["time"], rows["event"], *designs, horizon=context.horizon)
     e = found.estimates
     parts = {
         "m1": ("idi", [e.idi, e.idi_events, e.idi_nonevents]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dlrs import calibration, metrics, survival
+from dlrs.stats import calibration, cox, roc, survival
 from parity import Context, Row
 
 SCORE, AUC = "riskRegression::Score", "metrics.time_dependent_auc"
@@ -75,7 +75,7 @@ def compute(context: Context) -> dict:
 
 def baseline(context: Context, model: str) -> pd.DataFrame:
     rows = context.primary
-    return survival.baseline_hazard(rows["time"], rows["event"], rows[f"lp_{model}"])
+    return cox.baseline_hazard(rows["time"], rows["event"], rows[f"lp_{model}"])
 
 
 def one_split(rows: pd.DataFrame, horizon: float, hazards: dict[str, pd.DataFrame]) -> dict:
@@ -95,9 +95,9 @@ def scores(rows: pd.DataFrame, horizon: float) -> dict:
     risks = {"Null_model": null, "clinical": rows["risk_clinical"], "combined": rows["risk_combined"]}
     out: dict = {"auc": {}, "brier": {}, "auc_contrasts": {}, "brier_contrasts": {}}
     for name in ("clinical", "combined"):
-        found = metrics.time_dependent_auc(time, event, risks[name], times=horizon).iloc[0]
+        found = roc.time_dependent_auc(time, event, risks[name], times=horizon).iloc[0]
         out["auc"][name] = found[["auc", "se", "lower", "upper"]].to_dict()
-    difference = metrics.compare_time_dependent_auc(time, event, risks["combined"], risks["clinical"], times=horizon)
+    difference = roc.compare_time_dependent_auc(time, event, risks["combined"], risks["clinical"], times=horizon)
     out["auc_contrasts"]["combined_minus_clinical"] = contrast(difference.iloc[0])
     for name, risk in risks.items():
         out["brier"][name] = calibration.brier_score(time, event, risk, horizon=horizon)._asdict()

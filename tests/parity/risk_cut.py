@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlrs import survival
+from dlrs.stats import roc
 from parity import Context, Row
 
 ROWS = [
@@ -12,10 +12,10 @@ ROWS = [
 ]
 
 
-def cutoff(context: Context) -> survival.YoudenCutoff:
+def cutoff(context: Context) -> roc.YoudenCutoff:
     """Youden cut-off of the combined risk for the binary outcome in primary."""
     known = context.primary.dropna(subset="binary")
-    return survival.youden_cutoff(known["binary"], known["risk_combined"])
+    return roc.youden_cutoff(known["binary"], known["risk_combined"])
 
 
 def compute(context: Context) -> dict:

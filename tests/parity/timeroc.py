@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrs import metrics, survival
+from dlrs.stats import roc, survival
 from parity import Context, Row
 from parity.risk_cut import cutoff
 
@@ -69,15 +69,15 @@ def first_best(time, event, x, at: float) -> int:
 
 
 def marker(time, event, x, times) -> dict:
-    table = metrics.time_dependent_auc(time, event, x, times=times, **TIMEROC)
-    curves = metrics.time_dependent_roc(time, event, x, times=times, event_at_horizon="excluded")
+    table = roc.time_dependent_auc(time, event, x, times=times, **TIMEROC)
+    curves = roc.time_dependent_roc(time, event, x, times=times, event_at_horizon="excluded")
     by_time = [curve for _, curve in curves.groupby("time")]
     tp = [c["true_positive_rate"].to_numpy() for c in by_time]
     fp = [c["false_positive_rate"].to_numpy() for c in by_time]
     youden = [t - f for t, f in zip(tp, fp, strict=True)]
     half = 1.959963984540054 * table["se"]
     lower, upper = table["auc"] - half, table["auc"] + half
-    groups = [metrics.horizon_groups(time, event, t, event_at_horizon="excluded") for t in times]
+    groups = [roc.horizon_groups(time, event, t, event_at_horizon="excluded") for t in times]
     return {
         "auc": table["auc"],
         "se": table["se"],
@@ -95,14 +95,14 @@ def marker(time, event, x, times) -> dict:
         "fp": fp,
         "youden_max": [y.max() for y in youden],
         "youden_first_index": [first_best(time, event, x, t) for t in times],
-        "survivalROC_KM_auc": metrics.survivalroc_km(time, event, x, times=times)["auc"],
-        "survivalROC_NNE_auc": metrics.survivalroc_nne(time, event, x, times=times)["auc"],
+        "survivalROC_KM_auc": roc.survivalroc_km(time, event, x, times=times)["auc"],
+        "survivalROC_NNE_auc": roc.survivalroc_nne(time, event, x, times=times)["auc"],
         "survivalROC_span": 0.25 * len(x) ** -0.2,
     }
 
 
 def comparison(time, event, a, b, times) -> dict:
-    table = metrics.compare_time_dependent_auc(time, event, a, b, times=times, **TIMEROC)
+    table = roc.compare_time_dependent_auc(time, event, a, b, times=times, **TIMEROC)
     return {"p": table["p"], "diff": table["difference"], "se_diff": table["se"]}
 
 
@@ -113,9 +113,7 @@ def compute(context: Context) -> dict:
     for split, rows in context.splits.items():
         follow_up = rows["time"], rows["event"]
         x = {m: context.marker(rows, m) for m in context.markers}
-        at = metrics.classification_at(
-            *follow_up, rows["risk_combined"], horizon=context.horizon, cutoff=cut, **TIMEROC
-        )
+        at = roc.classification_at(*follow_up, rows["risk_combined"], horizon=context.horizon, cutoff=cut, **TIMEROC)
         out[split] = {
             "markers": {m: {"times": context.spec["times"], **marker(*follow_up, x[m], times)} for m in x},
             "comparisons": {f"{a}_vs_{b}": comparison(*follow_up, x[a], x[b], times) for a, b in pairs},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs import checks, resample
+from dlrs.stats import checks, resample
 
 CELLS = 2**22  # indicators held at once, so that memory stays linear in patients: 32 MiB
 AtThreshold = Literal["high", "low", "neither"]

@@ -23,9 +23,6 @@ ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
 COUNTED = ("cohort", "table1", "audit")  # counts, shares of them, and checks of printed numbers
 
 
-# ---------------------------------------------------------------- published numbers beside rerun ones
-
-
 def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterator[tuple[str, dict]]:
     """Yield every entry of paper_results.yaml under its dotted key, spelt as in `results.json`.
 
@@ -89,9 +86,6 @@ def incomplete_entries(results: Mapping[str, Mapping], notebooks: Iterable[str],
     return wrong
 
 
-# ---------------------------------------------------------------- the cell behind a number
-
-
 def source_of(stage: str) -> str:
     """Return the notebook that a stage runs: 03_train_T2W is one of the runs of 03_train_sequence."""
     return re.sub(r"^03_train_.*", "03_train_sequence", stage)
@@ -143,9 +137,6 @@ def notebook_page(path: str | Path, *, title: str) -> str:
     body = body.replace(f"{ROOT}/", "").replace('alt="No description has been provided for this image"', 'alt=""')
     light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
     return template("notebook.html").render(title=title, body=body, light=light, dark=dark)
-
-
-# ---------------------------------------------------------------- tables and pictures as parts of a page
 
 
 class Table(NamedTuple):
@@ -228,9 +219,6 @@ def picture_size(folder: str | Path, name: str) -> dict[str, int]:
     head = (Path(folder) / f"{name}.svg").read_text(encoding="utf-8")
     points = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head).groups()
     return {side: round(float(length) * 4 / 3) for side, length in zip(("width", "height"), points, strict=True)}
-
-
-# ---------------------------------------------------------------- checklists
 
 
 def checklists(folder: str | Path) -> dict[str, dict]:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs import checks, resample, survival
+from dlrs.stats import checks, cox, resample, survival
 
 Method = Literal["km", "ipw"]
 Weighting = Literal["default", "nricens"]
@@ -828,9 +828,9 @@ def idi_survidinri_refit(
     horizon = checks.horizon(time, event, horizon)
     risks, hazards = [], []
     for covariates in (old_covariates, new_covariates):
-        fit = survival.cox_fit(time, event, covariates, tolerance=1e-9)  # coxph's stopping rule, as survIDINRI
+        fit = cox.cox_fit(time, event, covariates, tolerance=1e-9)  # coxph's stopping rule, as survIDINRI
         lp = np.asarray(covariates, dtype=float).reshape(time.size, -1) @ fit.coefficients
-        baseline = survival.baseline_hazard(time, event, lp)
+        baseline = cox.baseline_hazard(time, event, lp)
         last = float(baseline["cumulative_hazard"].iloc[-1])
         hazards.append(float(np.interp(horizon, baseline["time"], baseline["cumulative_hazard"], left=last)))
         risks.append(-np.expm1(-hazards[-1] * np.exp(lp)))

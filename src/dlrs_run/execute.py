@@ -29,7 +29,6 @@ from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 SECONDS_BETWEEN_LINES = 5.0
 AFTER_THE_NUMBERS = {"10_report", "pages", "private", "publish"}
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
-
 # jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.
 sys.modules.setdefault("rfc3987_syntax", None)
 
@@ -75,7 +74,7 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
 
 
 def used_modules(what: str | Path) -> list[Path]:
-    """Return the package's files that a notebook or a function (`dlrs.stages.join`) uses, also through one another.
+    """Return the package's files that a notebook or a function (`dlrs_run.stages.join`) uses, also through one another.
 
     A data file of the package counts as used by the modules that name it.
     """
@@ -208,7 +207,7 @@ def masks_counts(parameters: Mapping) -> bool:
     about = resolve(parameters.get("cohort_dir", "")) / "cohort.yaml"
     if not about.is_file() or b"share" not in about.read_bytes():  # the rule: do not import pandas for it
         return False
-    from dlrs.cohort import smallest_count
+    from dlrs_site.intake import smallest_count
 
     return smallest_count(about.parent) > 0
 
@@ -312,7 +311,7 @@ def run_stage(what: str, name: str, parameters: Mapping, stage: Stage) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run a stage as the Snakefile asks; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", help="a notebook's path, or a function such as dlrs.stages.join")
+    parser.add_argument("what", help="a notebook's path, or a function such as dlrs_run.stages.join")
     parser.add_argument("--name", required=True, help="the stage's name, for its log and its executed notebook")
     parser.add_argument("--run", required=True, help="the run's folder, handed on as run_dir")
     parser.add_argument("--within", default="", help="a folder of the run that stands in for it")

@@ -20,8 +20,11 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, expit, ndtr, ndtri
 from scipy.stats import binomtest
 
-from dlrs import calibration, checks, cohort, decision, metrics, reclassification, resample, simulate, survival
+from dlrs import cohort
 from dlrs.config import resolve, stream, whole_file
+from dlrs.stats import calibration, checks, concordance, cox, decision, reclassification, resample, roc, survival
+from dlrs.synthetic import cohort_folder, simulate
+from dlrs_site import intake
 
 HORIZON_MONTHS = simulate.HORIZON_MONTHS
 TIMES_MONTHS = (12.0, 24.0, 36.0)
@@ -38,8 +41,6 @@ JUDGED = ("Nomogram", "Clinical", "DLRS")
 CHUNK = 100  # studies drawn at once; part of what a replicate's numbers depend on, unlike the number of workers
 # Mean and spread of the log odds that the default run's networks give; a view's own spread is 1.
 LOG_ODDS = {"t2w": (-1.7, 1.0), "adc": (-1.3, 0.8)}
-
-# ---------------------------------------------------------------- simulated studies
 
 
 def probabilities(study: pd.DataFrame, *, overfit: Mapping[str, float] | None = None) -> np.ndarray:
@@ -111,7 +112,7 @@ class Model(NamedTuple):
 
     terms: tuple[str, ...]
     names: list[str]
-    fit: survival.CoxFit
+    fit: cox.CoxFit
     baseline: pd.DataFrame
 
 
@@ -141,11 +142,11 @@ def fit_models(primary: pd.DataFrame) -> Models:
         if not set(terms) <= set(primary.columns):  # a simulated study has no probability of each sequence
             continue
         x, names = _design(primary, terms)
-        fit = survival.cox_fit(time, event, x, tolerance=1e-9)
-        cox[name] = Model(terms, names, fit, survival.baseline_hazard(time, event, x @ fit.coefficients))
+        fit = cox.cox_fit(time, event, x, tolerance=1e-9)
+        cox[name] = Model(terms, names, fit, cox.baseline_hazard(time, event, x @ fit.coefficients))
     outcome = survival.binary_outcome(time, event, horizon=HORIZON_MONTHS)
     known = ~np.isnan(outcome)
-    return Models(cox, survival.youden_cutoff(outcome[known], primary["dl_prob"].to_numpy()[known]).threshold)
+    return Models(cox, roc.youden_cutoff(outcome[known], primary["dl_prob"].to_numpy()[known]).threshold)
 
 
 class Judged(NamedTuple):
@@ -163,7 +164,7 @@ def judge(models: Models, patients: pd.DataFrame, *, horizon: float = HORIZON_MO
     """Apply the models to a cohort; nothing is learnt."""
     time, event = checks.survival(patients["time_months"], patients["event"])
     lp = {name: _design(patients, m.terms)[0] @ m.fit.coefficients for name, m in models.cox.items()}
-    risk = {name: survival.risk_at(lp[name], m.baseline, horizon) for name, m in models.cox.items()}
+    risk = {name: cox.risk_at(lp[name], m.baseline, horizon) for name, m in models.cox.items()}
     outcome = survival.binary_outcome(time, event, horizon=horizon)
     return Judged(time, event, outcome, patients["dl_prob"].to_numpy(), lp, risk)
 
@@ -213,16 +214,16 @@ def _findings(j: Judged, models: Models, n_boot: int, generator: np.random.Gener
             yield f"{measure}, {new} against clinical", 2, found.value, found.p
     for other in ("Clinical", "DLRS"):
         pair, versus = (j.lp["Nomogram"], j.lp[other]), f"C-index, Nomogram against {other.replace('Cli', 'cli')}"
-        survcomp = metrics.compare_concordance(j.time, j.event, *pair, method="survcomp")
+        survcomp = concordance.compare_concordance(j.time, j.event, *pair, method="survcomp")
         yield f"{versus}: survcomp, one-sided", 1, survcomp.difference, survcomp.p_one_sided
         yield f"{versus}: survcomp, two-sided", 2, survcomp.difference, survcomp.p
-        jackknife = metrics.compare_concordance(j.time, j.event, *pair)
+        jackknife = concordance.compare_concordance(j.time, j.event, *pair)
         yield f"{versus}: joint jackknife", 2, jackknife.difference, jackknife.p
         weights = resample.bootstrap_weights(j.time.size, n_boot, seed=generator)
-        resampled = metrics.concordance_bootstrap(j.time, j.event, np.column_stack(pair), weights)
+        resampled = concordance.concordance_bootstrap(j.time, j.event, np.column_stack(pair), weights)
         p = resample.two_sided_p(resampled[:, 0] - resampled[:, 1])
         yield f"{versus}: paired bootstrap", 2, jackknife.difference, p
-    area = metrics.delong(outcome, j.dl_prob[known])
+    area = roc.delong(outcome, j.dl_prob[known])
     yield "AUC of DL-prob, DeLong", 2, area.auc - 0.5, _normal_p(area.auc - 0.5, area.se)
     high = j.dl_prob > models.cutoff
     if 0 < high.sum() < high.size:
@@ -242,9 +243,6 @@ def _normal_p(value: float, se: float) -> float:
 def _net_benefit(j: Judged, name: str, weights: np.ndarray, thresholds: ArrayLike, quantity: str = "net_benefit"):
     options = dict(horizon=HORIZON_MONTHS, thresholds=thresholds, quantities=[quantity])
     return decision.decision_curve_censored_bootstrap(j.time, j.event, j.risk[name], weights, **options)[quantity]
-
-
-# ---------------------------------------------------------------- what the study prints with an interval
 
 
 def performance(
@@ -279,15 +277,15 @@ def performance(
 def _performance(j: Judged, n_boot: int, seed):
     data, known = (j.time, j.event), ~np.isnan(j.outcome)
     for name in JUDGED:
-        c = metrics.concordance(*data, j.lp[name])
+        c = concordance.concordance(*data, j.lp[name])
         yield f"C-index, {name}", c.c, c.lower, c.upper
-    d = metrics.compare_concordance(*data, j.lp["Nomogram"], j.lp["Clinical"])
+    d = concordance.compare_concordance(*data, j.lp["Nomogram"], j.lp["Clinical"])
     yield "Difference of C-indices, Nomogram less Clinical", d.difference, d.lower, d.upper
-    c = metrics.uno_concordance(*data, j.lp["Nomogram"])
+    c = concordance.uno_concordance(*data, j.lp["Nomogram"])
     yield "Uno's C, Nomogram", c.c, c.lower, c.upper
-    for r in metrics.time_dependent_auc(*data, j.lp["DLRS"], times=TIMES_MONTHS).itertuples():
+    for r in roc.time_dependent_auc(*data, j.lp["DLRS"], times=TIMES_MONTHS).itertuples():
         yield f"AUC({r.time:.0f} months), DLRS", r.auc, r.lower, r.upper
-    area = metrics.delong(j.outcome[known], j.dl_prob[known])
+    area = roc.delong(j.outcome[known], j.dl_prob[known])
     yield "AUC, DL-prob", area.auc, area.lower, area.upper
     for new in ("Nomogram", "DLRS"):
         pair = j.outcome[known], j.risk["Clinical"][known], j.risk[new][known]
@@ -316,15 +314,12 @@ def _performance(j: Judged, n_boot: int, seed):
 def coefficients(models: Models) -> pd.DataFrame:
     """Return the nomogram's log hazard ratios with Wald intervals, in the columns of `performance`."""
     model = models.cox["Nomogram"]
-    table = survival.cox_table(model.fit)
+    table = cox.cox_table(model.fit)
     half = checks.critical_value(0.95) * table["se"]
     names = [f"Log hazard ratio, {name}" for name in model.names]
     return pd.DataFrame(
         dict(quantity=names, estimate=table["coef"], lower=table["coef"] - half, upper=table["coef"] + half)
     )
-
-
-# ---------------------------------------------------------------- many studies
 
 
 def _studies(chunk: int, n: int, seed: int, signal: float, overfit: Mapping[str, float] | None):
@@ -486,7 +481,7 @@ def _cutoff_interval(primary: pd.DataFrame, cutoff: float, n_boot: int, generato
     known = ~np.isnan(outcome)
     outcome, prob = outcome[known], primary["dl_prob"].to_numpy()[known]
     weights = resample.bootstrap_weights(outcome.size, n_boot, seed=generator)
-    again = [survival.youden_cutoff(outcome.repeat(w), prob.repeat(w)).threshold for w in weights]
+    again = [roc.youden_cutoff(outcome.repeat(w), prob.repeat(w)).threshold for w in weights]
     limits = resample.interval(again)
     about = dict(quantity="Youden's cut-off on DL-prob", estimate=cutoff, lower=limits.lower, upper=limits.upper)
     return pd.DataFrame([about | dict(cohort="primary")])
@@ -523,9 +518,6 @@ def coverage(intervals: pd.DataFrame, *, by: Sequence[str] = ("quantity", "cohor
             | dict(bias=(used["estimate"] - used["target"]).mean(), width=(used["upper"] - used["lower"]).mean())
         )
     return pd.DataFrame(rows)
-
-
-# ---------------------------------------------------------------- what the paper leaves out
 
 
 def restricted_mean(time: ArrayLike, event: ArrayLike, *, horizon: float) -> tuple[float, float]:
@@ -658,9 +650,6 @@ def optimism(primary: pd.DataFrame, *, n_boot: int = 200, seed: int) -> pd.DataF
     )
 
 
-# ---------------------------------------------------------------- controls of the whole chain
-
-
 def control_folder(run_dir: str | Path, name: str) -> Path:
     """Return the folder of one control; it names patients, so it lies under `interim/`."""
     return resolve(run_dir) / "interim" / "controls" / name
@@ -713,8 +702,8 @@ def prepare_control(
         patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
     _write_csv(patients, interim / "patients.csv")
     if signal is not None:
-        settings = cohort.read_cohort(resolve(cohort_dir)).settings
-        simulate.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
+        settings = intake.read_cohort(resolve(cohort_dir)).settings
+        cohort_folder.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
     elif altered:
         _write_csv(_altered_boxes(resolve(cohort_dir), patients, interim, altered, seed), interim / "boxes.csv")
     else:
@@ -733,13 +722,13 @@ def folds(strata: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
 
 
 def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind: str, seed: int) -> pd.DataFrame:
-    from dlrs import images
     from dlrs.config import sha256
+    from dlrs.imaging import cropping, volumes
 
     rows = []
     for patient in patients["patient_id"]:
-        for sequence in images.SEQUENCES:
-            found = images.read_sequence(cohort_dir / "images" / patient, sequence)
+        for sequence in volumes.SEQUENCES:
+            found = volumes.read_sequence(cohort_dir / "images" / patient, sequence)
             volume = found.volume.array.astype(np.float32)
             if kind == "mask":
                 volume = found.roi.astype(np.float32)
@@ -749,7 +738,7 @@ def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind
                 raise ValueError(f"altered must be mask or shuffled; found {kind!r}")
             path = interim / "boxes" / sequence / f"{patient}.npy"
             with whole_file(path) as partial:
-                np.save(partial, images.make_box(volume, found.roi).array)
+                np.save(partial, cropping.make_box(volume, found.roi).array)
             file = str(path.relative_to(interim))
             rows.append(dict(patient_id=patient, sequence=sequence, file=file, sha256=sha256(path)))
     return pd.DataFrame(rows)
@@ -847,7 +836,7 @@ def permuted_controls(run_dir: str | Path) -> pd.DataFrame:
         if len(probs) == 2:
             probs["DL-prob"] = sum(probs.values())
         for sequence, prob in probs.items():
-            areas = metrics.delong(outcome[of], prob[taught]).auc, metrics.delong(outcome[judged], prob[judged]).auc
+            areas = roc.delong(outcome[of], prob[taught]).auc, roc.delong(outcome[judged], prob[judged]).auc
             rows.append((folder.name, seed, sequence, *areas))
     return pd.DataFrame(rows, columns=["control", "seed", "sequence", "training_auc", "auc"])
 
@@ -868,15 +857,15 @@ def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = 
 
     Ridge regression of the centres' indicators on standardised features, judged on patients left out (10 folds).
     """
-    from dlrs import explain, train
+    from dlrs.imaging import gradcam, resnet, training
 
     base = resolve(base_dir)
     patients = cohort.read_patients(base / "interim" / "patients.csv")
     rows = []
     for sequence in ("T2W", "ADC"):
-        network, _ = train.load_model(base / "models" / sequence)
-        boxes = train.load_boxes(base / "interim" / "boxes.csv", sequence, patients["patient_id"])
-        features = explain.features(network, boxes)
+        network, _ = resnet.load_model(base / "models" / sequence)
+        boxes = training.load_boxes(base / "interim" / "boxes.csv", sequence, patients["patient_id"])
+        features = gradcam.features(network, boxes)
         guess = predict_level(features, patients["centre"].to_numpy(), seed=seed)
         rows += [(sequence, of, g) for of, g in zip(patients["centre"], guess, strict=True)]
     _write_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
@@ -895,9 +884,6 @@ def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int, n_folds
         weights = np.linalg.solve(gram, target[learn] - target[learn].mean(axis=0))
         guess[left_out] = names[(x[left_out] @ x[learn].T @ weights + target[learn].mean(axis=0)).argmax(axis=1)]
     return guess
-
-
-# ---------------------------------------------------------------- stages
 
 
 def null_study(

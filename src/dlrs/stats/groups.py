@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import gammaln
 
-from dlrs import checks
+from dlrs.stats import checks
 
 MOST_WAYS = 8_000_000  # what an exact test may hold at once (about 1 GB) before it says that a table is too big
 

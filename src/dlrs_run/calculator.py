@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs import checks, cohort, survival
+from dlrs import cohort
+from dlrs.stats import checks, survival
 
 TEMPLATES = Path(__file__).parent / "templates"
 SMALLEST_BIN = 5  # patients: below it a count can point to somebody

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs import checks
+from dlrs.stats import checks
 
 # rms reads the inverse of the survival curve off this many points of the linear predictor
 RMS_GRID = 1000

@@ -132,9 +132,6 @@ def hold_to_bands(bands: Mapping[str, Mapping], results: Mapping) -> list[tuple[
     return verdicts
 
 
-# ---------------------------------------------------------------- commands of run.py
-
-
 def _read(path: Path, remedy: str) -> dict:
     if not path.is_file():
         raise InputError(display_path(path), "the file is missing", expected="results", remedy=remedy)

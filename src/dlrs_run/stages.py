@@ -9,6 +9,7 @@ import pandas as pd
 
 from dlrs import cohort, report
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs_site import intake
 
 PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
@@ -19,23 +20,23 @@ def images(cohort_dir: str | Path) -> None:
     """Render a synthetic cohort's volumes, those that are not there yet."""
     from joblib import cpu_count
 
-    from dlrs import simulate
+    from dlrs.synthetic import phantoms
 
     folder = resolve(cohort_dir)
-    seed = cohort.read_cohort(folder).settings["seed"]
+    seed = intake.read_cohort(folder).settings["seed"]
     clinical, truth = (
         pd.read_csv(folder / name, dtype={"patient_id": str}, float_precision="round_trip")
         for name in ("clinical.csv", "truth.csv")
     )
-    simulate.write_images(folder / "images", clinical, truth, seed=seed, jobs=cpu_count())
+    phantoms.write_images(folder / "images", clinical, truth, seed=seed, jobs=cpu_count())
 
 
 def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str = "auto") -> None:
     """Pre-train the backbone on generated textures, once for all runs, and note which file it is."""
-    from dlrs import train
+    from dlrs.imaging import textures
 
     # One thread: on two cores the boxes are cut beside it, and threads that wait for one another would starve.
-    path = train.pretrain_textures(resolve(cache_dir), device=device, threads=1)
+    path = textures.pretrain_textures(resolve(cache_dir), device=device, threads=1)
     report.save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
 
 
@@ -83,7 +84,7 @@ def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
 
 def nomogram_page(run_dir: str | Path) -> None:
     """Write `nomogram.html`, the model of notebook 05 to use in a browser."""
-    from dlrs import calculator
+    from dlrs_run import calculator
 
     interim = resolve(run_dir) / "interim"
     predictions = pd.read_csv(interim / "predictions.csv", float_precision="round_trip")
@@ -102,12 +103,12 @@ def results(run_dir: str | Path) -> None:
 
 def pages(run_dir: str | Path, names: list[str]) -> None:
     """Turn executed notebooks of the run into HTML pages beside them, for readers without Jupyter."""
-    from dlrs import page
+    from dlrs_run import pages
 
     folder = resolve(run_dir) / "notebooks"
     for name in names:
         with whole_file(folder / f"{name}.html") as partial:
-            partial.write_text(page.notebook_page(folder / f"{name}.ipynb", title=name), encoding="utf-8")
+            partial.write_text(pages.notebook_page(folder / f"{name}.ipynb", title=name), encoding="utf-8")
 
 
 def publish(run_dir: str | Path, reports_dir: str | Path) -> None:

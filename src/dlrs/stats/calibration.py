@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs import checks, resample, survival
+from dlrs.stats import checks, cox, resample, survival
 
 
 class Brier(NamedTuple):
@@ -287,7 +287,7 @@ def calibration_slope(
     level : float
         Coverage of the Wald interval.
     tolerance : float
-        Where the fit stops (`survival.cox_fit`); R's ``coxph`` stops at 1e-9.
+        Where the fit stops (`cox.cox_fit`); R's ``coxph`` stops at 1e-9.
 
     Returns
     -------
@@ -311,9 +311,9 @@ def calibration_slope(
     time, event = checks.survival(time, event)
     lp = checks.prediction(linear_predictor, time.size, "linear_predictor")
     covariate = pd.Series(lp, name="linear_predictor")
-    fit = survival.cox_fit(time, event, covariate, tolerance=tolerance)
+    fit = cox.cox_fit(time, event, covariate, tolerance=tolerance)
     slope, se = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
-    offset = survival.cox_fit(time, event, covariate, offset=lp, tolerance=tolerance).likelihood_ratio
+    offset = cox.cox_fit(time, event, covariate, offset=lp, tolerance=tolerance).likelihood_ratio
     wald = ((slope - 1) / se) ** 2
     half = _z(level) * se
     return Slope(slope, se, slope - half, slope + half, wald, float(stats.chi2.sf(wald, 1)), offset.chi2, offset.p)
@@ -506,7 +506,7 @@ def smooth_calibration(
     risk : array of shape (n,)
         Probability of an event by `horizon`, strictly inside (0, 1).
     tolerance : float
-        Where the fit stops (`survival.cox_fit`); R's ``coxph`` stops at 1e-9, rms's ``cph`` at 1e-4.
+        Where the fit stops (`cox.cox_fit`); R's ``coxph`` stops at 1e-9, rms's ``cph`` at 1e-4.
 
     Returns
     -------
@@ -529,7 +529,7 @@ def smooth_calibration(
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
     knots, coefficients, baseline = _smooth_fit(time, event, risk, tolerance)
-    observed = survival.risk_at(spline_basis(_cloglog(risk), knots) @ coefficients, baseline, horizon)
+    observed = cox.risk_at(spline_basis(_cloglog(risk), knots) @ coefficients, baseline, horizon)
     distance = np.abs(observed - risk)
     e50, e90 = np.quantile(distance, [0.5, 0.9])
     return SmoothCalibration(
@@ -557,7 +557,7 @@ def calibration_curve(
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
     at = checks.risk(at, None, "at")
     knots, coefficients, baseline = _smooth_fit(time, event, risk)
-    observed = survival.risk_at(spline_basis(_cloglog(at, "at"), knots) @ coefficients, baseline, horizon)
+    observed = cox.risk_at(spline_basis(_cloglog(at, "at"), knots) @ coefficients, baseline, horizon)
     return pd.DataFrame({"predicted": at, "observed": observed})
 
 
@@ -573,8 +573,8 @@ def _smooth_fit(time, event, risk, tolerance=1e-12):
     x = _cloglog(risk)
     knots = spline_knots(x)
     basis = spline_basis(x, knots)
-    fit = survival.cox_fit(time, event, basis, tolerance=tolerance)
-    return knots, fit.coefficients, survival.baseline_hazard(time, event, basis @ fit.coefficients)
+    fit = cox.cox_fit(time, event, basis, tolerance=tolerance)
+    return knots, fit.coefficients, cox.baseline_hazard(time, event, basis @ fit.coefficients)
 
 
 def grouped_calibration(

@@ -231,9 +231,6 @@ def read(path: str | Path, *, b_value: float | None = None, named: bool = False)
     return stack(found if b_value is None else with_b_value(found, b_value, named=named))
 
 
-# ---------------------------------------------------------------- segmentations
-
-
 def segmentation_file(path: str | Path) -> Path | None:
     """Return the DICOM segmentation that a path is or holds, None where it is something else."""
     for file in files_of(Path(path)):

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrs.cohort import survey
 from dlrs.config import ROOT, InputError, display_path, resolve, whole_file
+from dlrs_site.intake import survey
 
 # Folders of a run that stay where they are: they hold patient-level files, or copies of such files.
 PRIVATE = ("interim", "models", "kept", "doctor", "cohort")
@@ -73,12 +73,9 @@ class Leak(NamedTuple):
     n: int
 
 
-# ---------------------------------------------------------------- what must not be found
-
-
 def _study_words() -> set[str]:
     """Return the words of the study's own texts: an identifier among them cannot be told from those."""
-    files = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("paper/*.yaml"), *ROOT.glob("src/dlrs/templates/*.html")]
+    files = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("paper/*.yaml"), *ROOT.glob("src/*/templates/*.html")]
     return {word for path in files for word in re.findall(r"[\w.-]+", path.read_text(encoding="utf-8").casefold())}
 
 
@@ -166,9 +163,6 @@ def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
     return list(dict.fromkeys(secrets))
 
 
-# ---------------------------------------------------------------- what a file says
-
-
 def texts_of(name: str, content: bytes) -> Iterator[str]:
     """Yield all that a file says in words: also inside pictures' text fields, archives, notebooks and data addresses.
 
@@ -251,9 +245,6 @@ def _decoded(text: str) -> Iterator[str]:
         yield text
         return
     yield from texts_of("", content)
-
-
-# ---------------------------------------------------------------- the search
 
 
 class Search:
@@ -394,7 +385,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: `python -m dlrs.privacy RUN --cohort FOLDER`."""
+    """Run the command line: `python -m dlrs_site.privacy RUN --cohort FOLDER`."""
     parser = argparse.ArgumentParser(prog="python3 run.py check-private", description=__doc__)
     parser.add_argument("folder", help="a finished run, or what is to be handed on of it")
     parser.add_argument("--cohort", required=True, help="the cohort folder that it was made from")

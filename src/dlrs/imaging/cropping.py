@@ -1,73 +1,31 @@
-"""From scanner files to the network's input: volumes, ADC maps, and the boxes around the tumour.
-
-Arrays of volumes have axes (x, y, z) in RAS: x rises to the patient's right,
-y to the front, z to the head. Slices are axial, numbered from the feet up. A
-slice that is cut out is turned as a radiologist sees it: rows from front to
-back, columns from the patient's right to the left.
-"""
+"""Boxes around the tumour: cut from the volumes, normalised, resized, written once per patient and sequence."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
-from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
-from dlrs import dicom
 from dlrs.config import InputError, display_path, sha256, whole_file
-from dlrs.dicom import Unusable
+from dlrs.imaging.volumes import SEQUENCES, axial, check_images, find_volume, read_sequence, stems_of
 
 CODE_VERSION = 1  # part of every cache key: raise it when the same input would give another box
-SEQUENCES = ("T2W", "ADC")
-SIGNALS = ("dwi_b0", "dwi_b1000")
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 ZSCORES = ("slice", "box", "roi")
 BOX_OPTIONS = ("box_size", "n_slices", "interpolation", "zscore", "keep_outside_roi")
-# ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
-GEOMETRY_TOLERANCE_VOXELS = 0.1
-ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a folder with a DICOM series
-B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
-READABLE = "a readable three-dimensional volume (NIfTI, a DICOM multi-frame file, or a folder with one DICOM series)"
-EXPORT_AGAIN = "Export or copy it again; make DICOM of another kind NIfTI first."
-
-
-HEADER_ERRORS = (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
-
-
-class Volume(NamedTuple):
-    """A volume in RAS; `affine` and `spacing_mm` belong to the array as it is, `stored` says how it lay in the file."""
-
-    array: np.ndarray
-    affine: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    stored: str
-
-
-class SequenceImage(NamedTuple):
-    """One sequence of one patient, ready to be boxed."""
-
-    volume: Volume
-    roi: np.ndarray  # boolean, same axes as the volume's array
-    nonpositive: np.ndarray  # boolean: no ADC could be computed here; all False for T2W
-    source: str  # NIfTI or DICOM
 
 
 class Box(NamedTuple):
@@ -86,336 +44,6 @@ class Sample(NamedTuple):
     images: list[np.ndarray]
     rois: list[np.ndarray]
     aspect: float  # height of a pixel over its width
-
-
-# ---------------------------------------------------------------- reading
-
-
-def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Path:
-    """Return the file `stem.nii.gz`, `stem.nii` or `stem.dcm`, or the DICOM folder `stem`, in a patient's folder.
-
-    Parameters
-    ----------
-    folder
-        The patient's folder.
-    stem
-        t2w, dwi (both b-values in one), dwi_b0, dwi_b1000, adc, t2w_roi or dwi_roi.
-    name
-        How messages call the folder, `images/<folder's name>` if not given.
-
-    Raises
-    ------
-    InputError
-        None is there, or more than one.
-    """
-    folder = Path(folder)
-    shown = f"{name or f'images/{folder.name}'}/{stem}.nii.gz"
-    found = [folder / f"{stem}{ending}" for ending in ENDINGS if (folder / f"{stem}{ending}").exists()]
-    if not found:
-        expected = f"{stem}.nii.gz, {stem}.nii, {stem}.dcm or a folder {stem} with one DICOM series"
-        remedy = "Put the volume there, or leave the patient out of clinical.csv."
-        raise InputError(shown, "the volume is missing", expected=expected, remedy=remedy)
-    if len(found) > 1:
-        what = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
-        raise InputError(shown, what, expected="one of them", remedy="Remove those that are not meant.")
-    return found[0]
-
-
-def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
-    """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
-    if len(shape) != 3 or min(shape) < 1:
-        raise Unusable(f"has shape {tuple(shape)}, not three dimensions")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise Unusable("has an affine that does not place it in the patient")
-    orientation = io_orientation(affine)
-    turned = np.empty(3, dtype=int)
-    turned[orientation[:, 0].astype(int)] = shape
-    return orientation, tuple(int(n) for n in turned), affine @ inv_ornt_aff(orientation, shape)
-
-
-def _three_dimensional(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape without the trailing axes of length 1 that some writers add."""
-    shape = tuple(shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape
-
-
-def _load(path: Path, b_value: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI file through MONAI's reader, without its tensors, or a DICOM series: (array, affine to RAS mm)."""
-    if is_dicom(path):
-        named = path.name.startswith("dwi_b")
-        return dicom.read(path, b_value=b_value, named=named)
-    from monai.data import NibabelReader
-
-    reader = NibabelReader()
-    array, meta = reader.get_data(reader.read(path))
-    return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
-
-
-def is_dicom(path: Path) -> bool:
-    """Say whether a volume's path is DICOM: a folder of a series, or one multi-frame file."""
-    return path.is_dir() or path.suffix == ".dcm"
-
-
-def read_volume(path: str | Path, *, name: str | None = None, b_value: float | None = None) -> Volume:
-    """Read a NIfTI file (through MONAI) or a DICOM series and turn it to RAS.
-
-    The voxels are only reordered, never resampled: an oblique volume keeps
-    its grid and its affine says where it lies.
-
-    Parameters
-    ----------
-    path
-        `.nii`, `.nii.gz`, `.dcm` (multi-frame), or a folder that holds one
-        DICOM series.
-    name
-        How messages call it; the path if not given.
-    b_value
-        Of DICOM with b-values in its headers: the one to read, in s/mm2.
-
-    Returns
-    -------
-    Volume
-        float32 array with axes (x, y, z), affine to millimetres, spacing in
-        mm, and the orientation in the file, such as `LPS`.
-
-    Raises
-    ------
-    InputError
-        The volume cannot be read or is cut short, is not three-dimensional,
-        holds NaN or infinity, or has one value everywhere.
-
-    Notes
-    -----
-    DICOM slices are ordered by their position along the stack, whatever
-    their instance numbers; rescale slope and intercept are applied, and a
-    diffusion coefficient whose header names its unit comes in 1e-6 mm2/s.
-
-    Examples
-    --------
-    >>> volume = read_volume("data_synthetic/images/P001/t2w.nii.gz")  # doctest: +SKIP
-    >>> volume.spacing_mm, volume.stored  # doctest: +SKIP
-    ((0.6, 0.6, 3.5), 'LPS')
-    """
-    path = Path(path)
-    name = name or display_path(path)
-    volume = _read(path, name, b_value)
-    if volume.array.min() == volume.array.max():
-        what = f"every voxel has the value {volume.array.flat[0]:g}"
-        raise InputError(name, what, expected="an image with contrast", remedy=EXPORT_AGAIN)
-    return volume
-
-
-def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None = None) -> Volume:
-    """Read a volume or a mask, turn it to RAS and refuse what is no finite number; a segmentation needs its image."""
-    import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
-
-    try:
-        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None
-        if segmentation:
-            array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
-        else:
-            array, affine = _load(path, b_value)
-        orientation, _, affine = _canonical(array.shape, affine)
-        array = np.ascontiguousarray(apply_orientation(array, orientation), dtype=np.float32)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
-        what = f"the volume {error}" if isinstance(error, Unusable) else f"cannot be read ({type(error).__name__})"
-        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
-    missing = array.size - int(np.isfinite(array).sum())
-    if missing:
-        what = f"{missing} of {array.size} voxels are NaN or infinite"
-        remedy = "Find the step that made them; write background as 0."
-        raise InputError(name, what, expected="a finite number in every voxel", remedy=remedy)
-    stored = "".join(ornt2axcodes(orientation))
-    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
-
-
-def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
-    """Read the mask that belongs to a volume; every voxel above 0 is ROI.
-
-    Parameters
-    ----------
-    path
-        The mask, in any orientation: NIfTI, a DICOM segmentation, or a DICOM series of labels.
-    volume
-        The volume it was drawn on.
-    name
-        How messages call the mask; the path if not given.
-
-    Returns
-    -------
-    array of bool
-        Same axes as `volume.array`.
-
-    Raises
-    ------
-    InputError
-        The mask cannot be read, lies on another grid than the volume, holds
-        fractions or negative numbers (a mask that was interpolated), or is empty.
-    """
-    name = name or display_path(path)
-    mask = _read(Path(path), name, on=volume)
-    _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
-    odd = (mask.array != np.round(mask.array)) | (mask.array < 0)
-    if odd.any():
-        what = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
-        remedy = "Save it as labels; resample masks with nearest neighbour only."
-        raise InputError(name, what, expected="whole numbers, 0 outside the ROI", remedy=remedy)
-    if not mask.array.any():
-        remedy = "Draw the ROI, or leave the patient out of clinical.csv."
-        raise InputError(name, "the mask is empty", expected="at least one voxel above 0", remedy=remedy)
-    return mask.array > 0
-
-
-def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> None:
-    """Raise when a volume in RAS does not share the grid of the one it belongs to."""
-    remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
-    if tuple(shape) != tuple(like_shape):
-        what = f"the grid has {_times(shape)} voxels"
-        expected = f"{_times(like_shape)}, as the image it belongs to has (both turned to RAS)"
-        raise InputError(name, what, expected=expected, remedy=remedy)
-    corners = np.array([[*corner, 1] for corner in itertools.product(*[(0, n - 1) for n in shape])])
-    apart = np.linalg.norm(((affine - like_affine) @ corners.T)[:3], axis=0).max()
-    limit = GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
-    if apart > limit:
-        what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
-        raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
-
-
-def _times(shape: tuple) -> str:
-    return " x ".join(str(int(n)) for n in shape)
-
-
-def adc_map(
-    low: np.ndarray,
-    high: np.ndarray,
-    *,
-    b_low: float = 0.0,
-    b_high: float = 1000.0,
-    nonpositive_value: float = 0.0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the apparent diffusion coefficient and where it could not be computed.
-
-    Water that moves freely loses signal quickly between the two b-values and
-    has a high ADC; cell-dense tumour has a low one.
-
-    Parameters
-    ----------
-    low, high
-        Signals at `b_low` and `b_high`, same shape, any intensity scale.
-    b_low, b_high
-        b-values in s/mm2 (paper: 0 and 1000).
-    nonpositive_value
-        What a voxel becomes when either signal is zero or negative, where no
-        logarithm exists: rounding to 0 in fluid at the high b-value, air.
-        0 is what scanners write there.
-
-    Returns
-    -------
-    adc : array of float32
-        In 1e-6 mm2/s. Noise can make `high` exceed `low`; the negative ADC
-        that follows is kept as it is.
-    nonpositive : array of bool
-        Voxels set to `nonpositive_value`.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or `b_high` does not exceed `b_low`.
-
-    Notes
-    -----
-    ADC = -ln(S_high / S_low) / (b_high - b_low), times 1e6.
-
-    Examples
-    --------
-    >>> adc, nonpositive = adc_map(np.array([1000.0, 500.0]), np.array([np.exp(-1.2) * 1000, 0.0]))
-    >>> [round(float(x)) for x in adc], nonpositive.tolist()
-    ([1200, 0], [False, True])
-    """
-    if np.shape(low) != np.shape(high):
-        raise ValueError(f"high must have the shape of low, {np.shape(low)}; found {np.shape(high)}")
-    if not b_high > b_low:
-        raise ValueError(f"b_high must exceed b_low ({b_low:g}); found {b_high:g}")
-    nonpositive = ~((low > 0) & (high > 0))
-    ratio = np.divide(low, high, out=np.ones(np.shape(low)), where=~nonpositive, dtype=float)
-    adc = np.log(ratio) * (1e6 / (b_high - b_low))
-    adc[nonpositive] = nonpositive_value
-    return adc.astype(np.float32), nonpositive
-
-
-def stems_of(folder: Path, sequence: str) -> list[str]:
-    """Return what a sequence is read from, ROI last: both b-values, else the series of both, else the ADC map."""
-    if sequence == "T2W":
-        return ["t2w", "t2w_roi"]
-    there = {
-        stem: any((folder / f"{stem}{ending}").exists() for ending in ENDINGS) for stem in ("adc", "dwi", *SIGNALS)
-    }
-    # The paper copies the ROI on ADC from the DWI slices, so it has no ROI of its own.
-    for stem in ("dwi", "adc"):
-        if there[stem] and not any(there[signal] for signal in SIGNALS):
-            return [stem, "dwi_roi"]
-    return [*SIGNALS, "dwi_roi"]
-
-
-def read_sequence(
-    folder: str | Path, sequence: str, *, name: str | None = None, nonpositive_value: float = 0.0
-) -> SequenceImage:
-    """Read one sequence of one patient with its ROI.
-
-    Parameters
-    ----------
-    folder
-        The patient's folder: `t2w` and `t2w_roi`; `dwi_b0`, `dwi_b1000` and
-        `dwi_roi`; in place of the two signals `dwi`, a DICOM series whose
-        headers tell b = 0 from b = 1000, or `adc` (in 1e-6 mm2/s). The ROI
-        on ADC is the DWI ROI, voxel for voxel.
-    sequence
-        `T2W` or `ADC`.
-    name
-        How messages call the folder, `images/<folder's name>` if not given.
-    nonpositive_value
-        See `adc_map`; a finished ADC map is left as it is and its voxels at
-        or below 0 are counted.
-
-    Raises
-    ------
-    InputError
-        A volume or mask is missing, damaged, empty or on another grid.
-    """
-    folder = Path(folder)
-    name = name or f"images/{folder.name}"
-    stems = stems_of(folder, sequence)
-    if stems[0] == "dwi":
-        stems.insert(0, "dwi")
-    paths = [find_volume(folder, stem, name=name) for stem in stems]
-    b_values = B_VALUES if len(stems) == 3 else (None,)
-    volumes = [
-        read_volume(path, name=f"{name}/{path.name}", b_value=b) for path, b in zip(paths, b_values, strict=False)
-    ]
-    first = volumes[0]
-    for path, other in zip(paths[1:-1], volumes[1:], strict=True):
-        _same_grid(f"{name}/{path.name}", other.array.shape, other.affine, first.array.shape, first.affine)
-    if first.spacing_mm[2] < 0.67 * max(first.spacing_mm):
-        what = "slices are {} mm apart from foot to head, voxels up to {} mm across".format(
-            *(f"{size:.2f}" for size in (first.spacing_mm[2], max(first.spacing_mm)))
-        )
-        remedy = "Give the axial series; boxes are cut from axial slices."
-        raise InputError(f"{name}/{paths[0].name}", what, expected="an axial series", remedy=remedy)
-    roi = read_roi(paths[-1], first, name=f"{name}/{paths[-1].name}")
-    source = "DICOM" if is_dicom(paths[0]) else "NIfTI"
-    if sequence == "T2W":
-        return SequenceImage(first, roi, np.zeros_like(roi), source)
-    if len(volumes) == 1:
-        return SequenceImage(first, roi, first.array <= 0, source)
-    adc, nonpositive = adc_map(first.array, volumes[1].array, nonpositive_value=nonpositive_value)
-    return SequenceImage(first._replace(array=adc), roi, nonpositive, source)
-
-
-# ---------------------------------------------------------------- boxes
 
 
 def adjust_roi(
@@ -469,11 +97,6 @@ def select_slices(roi: np.ndarray, n_slices: int = 20) -> np.ndarray:
     areas = roi.sum(axis=(0, 1))
     largest = np.argsort(-areas, kind="stable")[:n_slices]
     return np.sort(largest[areas[largest] > 0])
-
-
-def axial(array: np.ndarray, z: int) -> np.ndarray:
-    """Return one slice as a radiologist sees it: front at the top, the patient's right at the left."""
-    return array[::-1, ::-1, z].T
 
 
 def rectangle(mask: np.ndarray) -> tuple[slice, slice]:
@@ -586,47 +209,6 @@ def check_options(*, box_size: int, n_slices: int, interpolation: str, zscore: s
     for name, value, allowed in (("interpolation", interpolation, INTERPOLATIONS), ("zscore", zscore, ZSCORES)):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
-
-
-# ---------------------------------------------------------------- a whole cohort
-
-
-def check_images(folder: str | Path, sequence: str, *, name: str | None = None) -> str:
-    """Return what is wrong with a patient's sequence as far as file names and NIfTI headers tell, in milliseconds.
-
-    Voxels are not read: a truncated volume or an empty mask shows only in
-    `read_sequence`.
-
-    Returns
-    -------
-    str
-        The message of the first `InputError`; empty when nothing is wrong.
-    """
-    folder = Path(folder)
-    name = name or f"images/{folder.name}"
-    first = None
-    try:
-        for stem in stems_of(folder, sequence):
-            path = find_volume(folder, stem, name=name)
-            grid = _header(path, f"{name}/{path.name}")
-            if grid and first:
-                _same_grid(f"{name}/{path.name}", *grid, *first)
-            first = first or grid
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
-    """Return shape and affine in RAS from a NIfTI header; None for a DICOM folder, which is read whole later."""
-    if is_dicom(path):
-        return None
-    try:
-        header = nib.load(path)
-        return _canonical(_three_dimensional(header.shape), header.affine)[1:]
-    except HEADER_ERRORS as error:
-        what = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
-        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
 
 
 def _digest(task: dict) -> str:
@@ -879,9 +461,6 @@ def build_boxes(
     index = pd.DataFrame(rows)
     index.attrs["n_built"] = len(todo)
     return index
-
-
-# ---------------------------------------------------------------- quality sheet
 
 
 def _surroundings(mask: np.ndarray, sizes: Sequence[float]) -> tuple[slice, slice]:

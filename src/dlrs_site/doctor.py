@@ -27,14 +27,14 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
 from scipy import ndimage
 
-from dlrs import dicom, images
-from dlrs.cohort import LEVELS, SETTINGS, Problem, survey
+from dlrs.cohort import LEVELS
 from dlrs.config import InputError, display_path, sha256, whole_file
+from dlrs.imaging import dicom, volumes
+from dlrs_site.intake import SETTINGS, Problem, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
 ROI_STEMS = ("t2w_roi", "dwi_roi")
-
 # What a hospital's own numbers are held against. Tissue: from dense fibrous tissue to a little above free water at
 # body temperature, in 1e-6 mm2/s. Spacings: from high-resolution pelvic MRI to a survey scan, in mm.
 ADC_RANGE = (300.0, 3500.0)
@@ -47,7 +47,6 @@ MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
 MAX_FOLLOW_UP_MONTHS = 240.0
-
 # Every finding that is not a cell or a line of cohort.yaml: severity and what to do. Those come with their own words.
 CODES: dict[str, tuple[str, str]] = {
     "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
@@ -172,9 +171,6 @@ def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
     return Finding(severity, code, file, row, message, remedy)
 
 
-# ---------------------------------------------------------------- the table
-
-
 def _of_problem(problem: Problem) -> Finding:
     column = f"column {problem.column}: " if problem.column else ""
     message = f"{column}{problem.found}; expected {problem.expected}."
@@ -262,9 +258,6 @@ def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
     return found
 
 
-# ---------------------------------------------------------------- one patient's images
-
-
 def _read_stored(
     path: Path, is_roi: bool, b_value: float | None, on: _Stored | None
 ) -> tuple[_Stored | None, list[tuple[str, str]]]:
@@ -272,9 +265,9 @@ def _read_stored(
 
     A DICOM segmentation is read onto the image that it belongs to, `on`; without one it is not looked at.
     """
-    segmentation = dicom.segmentation_file(path) if is_roi and images.is_dicom(path) else None
+    segmentation = dicom.segmentation_file(path) if is_roi and volumes.is_dicom(path) else None
     try:
-        if images.is_dicom(path):
+        if volumes.is_dicom(path):
             if segmentation and on is None:
                 return None, []
             if segmentation:
@@ -334,7 +327,7 @@ def _grid_findings(stored: _Stored, like: _Stored) -> list[tuple[str, str]]:
     corners = np.array([[*c, 1] for c in itertools.product(*[(0, n - 1) for n in stored.array.shape])])
     apart = np.linalg.norm(((stored.affine - like.affine) @ corners.T)[:3], axis=0).max()
     axes = f"stored as {stored.axes}, its image as {like.axes}"
-    if apart > images.GEOMETRY_TOLERANCE_VOXELS * like.spacing.min():
+    if apart > volumes.GEOMETRY_TOLERANCE_VOXELS * like.spacing.min():
         turned = stored.axes != like.axes
         message = f"its corners lie up to {apart:.1f} mm away from those of its image"
         return [("grid-orientation" if turned else "grid-affine", f"{message}; {axes}" if turned else message)]
@@ -400,7 +393,7 @@ def _signal_findings(low: np.ndarray, high: np.ndarray, where: np.ndarray) -> li
     first, second = float(np.median(low[where])), float(np.median(high[where]))
     if second > first:
         return [("b-values-swapped", f"the median signal is {first:.4g} at b = 0 and {second:.4g} at b = 1000")]
-    adc, undefined = images.adc_map(low[where].astype(float), high[where].astype(float))
+    adc, undefined = volumes.adc_map(low[where].astype(float), high[where].astype(float))
     said = []
     if undefined.mean() > MAX_UNDEFINED_ADC:
         said.append(("adc-undefined", f"{undefined.mean():.0%} of the ROI's voxels have no positive signal"))
@@ -436,14 +429,14 @@ def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: np.ndarray, hei
             np.where(held.any(axis=0), np.ptp(_span(held), axis=0), 0) for held in (roi.any(axis=1), roi.any(axis=0))
         ]
         z = int(((reach[0] + 1) * (reach[1] + 1) * roi.any(axis=(0, 1))).argmax())
-    slice_ = images.axial(array, z).astype(float)
+    slice_ = volumes.axial(array, z).astype(float)
     low, high = np.percentile(slice_, [1, 99])
     grey = np.clip((slice_ - low) / max(high - low, 1e-12), 0, 1) * 255
     width = max(1, round(height * slice_.shape[1] * spacing[0] / (slice_.shape[0] * spacing[1])))
     size = (min(width, 2 * height), height)
     picture = np.array(Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB"))
     if roi is not None:
-        mask = Image.fromarray(images.axial(roi, z).astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+        mask = Image.fromarray(volumes.axial(roi, z).astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
         inside = np.asarray(mask) > 30  # of a voxel smaller than a pixel too
         picture[ndimage.binary_dilation(inside, iterations=2) & ~inside] = (255, 140, 0)
     file = io.BytesIO()
@@ -452,7 +445,7 @@ def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: np.ndarray, hei
 
 
 def _there(folder: Path, stem: str) -> list[Path]:
-    return [folder / f"{stem}{end}" for end in images.ENDINGS if (folder / f"{stem}{end}").exists()]
+    return [folder / f"{stem}{end}" for end in volumes.ENDINGS if (folder / f"{stem}{end}").exists()]
 
 
 @contextmanager
@@ -488,8 +481,8 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
         say("patient-without-images", "", "the folder holds none of the volumes")
         return out
     n_volumes = 0
-    for sequence in images.SEQUENCES:
-        *stems, roi_stem = images.stems_of(folder, sequence)
+    for sequence in volumes.SEQUENCES:
+        *stems, roi_stem = volumes.stems_of(folder, sequence)
         files = {}
         for stem in (*stems, roi_stem):
             there = _there(folder, stem)
@@ -502,11 +495,11 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
         n_before = len(out.findings)
         complete = len(files) == len(stems) + 1
         if "dwi" in files:  # one series for both
-            stems, series = list(images.SIGNALS), files.pop("dwi")
+            stems, series = list(volumes.SIGNALS), files.pop("dwi")
             files = {**dict.fromkeys(stems, series), **files}
         n_volumes += _examine_sequence(files, stems, roi_stem, say, out)
         if complete and all(f.severity == "warning" for f in out.findings[n_before:]):
-            refused = images.check_images(folder, sequence)  # the study's own reader has the last word
+            refused = volumes.check_images(folder, sequence)  # the study's own reader has the last word
             if refused:
                 say("image-refused", "", refused)
     return out._replace(n_volumes=n_volumes)
@@ -520,7 +513,7 @@ def _examine_quietly(folder: Path, row: int | None) -> Examined:
 def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
     """Examine one sequence, volumes first; return how many volumes and masks could be read."""
     stored: dict[str, _Stored] = {}
-    b_values = dict(zip(images.SIGNALS, images.B_VALUES, strict=True))
+    b_values = dict(zip(volumes.SIGNALS, volumes.B_VALUES, strict=True))
     for stem, path in files.items():
         is_roi, on = stem == roi_stem, next((stored[name] for name in stems if name in stored), None)
         volume, said = _read_stored(path, is_roi, b_values.get(stem), on)
@@ -588,9 +581,6 @@ def _contrast_findings(volumes: dict[str, _Stored], roi: np.ndarray | None, fits
     return said
 
 
-# ---------------------------------------------------------------- the whole folder
-
-
 def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Finding], set[str]]:
     """Point out volumes and masks that equal those of a patient further up, voxel by voxel; name both patients."""
     found, concerned, first = [], set(), {}
@@ -599,7 +589,7 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
             other, other_row, other_file = first.setdefault((digest, is_mask), (patient, row, file))
             if (other, other_file) == (patient, file) or (other == patient and is_mask):
                 continue
-            if other == patient and {file, other_file} <= {f"{s}{e}" for s in images.SIGNALS for e in images.ENDINGS}:
+            if other == patient and {file, other_file} <= {f"{s}{e}" for s in volumes.SIGNALS for e in volumes.ENDINGS}:
                 continue  # said as b-values-identical
             who = "the same patient" if other == patient else f"{other} (row {other_row})"
             code = "roi-repeated" if is_mask else "image-repeated"
@@ -687,9 +677,6 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
 
 def _sorted(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: (f.severity, f.row or 0, f.file, f.code, f.message))
-
-
-# ---------------------------------------------------------------- what is written
 
 
 def _counted(report: Report) -> str:
@@ -787,17 +774,14 @@ def check_once(folder: str | Path, out: str | Path, *, jobs: int = 2, progress: 
     return said["counted"], n_errors
 
 
-# ---------------------------------------------------------------- a new folder
-
-
 def _example_images(folder: Path, number: int) -> None:
     """Write one example patient's volumes: a phantom, coarsened in the slice."""
-    from dlrs import simulate
+    from dlrs.synthetic import phantoms
 
     middle = pd.DataFrame({"t2w_view": [0.0], "adc_view": [0.0]})
-    parameters = {name: float(values[0]) for name, values in simulate.rendered_parameters(middle).items()}
+    parameters = {name: float(values[0]) for name, values in phantoms.rendered_parameters(middle).items()}
     folder.mkdir(parents=True)
-    for name, volume in simulate.render_patient(folder.name, "ABC"[number % 3], parameters, seed=number).items():
+    for name, volume in phantoms.render_patient(folder.name, "ABC"[number % 3], parameters, seed=number).items():
         step = 3 if name.startswith("t2w") else 2
         affine = volume.affine @ np.diag([step, step, 1.0, 1.0])
         nib.save(nib.Nifti1Image(np.ascontiguousarray(volume.data[::step, ::step]), affine), folder / name)
@@ -824,8 +808,10 @@ def new(folder: str | Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line: `python -m dlrs.doctor check FOLDER --out FOLDER`, or `new FOLDER`."""
-    parser = argparse.ArgumentParser(prog="python -m dlrs.doctor", description="Check a cohort folder, or start one.")
+    """Run the command line: `python -m dlrs_site.doctor check FOLDER --out FOLDER`, or `new FOLDER`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlrs_site.doctor", description="Check a cohort folder, or start one."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser(
         "check", help="read everything in a cohort folder and write doctor.html, .txt, .json"

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs.groups import spearman
-from dlrs.images import axial, rectangle, resize, select_slices
+from dlrs.imaging.cropping import rectangle, resize, select_slices
+from dlrs.imaging.volumes import axial
+from dlrs.stats.groups import spearman
 
 if TYPE_CHECKING:
     import torch

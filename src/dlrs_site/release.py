@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dlrs import cohort, survival
+from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
+from dlrs.stats import cox, survival
 
 MANIFEST = "model.json"
 FORMAT = 1  # of the folder; a release with a higher one was made by a later version
@@ -52,9 +53,6 @@ def _digest(manifest: Mapping) -> str:
     """Return the hash that a manifest should carry: that of all its other entries."""
     others = {name: value for name, value in manifest.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
-
-
-# ---------------------------------------------------------------- packing
 
 
 def _finished(run: Path) -> dict:
@@ -217,9 +215,6 @@ def _write(folder: Path, run: Path, manifest: dict, nomogram: dict) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-# ---------------------------------------------------------------- reading
-
-
 def load(folder: str | Path) -> dict:
     """Read a release's manifest and check all of the folder: JSON and safetensors only, no code is run.
 
@@ -324,9 +319,6 @@ def _check_levels(name: str, coefficients: Sequence[str]) -> None:
             raise _Unfit(f"{name} has for {term} coefficients of {said}", expected + reference)
 
 
-# ---------------------------------------------------------------- applying
-
-
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
     """Return a released Cox model's linear predictor, centred as lifelines does, to the tenth decimal.
 
@@ -365,16 +357,16 @@ def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, dev
     InputError
         The release, a box or the weights are not what they should be.
     """
-    from dlrs import train
+    from dlrs.imaging import resnet, training
 
     interim, folder = resolve(run_dir) / "interim", resolve(model_dir)
     load(folder)
-    network, about = train.load_model(folder / sequence)
+    network, about = resnet.load_model(folder / sequence)
     made = about["parameters"]
-    where = train.repeatable(made["seed"], threads=made["threads"], device=device)
+    where = resnet.repeatable(made["seed"], threads=made["threads"], device=device)
     patients = cohort.read_patients(interim / "patients.csv")
-    boxes = train.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
-    prob = train.predict(network, boxes, batch_size=made["batch_size"], device=where)
+    boxes = training.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
+    prob = training.predict(network, boxes, batch_size=made["batch_size"], device=where)
     with whole_file(interim / f"prob_{sequence}.csv") as partial:
         patients[["patient_id"]].assign(prob=prob).to_csv(partial, index=False)
 
@@ -395,7 +387,7 @@ def apply(run_dir: str | Path, model_dir: str | Path) -> None:
         scores = linear_predictor(patients, model)
         predictions[f"lp_{name}"] = scores
         baseline = pd.DataFrame(model["baseline"])
-        predictions[f"risk_{name}"] = survival.risk_at(scores, baseline, released["horizon_months"])
+        predictions[f"risk_{name}"] = cox.risk_at(scores, baseline, released["horizon_months"])
     with whole_file(interim / "predictions.csv") as partial:
         predictions.to_csv(partial, index=False)
     with whole_file(interim / "nomogram.json") as partial:
@@ -403,8 +395,8 @@ def apply(run_dir: str | Path, model_dir: str | Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Pack a run from the command line: `python -m dlrs.release RUN OUT`; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dlrs.release", description=__doc__.splitlines()[0])
+    """Pack a run from the command line: `python -m dlrs_site.release RUN OUT`; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dlrs_site.release", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("out", help="folder of the release")
     asked = parser.parse_args(arguments)

@@ -1,0 +1,269 @@
+"""The network: backbone, slice mixing, head; saved and loaded with all that its prediction depends on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from http.client import HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import nn
+
+from dlrs.config import InputError, display_path, resolve, sha256, stream, whole_file
+from dlrs.imaging.textures import TEXTURES, pretrain_textures
+
+
+def repeatable(seed: int, *, threads: int = 1, device: str = "auto") -> torch.device:
+    """Set seed, thread count and deterministic arithmetic, and return the device to train on.
+
+    The same seed, machine and thread count then give the same network bit for
+    bit. Another processor or thread count sums in another order and does not.
+
+    Parameters
+    ----------
+    seed
+        Seed of torch's own random numbers (weights, dropout).
+    threads
+        Processor threads; T2W and ADC train side by side with one each.
+    device
+        `auto` takes a CUDA device when there is one, else the processor; any
+        name that torch knows, such as `cpu` or `cuda:1`, takes that.
+
+    Raises
+    ------
+    ValueError
+        A CUDA device was asked for and there is none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts; without it sums vary
+    cuda = torch.cuda.is_available()
+    if device.startswith("cuda") and not cuda:
+        raise ValueError(f"device must be there; found {device!r} asked for on a machine without a usable CUDA device")
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    return torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+
+
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """Return bfloat16 where the device multiplies it in hardware, else None for plain float32.
+
+    Processors without such instructions emulate bfloat16 more slowly than
+    they compute float32.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        fast = found.get("avx512_bf16", False) or found.get("amx_tile", False)
+    return torch.bfloat16 if fast else None
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Return the context in which a training step runs: `mixed_precision` where it is fast."""
+    kind = mixed_precision(device)
+    return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)
+
+
+def generator(seed: int, *names: str | int) -> torch.Generator:
+    """Return torch's random generator for a purpose, as `config.stream` does for NumPy's."""
+    return torch.Generator().manual_seed(int(stream(seed, *names).integers(2**63 - 1)))
+
+
+def _imagenet() -> dict[str, torch.Tensor]:
+    """Load torchvision's ResNet18 weights through torchvision's own loader and cache."""
+    from torchvision.models import ResNet18_Weights
+
+    weights = ResNet18_Weights.IMAGENET1K_V1
+    name = weights.url.rsplit("/", 1)[1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    remedy = (
+        f"Fetch {weights.url} on a machine with network and put it at {path} "
+        "(TORCH_HOME moves that folder), or set weights to textures."
+    )
+    expected = "torchvision's ResNet18 weights"
+    if path.is_file() and not sha256(path).startswith(path.stem.rsplit("-", 1)[1]):
+        raise InputError(path, "the file's hash is not the one in its name", expected=expected, remedy=remedy)
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # no network, a broken transfer, a wrong hash
+        found = f"the file is not there and could not be downloaded ({error})"
+        raise InputError(path, found, expected=expected, remedy=remedy) from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict without running any code that the file may hold."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    expected, remedy = "a state dict as .safetensors, .pt or .pth", "Give the path of such a file."
+    if not path.is_file():
+        raise InputError(display_path(path), "the file is missing", expected=expected, remedy=remedy)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
+        found = f"cannot be read ({str(error).splitlines()[0][:120]})"
+        raise InputError(display_path(path), found, expected=expected, remedy=remedy) from error
+    if not (isinstance(state, Mapping) and state and all(isinstance(v, torch.Tensor) for v in state.values())):
+        raise InputError(display_path(path), "holds something else than tensors", expected=expected, remedy=remedy)
+    return dict(state)
+
+
+def backbone(
+    weights: str | Path = "textures",
+    *,
+    cache_dir: str | Path = "cache",
+    textures: Mapping = TEXTURES,
+    device: str = "auto",
+    threads: int | None = None,
+) -> nn.Module:
+    """Return torchvision's ResNet18 without its last layer: three channels in, 512 features out.
+
+    Parameters
+    ----------
+    weights
+        `textures`, pre-trained here on generated textures and cached;
+        `imagenet`, torchvision's own weights, downloaded once by torchvision
+        (the paper's choice); `none`, random; or the path of a state dict of a
+        ResNet18 (.safetensors, .pt, .pth), whose last layer is left out.
+    cache_dir, textures
+        Folder and parameters of the textures' cache, as in `pretrain_textures`.
+    device, threads
+        Where pre-training runs when the cache is empty.
+
+    Raises
+    ------
+    InputError
+        The file is missing, cannot be read or downloaded, or holds another network.
+    """
+    from torchvision.models import resnet18
+
+    if weights == "none":
+        state, source = None, ""
+    elif weights == "imagenet":
+        state, source = _imagenet(), "torchvision's cache"
+    else:
+        path = pretrain_textures(cache_dir, textures, device=device, threads=threads) if weights == "textures" else None
+        path = path or resolve(weights)
+        state, source = _read_weights(path), display_path(path)
+    network = resnet18()
+    network.fc = nn.Identity()
+    if state is not None:
+        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        _load_state(network, state, source, remedy="Save network.state_dict() of torchvision.models.resnet18.")
+    return network
+
+
+def _load_state(network: nn.Module, state: Mapping[str, torch.Tensor], source, *, remedy: str) -> None:
+    """Give a network its weights; refuse those of another one."""
+    ours = network.state_dict()
+    wrong = [
+        k for k in ours.keys() | state.keys() if k not in ours or k not in state or ours[k].shape != state[k].shape
+    ]
+    if wrong:
+        found = f"{len(wrong)} tensors do not fit, first {min(wrong)}"
+        raise InputError(source, found, expected=f"the {len(ours)} tensors of this ResNet18", remedy=remedy)
+    network.load_state_dict(state)
+
+
+def slice_mix(n_slices: int = 20) -> nn.Conv2d:
+    """Return the 1x1 convolution from a box's slices to the backbone's three channels.
+
+    Each channel starts as a weighted sum of a few neighbouring slices, a
+    tenth, a quarter and two fifths up the box, where nearly every tumour has
+    some: a random sum of all slices would blur the texture that the backbone
+    knows how to read. Training moves the weights from there.
+    """
+    mix = nn.Conv2d(n_slices, 3, kernel_size=1)
+    centres = n_slices * torch.tensor([[0.1], [0.25], [0.4]])
+    weights = torch.exp(-0.5 * (torch.arange(n_slices) - centres) ** 2)
+    with torch.no_grad():
+        mix.weight.copy_((weights / weights.norm(dim=1, keepdim=True))[..., None, None])
+        mix.bias.zero_()
+    return mix
+
+
+def build_network(features: nn.Module | None = None, *, n_slices: int = 20, dropout: float = 0.5) -> nn.Sequential:
+    """Put the slices' 1x1 convolution before a backbone, and dropout and one logit behind it.
+
+    Parameters
+    ----------
+    features
+        The backbone, from three channels to 512 features; random weights if None.
+    n_slices
+        Slices of a box.
+    dropout
+        Share of the 512 features left out at each training step.
+
+    Returns
+    -------
+    Sequential
+        Boxes of shape (n, n_slices, 112, 112) to log odds of shape (n, 1).
+    """
+    parts = {
+        "mix": slice_mix(n_slices),
+        "backbone": backbone("none") if features is None else features,
+        "dropout": nn.Dropout(dropout),
+        "logit": nn.Linear(512, 1),
+    }
+    return nn.Sequential(OrderedDict(parts))
+
+
+def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
+    """Write `model.safetensors` and `model.json`: the weights, and how they came about.
+
+    Parameters
+    ----------
+    network
+        As `build_network` makes it.
+    folder
+        Where the two files go; each appears whole or not at all.
+    about
+        What JSON can hold: parameters, data hash, chosen epoch. The network's
+        shape, the weights' hash and the versions of torch and torchvision are added.
+    """
+    from safetensors.torch import save
+
+    folder = resolve(folder)
+    with whole_file(folder / "model.safetensors") as partial:
+        partial.write_bytes(save({name: x.cpu().contiguous() for name, x in network.state_dict().items()}))
+        digest = sha256(partial)
+    shape = {"n_slices": network.mix.in_channels, "dropout": network.dropout.p}
+    versions = {name: version(name) for name in ("torch", "torchvision", "dlrs")}
+    content = {**about, "network": shape, "versions": versions, "weights_sha256": digest}
+    with whole_file(folder / "model.json") as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tuple[nn.Sequential, dict]:
+    """Return a saved network, ready to predict, and what was saved about it.
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged, or the weights are not those that the JSON describes.
+    """
+    folder = resolve(folder)
+    weights, described = folder / "model.safetensors", folder / "model.json"
+    expected, remedy = "a model as notebook 03 saves it", "Train it again, or give the folder of a whole model."
+    if not described.is_file():
+        raise InputError(display_path(described), "the file is missing", expected=expected, remedy=remedy)
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        digest, network = about["weights_sha256"], build_network(**about["network"])
+    except (ValueError, KeyError, TypeError) as error:
+        found = "does not describe a network"
+        raise InputError(display_path(described), found, expected=expected, remedy=remedy) from error
+    state = _read_weights(weights)
+    if sha256(weights) != digest:
+        found = "the weights are not those that model.json describes"
+        raise InputError(display_path(weights), found, expected=expected, remedy=remedy)
+    _load_state(network, state, display_path(weights), remedy=remedy)
+    return network.to(device).eval(), about

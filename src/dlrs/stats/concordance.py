@@ -1,0 +1,523 @@
+"""Concordance: how often the patient with the higher prediction has the event first.
+
+A prediction is any score, higher meaning higher risk. Where R packages differ, the default treats ties and the horizon
+as the rest of this package does (events before censorings at the same time), and the others are an argument away.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+
+from dlrs.stats import checks, survival
+from dlrs.stats.pairs import CELLS, Compared, Difference, compare_rows, difference_of
+
+TiedPredictions = Literal["half", "drop"]
+SameTime = Literal["event_first", "skip"]
+MATRIX_ROWS = 5000  # patients up to whom a bootstrap keeps the pairs as a matrix
+
+
+class Concordance(NamedTuple):
+    """Concordance index with its interval; counts are of unordered pairs (of pair weights, when weighted).
+
+    `p` is the two-sided normal test of C = 0.5. `tied_time` counts pairs of events at the same time, which are
+    never comparable, `tied_both` those of them that also have the same prediction; they are not in each other.
+    """
+
+    c: float
+    se: float
+    lower: float
+    upper: float
+    p: float
+    concordant: float
+    discordant: float
+    tied_prediction: float
+    tied_time: float
+    tied_both: float
+
+
+class _Counted(NamedTuple):
+    c: float
+    concordant: float
+    discordant: float
+    tied: float
+    same_time: float
+    same_both: float
+    balance: np.ndarray  # per row, concordant less discordant pairs that hold it
+    comparable: np.ndarray  # per row, comparable pairs that hold it
+
+
+def _count(pairs: Compared, tied_predictions: TiedPredictions) -> _Counted:
+    checks.choice(tied_predictions, "tied_predictions", ("half", "drop"))
+    drop = tied_predictions == "drop"
+    comparable = pairs.comparable - pairs.tied if drop else pairs.comparable
+    # every pair is in the sums of both its rows
+    concordant, tied, total = pairs.concordant.sum() / 2, pairs.tied.sum() / 2, comparable.sum() / 2
+    discordant = pairs.comparable.sum() / 2 - tied - concordant
+    if total <= 0:
+        raise ValueError(
+            "event must make at least one comparable pair (a patient with the event and one known to be free of it "
+            "for longer" + (", with different predictions)" if drop else ")") + "; found none"
+        )
+    return _Counted(
+        c=float((1 + (concordant - discordant) / total) / 2),
+        concordant=float(concordant),
+        discordant=float(discordant),
+        tied=float(tied),
+        same_time=pairs.same_time - pairs.same_both,
+        same_both=pairs.same_both,
+        balance=2 * pairs.concordant + pairs.tied - pairs.comparable,
+        comparable=comparable,
+    )
+
+
+def _jackknife(counted: _Counted) -> np.ndarray:
+    """Influence of each row on C."""
+    total = counted.comparable.sum() / 2
+    return (counted.balance - (2 * counted.c - 1) * counted.comparable) / (2 * total)
+
+
+def survival_and_prediction(time, event, prediction):
+    time, event = checks.survival(time, event)
+    if not event.any():
+        raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
+    return time, event, checks.prediction(prediction, time.size)
+
+
+def _case_weights(weights, n: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(n)
+    weights = checks.prediction(weights, n, "weights")
+    if (weights < 0).any():
+        row = int((weights < 0).argmax())
+        raise ValueError(f"weights must not be negative; found {weights[row]:g} at row {row}")
+    return weights
+
+
+def concordance(
+    time: ArrayLike,
+    event: ArrayLike,
+    prediction: ArrayLike,
+    *,
+    interval: Literal["jackknife", "noether", "quade", "conservative"] = "jackknife",
+    tied_predictions: TiedPredictions = "half",
+    same_time: SameTime = "event_first",
+    weights: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Concordance:
+    """Estimate Harrell's concordance index (C-index).
+
+    Of all pairs of patients in which it is known who had the event first, the share in which that patient had the
+    higher prediction. 0.5 is a coin, 1 a perfect ranking; it says nothing about calibration.
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    prediction : array of shape (n,)
+        Higher means higher risk. (lifelines and Hmisc expect the opposite.)
+    interval : {"jackknife", "noether", "quade", "conservative"}
+        "jackknife": infinitesimal jackknife. "noether": Pencina and D'Agostino's. "quade": from Quade's variance of
+        Somers' D. "conservative": wider than 95 %, without a standard error (`se` is NaN). All are cut to [0, 1].
+    tied_predictions : {"half", "drop"}
+        A pair with equal predictions counts one half, or is left out.
+    same_time : {"event_first", "skip"}
+        An event and a censoring at the same time are a pair (the censored patient lived longer), or are not.
+    weights : array of shape (n,), optional
+        Case weights; a pair weighs the product of its two.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Concordance
+        Estimate, standard error, limits, and the counts of pairs.
+
+    Raises
+    ------
+    ValueError
+        On bad arguments, no event, or no comparable pair.
+
+    Notes
+    -----
+    Two events at the same time are never a pair. C = (concordant + tied/2) / comparable.
+    The defaults equal R's ``survival::concordance(S ~ x, reverse = TRUE)``; ``interval="quade"`` equals
+    ``Hmisc::rcorr.cens(-x, S)`` (with ``tied_predictions="drop"``: ``outx = TRUE``); ``interval="noether",
+    same_time="skip"`` equals ``survcomp::concordance.index(outx = FALSE)``, with ``tied_predictions="drop"`` its
+    default, and ``interval="conservative"`` its ``method = "conservative"``.
+    Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 93 % in 65 new patients, but
+    85 to 88 % in the 170 that a Cox model of several covariates was fitted on, the estimate being too high there.
+    n log n in time, linear in memory.
+
+    References
+    ----------
+    Harrell et al., Stat Med 1996; Therneau and Watson 2015; Pencina and D'Agostino, Stat Med 2004.
+
+    Examples
+    --------
+    >>> concordance([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1]).c
+    0.8
+    """
+    checks.choice(interval, "interval", ("jackknife", "noether", "quade", "conservative"))
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    weight = _case_weights(weights, time.size)
+    counted = _count(compare_rows(time, event, prediction, weight, weight, same_time), tied_predictions)
+    if interval == "conservative":
+        return _concordance(counted, np.nan, level, _conservative(counted, time.size, level))
+    se = {"jackknife": _jackknife_se, "noether": _noether_se, "quade": _quade_se}[interval](counted)
+    return _concordance(counted, se, level)
+
+
+def _concordance(counted: _Counted, se: float, level: float, limits=None) -> Concordance:
+    half = checks.critical_value(level) * se
+    lower, upper = limits or (max(counted.c - half, 0.0), min(counted.c + half, 1.0))
+    away = abs(counted.c - 0.5)
+    p = float(2 * ndtr(-away / se)) if se else float(away < 1e-12)
+    return Concordance(
+        counted.c,
+        float(se),
+        lower,
+        upper,
+        p,
+        counted.concordant,
+        counted.discordant,
+        counted.tied,
+        counted.same_time,
+        counted.same_both,
+    )
+
+
+def _jackknife_se(counted: _Counted) -> float:
+    return float(np.sqrt((_jackknife(counted) ** 2).sum()))
+
+
+def _quade_se(counted: _Counted) -> float:
+    r, w = counted.comparable, counted.balance
+    variance = (r @ r) * w.sum() ** 2 - 2 * r.sum() * w.sum() * (r @ w) + (w @ w) * r.sum() ** 2
+    return float(np.sqrt(max(variance, 0.0)) / r.sum() ** 2)
+
+
+def _noether_se(counted: _Counted) -> float:
+    n = counted.balance.size
+    # half of each tied pair goes to either side, none of it when ties are dropped
+    c, e = (counted.comparable + counted.balance) / 2, (counted.comparable - counted.balance) / 2
+    pc, pd_ = c.sum() / (n * (n - 1)), e.sum() / (n * (n - 1))
+    triples = n * (n - 1) * (n - 2)
+    pcc, pdd, pcd = (c @ (c - 1)) / triples, (e @ (e - 1)) / triples, (c @ e) / triples
+    v = 4 / (pc + pd_) ** 4 * (pd_**2 * pcc - 2 * pc * pd_ * pcd + pc**2 * pdd)
+    return float(np.sqrt(max(v, 0.0) / n))
+
+
+def _conservative(counted: _Counted, n: int, level: float) -> tuple[float, float]:
+    z = checks.critical_value(level)
+    w = 2 * z**2 * (n - 1) / counted.comparable.sum()
+    middle, spread = w + 2 * counted.c, np.sqrt(w**2 + 4 * w * counted.c * (1 - counted.c))
+    return max((middle - spread) / (2 * (1 + w)), 0.0), min((middle + spread) / (2 * (1 + w)), 1.0)
+
+
+def uno_concordance(
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, horizon: float | None = None, level: float = 0.95
+) -> Concordance:
+    """Estimate Uno's concordance index, which does not depend on how patients were lost.
+
+    Harrell's C drifts with the censoring; here each pair is weighted up by the chance that its earlier patient was
+    still under observation, so that cohorts with different follow-up can be compared.
+
+    Parameters
+    ----------
+    time, event, prediction : arrays of shape (n,)
+        As in `concordance`.
+    horizon : float, optional
+        Only pairs whose earlier event is at or before it count: the C up to the horizon. Use one where the weights
+        grow large towards the end of follow-up.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Concordance
+        Counts are sums of pair weights.
+
+    Notes
+    -----
+    Pair weight 1/G(T_i-)^2, G the censoring curve with events first; ties as in `concordance`. Equals R's
+    ``survival::concordance(S ~ x, reverse = TRUE, timewt = "n/G2", ymax = horizon)``. The standard error
+    (infinitesimal jackknife) treats G as known. See `uno_concordance_survc1` for survC1's variant.
+
+    References
+    ----------
+    Uno et al., Stat Med 2011.
+
+    Examples
+    --------
+    >>> uno_concordance([5, 8, 9, 12], [1, 0, 1, 0], [0.9, 0.3, 0.4, 0.1]).c
+    1.0
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    weight = survival.censoring_survival(time, event, time, before=True) ** -2.0
+    if horizon is not None:
+        weight = np.where(time <= checks.horizon(time, event, horizon), weight, 0.0)
+    counted = _count(compare_rows(time, event, prediction, weight, np.ones(time.size), "event_first"), "half")
+    return _concordance(counted, _jackknife_se(counted), level)
+
+
+def uno_concordance_survc1(
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, horizon: float, truncate: bool = True
+) -> float:
+    """Estimate Uno's C as R's ``survC1::Est.Cval(tau = horizon, nofit = TRUE)`` does.
+
+    Only events strictly before `horizon` count; an event and a censoring at the same time are no pair; the
+    censoring curve takes both from the same risk set. With `truncate`, times and predictions are first cut to
+    1/1000 and 1/100000 as in survC1, so that closer predictions tie. Prefer `uno_concordance`.
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    before = time < horizon
+    if not (event & before).any():
+        raise ValueError(f"horizon must have an event before it; found none before {horizon:g}")
+    g = survival.censoring_survival(time, event, time, before=True, ties="together")
+    weight = np.where(before, g**-2.0, 0.0)
+    if truncate:
+        time, prediction = np.trunc(time * 1000), np.trunc(prediction * 100_000)
+    return _count(compare_rows(time, event, prediction, weight, np.ones(time.size), "skip"), "half").c
+
+
+def compare_concordance(
+    time: ArrayLike,
+    event: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    method: Literal["jackknife", "survcomp"] = "jackknife",
+    level: float = 0.95,
+) -> Difference:
+    """Compare the concordance of two predictions on the same patients.
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    a, b : arrays of shape (n,)
+        The two predictions, higher meaning higher risk.
+    method : {"jackknife", "survcomp"}
+        "jackknife" (default): Harrell's C of each, and the covariance of the two from their influence on every
+        patient; a z test. "survcomp": ``cindex.comp`` of R's survcomp, a t test with n - 1 df on C without
+        tied predictions, which takes Spearman's correlation of the *predictions* for that of the C; R reports its
+        **one-sided** P only, here `p_one_sided`, beside its two-sided twin `p`.
+    level : float
+        Coverage of the interval of the difference.
+
+    Returns
+    -------
+    Difference
+        C(a) - C(b). For a paired bootstrap see `concordance_bootstrap`.
+
+    Notes
+    -----
+    "jackknife" equals the joint covariance of R's ``survival::concordance(fitA, fitB)``.
+    Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 91 % in the 170 patients that
+    the models were fitted on, 92 % in 65 new ones.
+
+    References
+    ----------
+    Therneau and Watson 2015; Haibe-Kains et al., Bioinformatics 2008.
+    """
+    checks.choice(method, "method", ("jackknife", "survcomp"))
+    time, event, a = survival_and_prediction(time, event, a)
+    b = checks.prediction(b, time.size, "b")
+    ones = np.ones(time.size)
+    same_time, ties = ("event_first", "half") if method == "jackknife" else ("skip", "drop")
+    counted = [_count(compare_rows(time, event, x, ones, ones, same_time), ties) for x in (a, b)]
+    if method == "jackknife":
+        influence = np.column_stack([_jackknife(k) for k in counted])
+        return difference_of(counted[0].c, counted[1].c, influence.T @ influence, level)
+    se = np.array([_noether_se(k) for k in counted])
+    correlation = np.array([[1.0, 0.0], [0.0, 1.0]])
+    correlation[0, 1] = correlation[1, 0] = spearman(a, b)
+    out = difference_of(counted[0].c, counted[1].c, correlation * np.outer(se, se), level, df=time.size - 1)
+    # survcomp gives up when the two rankings are the same or each other's mirror
+    return out._replace(p_one_sided=1.0, p=1.0) if abs(correlation[0, 1]) >= 1 - 1e-12 else out
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Return Spearman's rank correlation (midranks for ties)."""
+    a = np.asarray(a, dtype=float)
+    b = checks.prediction(b, a.size, "b")
+    return float(np.corrcoef(_midranks(checks.prediction(a, a.size, "a")), _midranks(b))[0, 1])
+
+
+def _midranks(x: np.ndarray) -> np.ndarray:
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+class Superiority(NamedTuple):
+    """Share of ordered comparable pairs that `a` ranks better, that `b` does, and their difference."""
+
+    difference: float
+    se: float
+    lower: float
+    upper: float
+    p: float
+    a_better: float
+    b_better: float
+
+
+def pairwise_superiority(
+    time: ArrayLike,
+    event: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    rule: Literal["concordance", "differences"] = "concordance",
+    level: float = 0.95,
+) -> Superiority:
+    """Count, pair by pair, which of two predictions ranks it better.
+
+    Parameters
+    ----------
+    time, event, a, b : arrays of shape (n,)
+        As in `compare_concordance`.
+    rule : {"concordance", "differences"}
+        "concordance": `a` is better where it is concordant and `b` is not, `b` is better where `a` is discordant
+        and `b` is not. "differences": the one that sets the two patients further apart in the right direction,
+        so that both must be on one scale.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    Superiority
+
+    Notes
+    -----
+    Equals R's ``Hmisc::rcorrp.cens(-a, -b, S, method = 2)`` and ``method = 1``; its S.D. is `se`
+    (Quade's variance). Compares all pairs, a block of rows at a time: n^2 in time, linear in memory.
+
+    References
+    ----------
+    Harrell, Regression Modeling Strategies, 2015.
+    """
+    checks.choice(rule, "rule", ("concordance", "differences"))
+    time, event, a = survival_and_prediction(time, event, a)
+    b = checks.prediction(b, time.size, "b")
+    balance, comparable = np.zeros(time.size), np.zeros(time.size)
+    better = np.zeros(2)
+    rows = np.flatnonzero(event)
+    for block in np.array_split(rows, max(1, rows.size * time.size // CELLS + 1)):
+        later = (time > time[block, None]) | ((time == time[block, None]) & ~event)
+        apart_a, apart_b = a[block, None] - a, b[block, None] - b
+        if rule == "differences":
+            wins, losses = apart_a > apart_b, apart_b > apart_a
+        else:
+            wins, losses = (apart_a > 0) & (apart_b <= 0), (apart_a < 0) & (apart_b >= 0)
+        wins, losses = wins & later, losses & later
+        signed = wins.astype(float) - losses
+        balance[block] += signed.sum(axis=1)
+        comparable[block] += later.sum(axis=1)
+        balance += signed.sum(axis=0)
+        comparable += later.sum(axis=0)
+        better += wins.sum(), losses.sum()
+    total = comparable.sum() / 2
+    if total == 0:
+        raise ValueError("event must make at least one comparable pair; found none")
+    difference = float((better[0] - better[1]) / total)
+    se = 2 * _quade_se(_Counted(*[0.0] * 6, balance, comparable))
+    half = checks.critical_value(level) * se
+    p = float(2 * ndtr(-abs(difference) / se)) if se else float(difference == 0)
+    return Superiority(difference, se, difference - half, difference + half, p, *(better / total))
+
+
+def concordance_bootstrap(
+    time: ArrayLike,
+    event: ArrayLike,
+    predictions: ArrayLike,
+    weights: ArrayLike,
+    *,
+    tied_predictions: TiedPredictions = "half",
+    same_time: SameTime = "event_first",
+) -> np.ndarray:
+    """Compute Harrell's C of several models in many bootstrap samples at once, paired across models.
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    predictions : array of shape (n, m) or (n,)
+        One column a model, higher meaning higher risk.
+    weights : array of shape (B, n)
+        How often each patient was drawn, one row a bootstrap sample (``resample.bootstrap_weights``); any
+        non-negative weights do.
+    tied_predictions, same_time
+        As in `concordance`.
+
+    Returns
+    -------
+    array of shape (B, m)
+        C per sample and model; differences between columns are paired. NaN in a sample without a comparable pair.
+
+    Notes
+    -----
+    A patient drawn twice makes no pair with itself. The pairs of the original patients are compared once; each
+    sample is then a quadratic form in its weights. Above some 5,000 patients it counts each sample with the n log n
+    scan of `concordance` instead, so that memory stays linear.
+    """
+    time, event = checks.survival(time, event)
+    predictions = np.asarray(predictions, dtype=float)
+    if predictions.ndim not in (1, 2) or predictions.shape[0] != time.size:
+        raise ValueError(
+            f"predictions must have one row per row of time ({time.size}); found shape {predictions.shape}"
+        )
+    columns = predictions.reshape(time.size, -1).T
+    models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(columns)]
+    checks.choice(tied_predictions, "tied_predictions", ("half", "drop"))
+    weights = np.asarray(weights, dtype=float)
+    if weights.ndim != 2 or weights.shape[1] != time.size:
+        raise ValueError(f"weights must have shape (samples, {time.size}); found {weights.shape}")
+    if not (weights >= 0).all():
+        sample, row = np.argwhere(~(weights >= 0))[0]
+        raise ValueError(f"weights must not be negative; found {weights[sample, row]} in sample {sample} at row {row}")
+    by = _bootstrap_matrix if time.size <= MATRIX_ROWS else _bootstrap_scan
+    concordant, comparable = by(time, event, models, weights, tied_predictions, same_time)
+    with np.errstate(invalid="ignore"):
+        return np.where(comparable > 0, concordant / comparable, np.nan)
+
+
+def _bootstrap_matrix(time, event, models, weights, tied_predictions, same_time):
+    checks.choice(same_time, "same_time", ("event_first", "skip"))
+    concordant = np.zeros((weights.shape[0], len(models)))
+    comparable = np.zeros_like(concordant)
+    rows = np.flatnonzero(event)
+    for block in np.array_split(rows, rows.size * time.size // CELLS + 1):
+        later = time > time[block, None]
+        if same_time == "event_first":
+            later |= (time == time[block, None]) & ~event
+        drawn = weights[:, block]
+        everyone = np.einsum("bj,bj->b", drawn @ later.astype(float), weights)
+        for k, x in enumerate(models):
+            tie = (x[block, None] == x) & later
+            win = ((x[block, None] > x) & later) + (0.5 * tie if tied_predictions == "half" else 0.0)
+            concordant[:, k] += np.einsum("bj,bj->b", drawn @ win, weights)
+            comparable[:, k] += everyone
+            if tied_predictions == "drop":
+                comparable[:, k] -= np.einsum("bj,bj->b", drawn @ tie.astype(float), weights)
+    return concordant, comparable
+
+
+def _bootstrap_scan(time, event, models, weights, tied_predictions, same_time):
+    concordant = np.empty((weights.shape[0], len(models)))
+    comparable = np.empty_like(concordant)
+    for k, x in enumerate(models):
+        for b, w in enumerate(weights):
+            pairs = compare_rows(time, event, x, w, w, same_time)
+            tied = pairs.tied.sum() / 2
+            half = tied_predictions == "half"
+            concordant[b, k] = pairs.concordant.sum() / 2 + (tied / 2 if half else 0)
+            comparable[b, k] = pairs.comparable.sum() / 2 - (0 if half else tied)
+    return concordant, comparable
+
+
+EventAtHorizon = Literal["case", "excluded"]
+Variance = Literal["exact", "row_order"]

@@ -1,0 +1,723 @@
+"""ROC curves: of a known state, of the state at a horizon under censoring, and cut-offs on them.
+
+A prediction is any score, higher meaning higher risk. An event at the horizon is an event.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from dlrs.stats import checks, survival
+from dlrs.stats.concordance import EventAtHorizon, Variance, survival_and_prediction
+from dlrs.stats.pairs import Difference, difference_of
+
+
+class HorizonGroups(NamedTuple):
+    """Inverse-probability weights of cases and controls at one time (0 outside the group), and how many they are."""
+
+    cases: np.ndarray
+    controls: np.ndarray
+    n_cases: int
+    n_controls: int
+
+
+def horizon_groups(
+    time: ArrayLike, event: ArrayLike, at: float, *, event_at_horizon: EventAtHorizon = "case"
+) -> HorizonGroups:
+    """Split patients into those with the event by a time and those free of it after, weighted for the others.
+
+    Cases weigh 1/G(T-), controls 1/G(at), with G the censoring curve; the mean of the weights of the cases is the
+    cumulative incidence, of the controls the survival. Patients lost before are in neither group.
+    """
+    checks.choice(event_at_horizon, "event_at_horizon", ("case", "excluded"))
+    time, event = checks.survival(time, event)
+    at = checks.horizon(time, event, at)
+    case = event & ((time <= at) if event_at_horizon == "case" else (time < at))
+    control = time > at
+    if not case.any():
+        raise ValueError(f"times must have an event before them; found none before {at:g}")
+    if not control.any():
+        raise ValueError(f"times must leave somebody under observation; found nobody with time > {at:g}")
+    g = survival.censoring_survival(time, event, np.where(case, time, 0.0), before=True)
+    g_at = survival.censoring_survival(time, event, [at])[0]
+    return HorizonGroups(case / g, control / g_at, int(case.sum()), int(control.sum()))
+
+
+def _wins(place: np.ndarray, size: int, groups: HorizonGroups) -> tuple[np.ndarray, np.ndarray]:
+    """Per case the weight of controls it outranks, per control that of cases that outrank it (ties one half)."""
+    cases, controls = (np.bincount(place, weights=w, minlength=size) for w in (groups.cases, groups.controls))
+    below = np.cumsum(controls) - controls / 2
+    above = cases.sum() - np.cumsum(cases) + cases / 2
+    return groups.cases * below[place], groups.controls * above[place]
+
+
+def _row_order_influence(time, event, values) -> np.ndarray:
+    """`censoring_influence` as timeROC computes it: tied times as if distinct, in the order of the rows."""
+    n = time.size
+    order = np.argsort(time, kind="stable")
+    t, censored, v = time[order], ~event[order], values[order]
+    left = n - np.arange(n)
+    from_here = np.cumsum(v[::-1])[::-1]
+    drift = np.cumsum(censored * from_here / left**2)
+    first = np.searchsorted(t, t, side="left")
+    out = np.empty(n)
+    out[order] = censored * from_here[first] / left[first] - drift
+    return out
+
+
+def _censoring(time, event, values, variance: Variance) -> np.ndarray:
+    checks.choice(variance, "variance", ("exact", "row_order"))
+    by = survival.censoring_influence if variance == "exact" else _row_order_influence
+    return by(time, event, values)
+
+
+def _auc_influence(time, event, groups: HorizonGroups, a, b, variance: Variance) -> tuple[float, np.ndarray]:
+    """AUC at one time and every patient's influence on it; `a`, `b` from `_wins`."""
+    n = time.size
+    a, b = a / n, b / n
+    f, g = groups.cases.mean(), groups.controls.mean()
+    auc = a.mean() / (f * g)
+    numerator = a + b - 2 * a.mean() + _censoring(time, event, a, variance)
+    denominator = g * (groups.cases - f + _censoring(time, event, groups.cases, variance)) + f * (groups.controls - g)
+    return float(auc), (numerator - auc * denominator) / (f * g)
+
+
+def _se(influence: np.ndarray) -> float:
+    return float(influence.std(ddof=1) / np.sqrt(influence.size))
+
+
+def _times(times: ArrayLike) -> np.ndarray:
+    return np.atleast_1d(np.asarray(times, dtype=float))
+
+
+def time_dependent_roc(
+    time: ArrayLike,
+    event: ArrayLike,
+    prediction: ArrayLike,
+    *,
+    times: ArrayLike,
+    event_at_horizon: EventAtHorizon = "case",
+) -> pd.DataFrame:
+    """Draw the ROC curve of a prediction for the event by each of some times (cumulative cases, dynamic controls).
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    prediction : array of shape (n,)
+        Higher means higher risk.
+    times : float or array
+        Horizons, within follow-up, with an event before and somebody under observation after each.
+    event_at_horizon : {"case", "excluded"}
+        An event exactly at the horizon makes a case (riskRegression, and `survival.binary_outcome`), or is in
+        neither group (timeROC).
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``cutoff`` (descending; positive is prediction > cutoff), ``true_positive_rate``,
+        ``false_positive_rate``; one row per distinct prediction, then one with cutoff -inf (everyone positive).
+
+    Notes
+    -----
+    Patients lost before a time are in neither group; those left are weighted by 1/G(T-) (cases) and 1/G(t)
+    (controls), G the censoring curve with events first. With ``event_at_horizon="excluded"`` the curve equals R's
+    ``timeROC(weighting = "marginal")``.
+
+    References
+    ----------
+    Uno et al., J Am Stat Assoc 2007; Hung and Chiang 2010; Blanche et al., Biom J 2013.
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    distinct, place = np.unique(prediction, return_inverse=True)
+    frames = []
+    for at in _times(times):
+        groups = horizon_groups(time, event, at, event_at_horizon=event_at_horizon)
+        rates = []
+        for weight in (groups.cases, groups.controls):
+            mass = np.bincount(place, weights=weight, minlength=distinct.size)[::-1]
+            rates.append(np.concatenate(([0.0], np.cumsum(mass) / mass.sum())))
+        frames.append(
+            pd.DataFrame(
+                {
+                    "time": at,
+                    "cutoff": np.concatenate((distinct[::-1], [-np.inf])),
+                    "true_positive_rate": rates[0],
+                    "false_positive_rate": rates[1],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def time_dependent_auc(
+    time: ArrayLike,
+    event: ArrayLike,
+    prediction: ArrayLike,
+    *,
+    times: ArrayLike,
+    event_at_horizon: EventAtHorizon = "case",
+    variance: Variance = "exact",
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Estimate the area under the time-dependent ROC curve, with standard error.
+
+    The AUC at t is the chance that a patient with the event by t has a higher prediction than one free of it at t.
+
+    Parameters
+    ----------
+    time, event, prediction, times, event_at_horizon
+        As in `time_dependent_roc`.
+    variance : {"exact", "row_order"}
+        How the standard error treats tied times: exactly (riskRegression), or as if they were distinct, in the
+        order of the rows (timeROC), which changes when rows are shuffled.
+    level : float
+        Coverage of the interval, which is cut to [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``auc``, ``se``, ``lower``, ``upper``, ``n_cases``, ``n_controls``, ``n_unknown`` (lost before the
+        time, and with "excluded" those with the event exactly at it).
+
+    Notes
+    -----
+    Tied predictions count one half. The standard error is that of the influence function, the estimated weights
+    included. The defaults equal ``riskRegression::Score(metrics = "auc", cens.model = "km")``;
+    ``event_at_horizon="excluded", variance="row_order"`` equals ``timeROC(iid = TRUE)``. n log n in time, linear in
+    memory.
+    Few events make the interval too narrow: of a nominal 95 %, 400 simulated studies (reports/validity) found 88 % at
+    12 months and 91 to 92 % at 24 and 36 in 65 patients, 92 % in 170.
+
+    References
+    ----------
+    Blanche et al., Stat Med 2013; Hung and Chiang 2010.
+
+    Examples
+    --------
+    >>> time_dependent_auc([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1], times=8)["auc"].tolist()
+    [0.75]
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    z = checks.critical_value(level)
+    rows = []
+    for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon, variance):
+        se = _se(influence)
+        unknown = time.size - groups.n_cases - groups.n_controls
+        limits = max(auc - z * se, 0.0), min(auc + z * se, 1.0)
+        rows.append((at, auc, se, *limits, groups.n_cases, groups.n_controls, unknown))
+    columns = ["time", "auc", "se", "lower", "upper", "n_cases", "n_controls", "n_unknown"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _aucs(time, event, prediction, times, event_at_horizon, variance):
+    distinct, place = np.unique(prediction, return_inverse=True)
+    for at in _times(times):
+        groups = horizon_groups(time, event, at, event_at_horizon=event_at_horizon)
+        wins = _wins(place, distinct.size, groups)
+        yield float(at), groups, *_auc_influence(time, event, groups, *wins, variance)
+
+
+def compare_time_dependent_auc(
+    time: ArrayLike,
+    event: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    times: ArrayLike,
+    event_at_horizon: EventAtHorizon = "case",
+    variance: Variance = "exact",
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Compare the time-dependent AUC of two predictions on the same patients.
+
+    Parameters
+    ----------
+    a, b : arrays of shape (n,)
+        The two predictions, higher meaning higher risk.
+    time, event, times, event_at_horizon, variance, level
+        As in `time_dependent_auc`.
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``difference`` (a - b), ``se``, ``lower``, ``upper``, ``z``, ``p`` (two-sided).
+
+    Notes
+    -----
+    The standard error is that of the difference of the two influence functions. Equals the AUC contrasts of
+    ``riskRegression::Score``; with ``event_at_horizon="excluded", variance="row_order"`` ``timeROC::compare``.
+    """
+    time, event, a = survival_and_prediction(time, event, a)
+    b = checks.prediction(b, time.size, "b")
+    rows = []
+    both = (_aucs(time, event, x, times, event_at_horizon, variance) for x in (a, b))
+    for (at, _, auc_a, influence_a), (_, _, auc_b, influence_b) in zip(*both, strict=True):
+        covariance = np.cov(influence_a, influence_b) / time.size
+        d = difference_of(auc_a, auc_b, covariance, level)
+        rows.append((at, d.difference, d.se, d.lower, d.upper, d.statistic, d.p))
+    return pd.DataFrame(rows, columns=["time", "difference", "se", "lower", "upper", "z", "p"])
+
+
+class Classification(NamedTuple):
+    """Accuracy of a cut-off for the event by a horizon, each with its standard error."""
+
+    sensitivity: float
+    specificity: float
+    ppv: float
+    npv: float
+    se_sensitivity: float
+    se_specificity: float
+    se_ppv: float
+    se_npv: float
+
+
+def classification_at(
+    time: ArrayLike,
+    event: ArrayLike,
+    prediction: ArrayLike,
+    *,
+    horizon: float,
+    cutoff: float,
+    event_at_horizon: EventAtHorizon = "case",
+    variance: Variance = "exact",
+) -> Classification:
+    """Estimate sensitivity, specificity and predictive values of a cut-off for the event by a horizon.
+
+    Patients lost before the horizon are weighted for, not dropped.
+
+    Parameters
+    ----------
+    time, event, prediction : arrays of shape (n,)
+        As in `time_dependent_roc`.
+    horizon : float
+        Time by which the event counts.
+    cutoff : float
+        Positive is prediction > cutoff. Fix it on other patients than these.
+    event_at_horizon, variance
+        As in `time_dependent_auc`.
+
+    Returns
+    -------
+    Classification
+        The predictive value of an empty group, and its standard error, are NaN (nobody is positive, or nobody
+        negative).
+
+    Notes
+    -----
+    With f, g the weights of cases and controls and 1 the positive ones: sensitivity = sum f 1 / sum f,
+    PPV = sum f 1 / (sum f 1 + sum g 1). With ``event_at_horizon="excluded", variance="row_order"`` the estimates and
+    the standard errors of sensitivity and specificity equal R's ``timeROC::SeSpPPVNPV(iid = TRUE)``.
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    groups = horizon_groups(time, event, horizon, event_at_horizon=event_at_horizon)
+    positive = prediction > cutoff
+    f, g = groups.cases, groups.controls
+    sensitivity = float((f * positive).sum() / f.sum())
+    specificity = float((g * ~positive).sum() / g.sum())
+    excess = f * (positive - sensitivity) / f.mean()
+    influence_sensitivity = excess + _censoring(time, event, excess, variance)
+    influence_specificity = g * (~positive - specificity) / g.mean()
+    values = [_predictive_value(time, event, groups, positive, horizon, variance, sick=True)]
+    values.append(_predictive_value(time, event, groups, ~positive, horizon, variance, sick=False))
+    return Classification(
+        sensitivity,
+        specificity,
+        values[0][0],
+        values[1][0],
+        _se(influence_sensitivity),
+        _se(influence_specificity),
+        values[0][1],
+        values[1][1],
+    )
+
+
+def _predictive_value(time, event, groups, called, horizon, variance, *, sick) -> tuple[float, float]:
+    """PPV (sick) or NPV of the patients `called`, with standard error."""
+    cases, controls = groups.cases * called, groups.controls * called
+    case, control = cases.mean(), controls.mean()
+    if case + control == 0:
+        return float("nan"), float("nan")
+    through_g = survival.censoring_influence_at(time, event, horizon) * control
+    influence_case = cases - case + _censoring(time, event, cases, variance)
+    influence_control = controls - control + through_g
+    influence = (influence_case * control - case * influence_control) / (case + control) ** 2
+    return float((case if sick else control) / (case + control)), _se(influence)
+
+
+def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, times: ArrayLike) -> pd.DataFrame:
+    """Estimate the time-dependent AUC from Kaplan-Meier curves of the positives, as R's survivalROC ``method="KM"``.
+
+    Kept for comparison with published work: the curve need not be monotone, and the inverse-weighted
+    `time_dependent_auc` is preferable.
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``auc``, ``survival`` (Kaplan-Meier of all patients at that time).
+
+    Notes
+    -----
+    Se(c) = (1 - S(t | x > c)) P(x > c) / (1 - S(t)), Sp(c) = 1 - S(t | x > c) P(x > c) / S(t).
+    One pass over the patients per event time.
+
+    References
+    ----------
+    Heagerty, Lumley and Pepe, Biometrics 2000.
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    rows = []
+    for at in _times(times):
+        checks.horizon(time, event, at)
+        pooled = _survival_at(time, event, at)
+        distinct, place = np.unique(prediction, return_inverse=True)
+        size = distinct.size
+
+        def above(who, place=place, size=size):
+            """Per distinct value c, how many of `who` have x > c."""
+            counts = np.bincount(place[who], minlength=size)
+            return counts.sum() - np.cumsum(counts)
+
+        curve = np.ones(size)
+        for u in np.unique(time[event & (time <= at)]):
+            at_risk = above(time >= u)
+            curve *= 1 - above((time == u) & event) / np.maximum(at_risk, 1)
+        share = above(np.ones(time.size, dtype=bool)) / time.size
+        sensitivity = np.append((1 - curve[:-1]) * share[:-1] / (1 - pooled), 0.0)
+        specificity = np.append(1 - curve[:-1] * share[:-1] / pooled, 1.0)
+        rows.append((at, _trapezoid(sensitivity, specificity), pooled))
+    return pd.DataFrame(rows, columns=["time", "auc", "survival"])
+
+
+def survivalroc_nne(
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, times: ArrayLike, span: float | None = None
+) -> pd.DataFrame:
+    """Estimate the time-dependent AUC by nearest neighbours, as R's survivalROC ``method="NNE"``.
+
+    Survival at each prediction is the Kaplan-Meier estimate among its neighbours, so that censoring may depend on
+    the prediction.
+
+    Parameters
+    ----------
+    span : float, optional
+        Share of the patients on *each* side of a prediction that are its neighbours; by default 0.25 n^-0.2.
+
+    Returns
+    -------
+    DataFrame
+        ``time``, ``auc``, ``survival``.
+
+    Notes
+    -----
+    As in the R code, the width of the window's upper half is used for both halves. n^2 in time, linear in memory.
+
+    References
+    ----------
+    Heagerty, Lumley and Pepe, Biometrics 2000; Akritas, Ann Stat 1994.
+    """
+    time, event, prediction = survival_and_prediction(time, event, prediction)
+    n = time.size
+    span = 0.25 * n**-0.2 if span is None else span
+    order = np.argsort(prediction, kind="stable")
+    x, t, e = prediction[order], time[order], event[order]
+    distinct, start = np.unique(x, return_index=True)
+    low, high = np.empty(distinct.size, dtype=int), np.empty(distinct.size, dtype=int)
+    for k, (value, first) in enumerate(zip(distinct, start, strict=True)):
+        apart = x - value
+        width = apart[min(first + int(n * span + 0.5), n - 1)]
+        low[k] = np.searchsorted(apart, -abs(width), side="left")
+        high[k] = np.searchsorted(apart, width, side="right")
+    place = np.searchsorted(distinct, x)
+    rows = []
+    for at in _times(times):
+        checks.horizon(time, event, at)
+        pooled = _survival_at(time, event, at)
+        local = np.ones(distinct.size)
+        for u in np.unique(t[e & (t <= at)]):
+            at_risk = np.concatenate(([0], np.cumsum(t >= u)))
+            died = np.concatenate(([0], np.cumsum((t == u) & e)))
+            local *= 1 - (died[high] - died[low]) / np.maximum(at_risk[high] - at_risk[low], 1)
+        everyone = local[place].sum() / n
+        beyond = np.searchsorted(x, distinct, side="right")
+        share = (n - beyond) / n
+        alive = np.append(np.cumsum(local[place][::-1])[::-1], 0.0)[beyond] / n
+        sensitivity, specificity = (share - alive) / (1 - everyone), 1 - alive / everyone
+        sensitivity[-1], specificity[-1] = 0.0, 1.0
+        rows.append((at, _trapezoid(sensitivity, specificity), pooled))
+    return pd.DataFrame(rows, columns=["time", "auc", "survival"])
+
+
+def _survival_at(time, event, at: float) -> float:
+    pooled = float(survival.kaplan_meier(time, event, at=[at])["survival"].iloc[0])
+    if pooled == 0:
+        raise ValueError(f"times must leave somebody free of the event; found nobody at {at:g}")
+    return pooled
+
+
+def _trapezoid(sensitivity: np.ndarray, specificity: np.ndarray) -> float:
+    """Area under points that start at (1, 1) and end at (0, 0)."""
+    x, y = np.concatenate(([1.0], 1 - specificity)), np.concatenate(([1.0], sensitivity))
+    return float(((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum())
+
+
+def roc_curve(outcome: ArrayLike, prediction: ArrayLike) -> pd.DataFrame:
+    """Draw the ROC curve of a prediction for a binary outcome.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Binary outcome, both classes present; leave out patients whose outcome is unknown.
+    prediction : array of shape (n,)
+        Higher means higher risk.
+
+    Returns
+    -------
+    DataFrame
+        ``threshold`` (-inf, midpoints of neighbouring distinct predictions, +inf; positive is prediction >=
+        threshold), ``sensitivity``, ``specificity``. Equals ``pROC::roc(levels = c(0, 1), direction = "<")``.
+    """
+    points = roc_points(outcome, prediction)
+    return pd.DataFrame(
+        {
+            "threshold": points.threshold,
+            "sensitivity": points.true_positive / points.n_events,
+            "specificity": (points.n_nonevents - points.false_positive) / points.n_nonevents,
+        }
+    )
+
+
+class BinaryClassification(NamedTuple):
+    """Two-by-two table of a threshold against the outcome, and what is read off it."""
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+    sensitivity: float
+    specificity: float
+    ppv: float
+    npv: float
+    accuracy: float
+
+
+def binary_classification(outcome: ArrayLike, prediction: ArrayLike, *, threshold: float) -> BinaryClassification:
+    """Judge a threshold (positive is prediction >= threshold) against a binary outcome.
+
+    The predictive value of an empty group is NaN. Equals ``pROC::coords``.
+    """
+    outcome = checks.outcome(outcome)
+    positive = checks.prediction(prediction, outcome.size) >= threshold
+    tp, fp = int((positive & outcome).sum()), int((positive & ~outcome).sum())
+    fn, tn = int(outcome.sum()) - tp, int((~outcome).sum()) - fp
+    ppv = tp / (tp + fp) if tp + fp else float("nan")
+    npv = tn / (tn + fn) if tn + fn else float("nan")
+    return BinaryClassification(tp, fp, tn, fn, tp / (tp + fn), tn / (tn + fp), ppv, npv, (tp + tn) / outcome.size)
+
+
+class BinaryAuc(NamedTuple):
+    """Area under a binary ROC curve with DeLong's interval."""
+
+    auc: float
+    se: float
+    lower: float
+    upper: float
+    n_events: int
+    n_nonevents: int
+
+
+def _placements(outcome: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per event the share of non-events it outranks, per non-event the share of events that outrank it."""
+    cases, controls = x[outcome], x[~outcome]
+    if min(cases.size, controls.size) < 2:
+        raise ValueError(
+            f"outcome must hold two rows of each class for a variance; found {cases.size} events and "
+            f"{controls.size} non-events"
+        )
+
+    def share_below(values, others):
+        others = np.sort(others)
+        below = np.searchsorted(others, values, side="left") + np.searchsorted(others, values, side="right")
+        return below / (2 * others.size)
+
+    return share_below(cases, controls), 1 - share_below(controls, cases)
+
+
+def delong(outcome: ArrayLike, prediction: ArrayLike, *, level: float = 0.95) -> BinaryAuc:
+    """Estimate the area under a binary ROC curve, with DeLong's interval.
+
+    The chance that a patient with the event has the higher prediction than one without; ties count one half.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Binary outcome, at least two rows of each class.
+    prediction : array of shape (n,)
+        Higher means higher risk. (pROC may turn the direction round; this does not.)
+    level : float
+        Coverage of the interval, which is cut to [0, 1].
+
+    Returns
+    -------
+    BinaryAuc
+
+    Notes
+    -----
+    var = var(V10)/m + var(V01)/k with V the placements. Equals ``pROC::ci.auc(method = "delong")``. n log n in time.
+    Somewhat narrow in small groups: 92 % of a nominal 95 % in 400 simulated studies of 65 and 170 patients
+    (reports/validity).
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson, Biometrics 1988; Sun and Xu, IEEE Signal Process Lett 2014.
+
+    Examples
+    --------
+    >>> delong([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.9]).auc
+    0.75
+    """
+    outcome = checks.outcome(outcome)
+    v10, v01 = _placements(outcome, checks.prediction(prediction, outcome.size))
+    auc = float(v10.mean())
+    se = float(np.sqrt(v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size))
+    half = checks.critical_value(level) * se
+    return BinaryAuc(auc, se, max(auc - half, 0.0), min(auc + half, 1.0), v10.size, v01.size)
+
+
+def compare_delong(outcome: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Difference:
+    """Compare the AUC of two predictions on the same patients by DeLong's z test.
+
+    Parameters
+    ----------
+    outcome, a, b : arrays of shape (n,)
+        Binary outcome and the two predictions, higher meaning higher risk.
+    level : float
+        Coverage of the interval of the difference.
+
+    Returns
+    -------
+    Difference
+        AUC(a) - AUC(b). Equals ``pROC::roc.test(method = "delong", paired = TRUE)``.
+
+    References
+    ----------
+    DeLong, DeLong and Clarke-Pearson, Biometrics 1988.
+    """
+    outcome = checks.outcome(outcome)
+    parts = [_placements(outcome, checks.prediction(x, outcome.size, name)) for x, name in ((a, "a"), (b, "b"))]
+    covariance = sum(np.cov(va, vb) / va.size for va, vb in zip(*parts, strict=True))
+    return difference_of(parts[0][0].mean(), parts[1][0].mean(), covariance, level)
+
+
+def compare_delong_unpaired(
+    outcome_a: ArrayLike, a: ArrayLike, outcome_b: ArrayLike, b: ArrayLike, *, level: float = 0.95
+) -> Difference:
+    """Compare the AUC in two different groups of patients by DeLong's t test with Welch's degrees of freedom.
+
+    Returns
+    -------
+    Difference
+        AUC in the first group less that in the second. Equals ``pROC::roc.test(method = "delong", paired = FALSE)``.
+
+    Notes
+    -----
+    df = (v1 + v2)^2 / (v1^2/(N1 - 1) + v2^2/(N2 - 1)), N the patients of each group.
+    """
+    first, second = delong(outcome_a, a), delong(outcome_b, b)
+    v = np.array([first.se, second.se]) ** 2
+    n = np.array([first.n_events + first.n_nonevents, second.n_events + second.n_nonevents])
+    if not v.any():
+        raise ValueError("predictions must overlap between the classes in one group at least; found none that do")
+    df = v.sum() ** 2 / (v**2 / (n - 1)).sum()
+    return difference_of(first.auc, second.auc, np.diag(v), level, df=df)
+
+
+class RocPoints(NamedTuple):
+    """Counts of a binary ROC curve: a patient is positive when the prediction is >= the threshold."""
+
+    threshold: np.ndarray
+    true_positive: np.ndarray
+    false_positive: np.ndarray
+    n_events: int
+    n_nonevents: int
+
+
+def roc_points(outcome: ArrayLike, prediction: ArrayLike) -> RocPoints:
+    """Count true and false positives at every threshold that matters.
+
+    Thresholds ascend from -inf over the midpoints of neighbouring distinct predictions to +inf, as in R's pROC.
+    """
+    outcome = checks.outcome(outcome)
+    prediction = checks.prediction(prediction, outcome.size)
+    distinct, place = np.unique(prediction, return_inverse=True)
+    threshold = np.concatenate(([-np.inf], (distinct[:-1] + distinct[1:]) / 2, [np.inf]))
+    cases = np.bincount(place, weights=outcome, minlength=distinct.size).astype(int)
+    controls = np.bincount(place, minlength=distinct.size) - cases
+    positive = [np.concatenate((np.cumsum(c[::-1])[::-1], [0])) for c in (cases, controls)]
+    return RocPoints(threshold, *positive, int(outcome.sum()), int((~outcome).sum()))
+
+
+class YoudenCutoff(NamedTuple):
+    """The cut-off with the largest sensitivity + specificity - 1; `thresholds` holds every one that reaches it."""
+
+    threshold: float
+    sensitivity: float
+    specificity: float
+    youden: float
+    thresholds: np.ndarray
+
+
+def youden_cutoff(outcome: ArrayLike, prediction: ArrayLike) -> YoudenCutoff:
+    """Find the cut-off at which sensitivity plus specificity is largest.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Binary outcome, both classes present; leave out patients whose outcome is unknown.
+    prediction : array of shape (n,)
+        Higher means higher risk; positive is prediction >= threshold (no prediction equals a midpoint, so
+        > gives the same groups).
+
+    Returns
+    -------
+    YoudenCutoff
+        The lowest of tied thresholds, which are the midpoints between neighbouring predictions. A cut-off chosen
+        on the patients it is judged on flatters itself: apply it to others.
+
+    Raises
+    ------
+    ValueError
+        When only one class is there, or every prediction is the same.
+
+    Notes
+    -----
+    Equals ``pROC::coords(r, "best", best.method = "youden")``, which adds 1 to the index and keeps every
+    threshold at the floating-point maximum.
+
+    References
+    ----------
+    Youden, Cancer 1950.
+
+    Examples
+    --------
+    >>> youden_cutoff([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9]).threshold
+    0.5
+    """
+    points = roc_points(outcome, prediction)
+    if points.threshold.size == 2:
+        raise ValueError("prediction must differ between rows to be cut in two; found one value in every row")
+    sensitivity = points.true_positive / points.n_events
+    specificity = (points.n_nonevents - points.false_positive) / points.n_nonevents
+    total = sensitivity + specificity
+    best = np.flatnonzero(total == total.max())
+    first = best[0]
+    return YoudenCutoff(
+        float(points.threshold[first]),
+        float(sensitivity[first]),
+        float(specificity[first]),
+        float(total[first] - 1),
+        points.threshold[best],
+    )

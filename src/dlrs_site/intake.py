@@ -1,0 +1,685 @@
+"""A hospital's table and its description: read as it was written, checked cell by cell, turned into the study's own table."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import datetime
+import io
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from dlrs.cohort import COLUMNS, COVARIATES, DAYS_PER_MONTH, LEVELS, NUMBERS, complete_cases, typed
+from dlrs.config import InputError, display_path
+
+# Theirs times the first over the second is in our unit, months for time and years for age.
+UNITS = {
+    "time_months": {"months": (1, 1), "days": (1, DAYS_PER_MONTH), "weeks": (7, DAYS_PER_MONTH), "years": (12, 1)},
+    "age": {"years": (1, 1), "months": (1, 12)},
+}
+DATES = ("surgery", "metastasis", "last_contact")
+EARLIEST = datetime.date(1980, 1, 1)  # before it there was no MRI of anybody
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
+LISTS = ("missing", "keep")
+SETTINGS = ("name", "class", "share", "small_cell", "acquisition", "b_values", *LISTS, *SECTIONS)
+SMALL_CELL = 5  # patients: a smaller count may point to somebody
+NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
+TABLE_OPTIONS = {
+    "file": (r"[^/\\:]+\.(csv|xlsx|CSV|XLSX)", "the name of a .csv or .xlsx file in this folder"),
+    "sheet": (r".+", "a sheet's name"),
+    "separator": (r"[,;\t]|tab", "',', ';' or tab"),
+    "decimal": (r"[,.]", "',' or '.'"),
+    "encoding": (r"[\w-]+", "utf-8, cp1252, latin-1 or another encoding's name"),
+    "date_order": (r"dmy|mdy|ymd", "dmy, mdy or ymd"),
+}
+CORRECT = "Correct the table and start again; nothing was computed from it."
+DESCRIBE = "Correct cohort.yaml; `python3 run.py new-cohort FOLDER` writes an example with every setting explained."
+
+
+class Cohort(NamedTuple):
+    """A cohort folder's table and its description."""
+
+    patients: pd.DataFrame  # one row a patient, levels as categories, `row` = the row in the table's file
+    settings: dict  # cohort.yaml
+    folder: Path
+    excluded: pd.DataFrame  # cohort, reason, n: patients left out because a covariate is unknown
+
+    @property
+    def provenance(self) -> str:
+        """SYNTHETIC or COHORT: the class that every number made from this folder carries."""
+        return self.settings["class"]
+
+
+class Problem(NamedTuple):
+    """Something wrong with cohort.yaml or the table; `row` as a spreadsheet shows it, the header being row 1."""
+
+    code: str
+    file: str
+    found: str
+    expected: str
+    remedy: str = CORRECT
+    row: int | None = None
+    column: str | None = None
+
+
+class Survey(NamedTuple):
+    """All that could be read of a cohort folder's description and table, and everything wrong with them."""
+
+    settings: dict  # cohort.yaml, empty where it cannot be read
+    patients: pd.DataFrame  # our columns as text, as far as they are there, empty cells as NaN, and `row`
+    problems: list[Problem]
+    file: str  # the table's name in the folder
+
+
+def _twice(text: str) -> list[str]:
+    """List the keys that a YAML mapping holds twice, of which a reader would silently take the last."""
+    found, waiting, seen = [], [("", yaml.compose(text, yaml.SafeLoader))], set()
+    while waiting:
+        above, node = waiting.pop()
+        if isinstance(node, yaml.MappingNode) and id(node) not in seen:  # an alias may lead back to where it stands
+            seen.add(id(node))
+            names = [str(key.value) for key, _ in node.value]
+            found += [above + name for name in sorted(set(names)) if names.count(name) > 1]
+            waiting += [(f"{above}{key.value}.", value) for key, value in node.value]
+    return found
+
+
+def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
+    """Return cohort.yaml, its sections with every word as it is written, and what is wrong with it.
+
+    YAML takes `No` for false and 01 for 1; codes are words, so the sections are read without that.
+    """
+    file, path, remedy = "cohort.yaml", folder / "cohort.yaml", DESCRIBE
+    code, what, settings, words = "settings-unreadable", "", {}, {}
+    if not path.is_file():
+        code, what, remedy = "settings-missing", "the file is missing", "See data_synthetic/cohort.yaml. " + DESCRIBE
+    else:
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            settings, words = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+            what = "" if isinstance(settings, dict) else "it is no mapping"
+        except UnicodeError:
+            what = "not UTF-8 text"
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            what = f"not YAML ({' '.join(str(error).split())})"
+    if what:
+        return {}, NOTHING_SAID, [Problem(code, file, what, "a YAML mapping that describes the cohort", remedy)]
+    problems = []
+    if settings.get("class") not in ("SYNTHETIC", "COHORT"):
+        remedy = "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."
+        found = f"class is {settings.get('class')!r}"
+        problems.append(Problem("settings-class", file, found, "SYNTHETIC or COHORT", remedy))
+    if not isinstance(settings.get("name"), str):
+        problems.append(
+            Problem("settings-name", file, "no name", "`name:` and what reports call the cohort", remedy=DESCRIBE)
+        )
+    wrong = [(f"{key} is there twice", "each key once") for key in _twice(text)]
+    if not isinstance(settings.get("share", False), bool):
+        wrong.append((f"share is {settings['share']!r}", "true or false"))
+    least = settings.get("small_cell", SMALL_CELL)
+    if isinstance(least, bool) or not isinstance(least, int) or least < 2:
+        wrong.append((f"small_cell is {least!r}", "a whole number from 2 on"))
+    said = dict(NOTHING_SAID)
+    for name, empty in NOTHING_SAID.items():
+        section = words.get(name) or empty
+        said[name] = section if type(section) is type(empty) else empty
+        if said[name] is not section:
+            form = f"lines `name: value` below `{name}:`" if empty == {} else f"`{name}: [one, two]`"
+            wrong.append((f"{name} is a {type(section).__name__}", form))
+    for name in ("columns", "units", "dates", "constants", "table"):
+        nested = [key for key, value in said[name].items() if not isinstance(value, str)]
+        wrong += [(f"{name}.{key} holds more than one word", "one word or text") for key in nested]
+        said[name] = {key: value for key, value in said[name].items() if key not in nested}
+    for name in LISTS:
+        said[name] = [str(word) for word in said[name]]
+    flat = {key: codes for key, codes in said["codes"].items() if isinstance(codes, dict)}
+    wrong += [(f"codes.{key} is no mapping", "lines `their code: our level`") for key in said["codes"].keys() - flat]
+    said["codes"] = {key: {k: str(v) for k, v in codes.items()} for key, codes in flat.items()}
+    wrong += _mapping_problems(said)
+    return settings, said, [*problems, *(Problem("settings-mapping", file, *pair, DESCRIBE) for pair in wrong)]
+
+
+def _mapping_problems(said: dict) -> list[tuple[str, str]]:
+    """List (found, expected) for what the sections of cohort.yaml say that cannot be done."""
+    found = []
+
+    def known(section: str, names, allowed: Sequence[str]) -> None:
+        for name in sorted(set(names) - set(allowed)):
+            near = get_close_matches(name, allowed, 1)
+            found.append((f"{section} has {name!r}", f"{near[0]!r}?" if near else "one of " + ", ".join(allowed)))
+
+    given = [*said["columns"].values(), *said["constants"]]
+    known("columns", said["columns"].values(), COLUMNS)
+    known("constants", said["constants"], COLUMNS)
+    known("codes", said["codes"], COLUMNS)
+    known("dates", said["dates"], DATES)
+    known("table", said["table"], TABLE_OPTIONS)
+    if said["dates"]:
+        given += ["time_months", "event"]
+        found += [
+            (f"dates lacks {name}", "surgery, metastasis and last_contact")
+            for name in DATES
+            if name not in said["dates"]
+        ]
+    for name in sorted({name for name in given if given.count(name) > 1}):
+        found.append((f"{name} has two sources", "one column, constant or date rule for each of our columns"))
+    for name, codes in said["codes"].items():
+        if name in LEVELS:
+            known(f"codes.{name}", [ours for ours in codes.values() if ours], LEVELS[name])
+    for name, units in UNITS.items():
+        unit = said["units"].get(name, "").lower().split()
+        if unit and unit[0] not in units:
+            found.append((f"units.{name} is {' '.join(unit)!r}", "one of " + ", ".join(units)))
+    for name in said["table"].keys() & TABLE_OPTIONS.keys():
+        pattern, expected = TABLE_OPTIONS[name]
+        if not re.fullmatch(pattern, said["table"][name]):
+            found.append((f"table.{name} is {said['table'].pop(name)!r}", expected))  # and is not followed
+    return found
+
+
+def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
+    """Choose the table's file: the one declared, else clinical.csv or clinical.xlsx."""
+    declared = said["table"].get("file")
+    names = [declared] if declared else ["clinical.csv", "clinical.xlsx"]
+    there = [name for name in names if (folder / name).is_file()]
+    if len(there) == 1:
+        return there[0], None
+    expected = "a clinical table"
+    if there:
+        remedy = "Remove one, or name the one that is meant: `table: {file: clinical.xlsx}` in cohort.yaml."
+        what = "clinical.csv and clinical.xlsx are both there"
+        return names[0], Problem("table-twice", names[0], what, expected, remedy)
+    remedy = "Give the folder that holds clinical.csv, or make a synthetic one with `python3 run.py cohort`."
+    return names[0], Problem("table-missing", names[0], "the file is missing", expected, remedy)
+
+
+def _as_text(value) -> str:
+    """Return a spreadsheet's cell as the text that a CSV of it would hold."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+class _Unreadable(Exception):
+    """The table's file is not what it should be."""
+
+    def __init__(self, found: str, expected: str, code: str = "table-unreadable"):
+        super().__init__(found)
+        self.found, self.expected, self.code = found, expected, code
+
+
+def _xlsx_rows(path: Path, said: dict) -> list[list[str]]:
+    """Return the rows of the one sheet that is not empty, or of the one declared."""
+    import openpyxl
+
+    try:
+        book = openpyxl.load_workbook(path, data_only=True)
+    except Exception as error:  # a damaged archive makes the reader raise a dozen different kinds
+        raise _Unreadable(f"cannot be read ({type(error).__name__})", "an XLSX workbook") from error
+    filled = {sheet.title: [[_as_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets}
+    filled = {name: rows for name, rows in filled.items() if any(any(row) for row in rows)}
+    wanted = said["table"].get("sheet")
+    if wanted in filled or (wanted is None and len(filled) == 1):
+        return filled[wanted or next(iter(filled))]
+    one = f"a sheet {wanted!r}" if wanted else "one, or its name in cohort.yaml: `table: {sheet: NAME}`"
+    raise _Unreadable("the sheets that are not empty are " + (", ".join(filled) or "none"), one)
+
+
+def _csv_text(path: Path, said: dict) -> str:
+    """Return a CSV file's text: UTF-8 or UTF-16 by its mark, anything else as declared."""
+    raw, encoding = path.read_bytes(), said["table"].get("encoding")
+    if encoding is None:
+        encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+    except (UnicodeError, LookupError) as error:
+        expected = "UTF-8, or its encoding in cohort.yaml: `table: {encoding: cp1252}`"
+        raise _Unreadable(f"is not {encoding} text", expected) from error
+    if "\0" in text:
+        raise _Unreadable("is no text file", "a CSV file")
+    return text
+
+
+def _csv_rows(text: str, separator: str) -> list[list[str]]:
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise _Unreadable(f"is no CSV ({error})", "a CSV file") from error
+    return [[cell.strip() for cell in line] for line in lines]
+
+
+def _separator(text: str, said: dict, wanted: set[str]) -> str:
+    """Return the declared separator, or the one that cuts the header into names that we know; others leave it whole."""
+    declared = said["table"].get("separator")
+    if declared:
+        return "\t" if declared == "tab" else declared
+    header = text.split("\n", 1)[0]
+    hits = {mark: len(wanted & set((_csv_rows(header, mark) or [[]])[0])) for mark in SEPARATORS}
+    best = [mark for mark, n in hits.items() if n == max(hits.values())]
+    if len(best) > 1:  # no name or one: the mark that is there at all
+        best = [mark for mark in best if mark in header]
+    if len(best) > 1:
+        what = "the columns may be separated by " + " or ".join(SEPARATORS[mark] for mark in best)
+        expected = "one, or which it is in cohort.yaml: `table: {separator: ';'}`"
+        raise _Unreadable(what, expected, "table-separator")
+    return best[0] if best else ","
+
+
+def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the table as text under its own column names, and what is wrong with its form.
+
+    The index is the row in the file; `attrs["separator"]` is the CSV's, None for a spreadsheet.
+    """
+    file, separator, rows = path.name, None, []
+    try:
+        if path.suffix.lower() == ".xlsx":
+            rows = _xlsx_rows(path, said)
+        else:
+            text = _csv_text(path, said)
+            separator = _separator(text, said, wanted)
+            rows = _csv_rows(text, separator)
+    except _Unreadable as error:
+        remedy = "Export it again, or declare in cohort.yaml what it is."
+        return pd.DataFrame(), [Problem(error.code, file, error.found, error.expected, remedy)]
+    names, problems, body = (rows or [[]])[0], [], {}
+    while names and not names[-1]:
+        names = names[:-1]
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
+        problems.append(Problem("table-columns", file, f"column {name!r} is there twice", "each column once"))
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(row):
+            continue
+        if len(row) < len(names) or any(row[len(names) :]):
+            what = f"{len(row)} cells"
+            remedy = "A separator or line break inside a cell needs quotes around it; export the table again."
+            problems.append(Problem("table-row", file, what, f"{len(names)}, as the header has", remedy, number))
+        body[number] = (row + [""] * len(names))[: len(names)]
+    if rows and not names:
+        problems.append(Problem("table-columns", file, "the first row is empty", "the columns' names there"))
+    elif not body:
+        problems.append(Problem("table-empty", file, "no patients", "one row a patient below the header"))
+    frame = pd.DataFrame.from_dict(body, orient="index", columns=names, dtype=object)
+    frame = frame.loc[:, ~frame.columns.duplicated()]
+    frame.attrs["separator"] = separator
+    return frame, problems
+
+
+def _recode(values: pd.Series, codes: dict[str, str]) -> pd.Series:
+    """Replace codes by levels; 1.0 is the code 1."""
+    code = values.where(values.isin(codes), values.str.replace(r"\.0+$", "", regex=True))
+    return code.map(codes).where(code.isin(codes), values)
+
+
+def _decimal_points(values: pd.Series, decimal: str | None, separator: str | None) -> tuple[pd.Series, list]:
+    """Return a column of numbers with decimal points, and (row, found, expected) for marks that may mean two things."""
+    comma, point = values.str.contains(",", regex=False), values.str.contains(".", regex=False)
+    if decimal == ",":
+        wrong = [(row, f"found {values[row]!r}", "a number with a decimal comma") for row in values.index[point]]
+        return values.str.replace(",", "."), wrong
+    if decimal == "." or not (comma | point).any():
+        return values, []
+    expected = "one decimal mark, or which it is in cohort.yaml: `table: {decimal: ','}`"
+    if comma.any() and point.any():
+        return values, [(None, f"both {values[comma].iloc[0]!r} and {values[point].iloc[0]!r}", expected)]
+    marked = values[comma | point]
+    # Semicolons separate cells where commas are decimal; there 1.234 may be a thousand, as 1,234 may elsewhere.
+    doubtful = comma.any() if separator != ";" else point.any()
+    if doubtful and marked.str.fullmatch(r"\d{1,3}([.,]\d{3})+").all():
+        what = f"{marked.iloc[0]!r} and the like, which may be thousands or have three decimals"
+        return values, [(None, what, expected)]
+    return values.str.replace(",", "."), []
+
+
+def _date_order(texts: pd.Series) -> str | None:
+    """Find out whether dates start with the day, the month or the year; None where they do not say."""
+    parts = texts.str.extract(r"^(\d+)([./-])(\d+)[./-](\d+)").dropna()
+    if len(parts) == 0 or (parts[0].str.len() == 4).all():
+        return "ymd"
+    first, second = parts[0].astype(int) > 12, parts[2].astype(int) > 12
+    day_first, month_first = (first & ~second).any(), (second & ~first).any()
+    if day_first != month_first:
+        return "dmy" if day_first else "mdy"
+    return "dmy" if not month_first and (parts[1] == ".").all() else None  # dots stand in dates with the day first
+
+
+def _read_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return surgery, metastasis and last_contact as dates (NaT where empty or wrong)."""
+    texts = pd.DataFrame({name: raw[said["dates"][name]] for name in DATES})
+    everything = pd.concat([texts[name] for name in DATES])
+    order, problems = said["table"].get("date_order") or _date_order(everything[everything != ""]), []
+    if order is None:
+        shown = everything[everything != ""].iloc[0]
+        remedy = "Say it in cohort.yaml: `table: {date_order: dmy}` (day first), mdy or ymd."
+        what = f"{shown!r} and the other dates do not tell day from month"
+        one_way, column = "dates that can be read in one way", said["dates"]["surgery"]
+        found = Problem("date-ambiguous", file, what, one_way, remedy, column=column)
+        return pd.DataFrame(index=raw.index, columns=list(DATES), dtype="datetime64[ns]"), [found]
+    pattern = {"d": r"(?P<d>\d{1,2})", "m": r"(?P<m>\d{1,2})", "y": r"(?P<y>\d{4})"}
+    form = "[./-]".join(pattern[part] for part in order) + r"([ T][\d:.]*)?"
+    names = {"dmy": "day, month, year", "mdy": "month, day, year", "ymd": "year-month-day"}
+
+    def read(text: str, row: int, column: str):
+        if text == "":
+            return pd.NaT
+        match = re.fullmatch(form, text)
+        try:
+            date = datetime.date(*(int(match[part]) for part in "ymd")) if match else None
+        except ValueError:
+            date = None
+        if date is None:
+            expected = f"a date with a four-digit year ({names[order]})"
+            problems.append(Problem("date-unreadable", file, f"found {text!r}", expected, row=row, column=column))
+        elif not EARLIEST <= date <= datetime.date.today():
+            expected = f"a date from {EARLIEST} to today"
+            problems.append(Problem("date-implausible", file, f"found {text!r}", expected, row=row, column=column))
+        return pd.NaT if date is None else pd.Timestamp(date)
+
+    dates = {name: [read(text, row, said["dates"][name]) for row, text in texts[name].items()] for name in DATES}
+    return pd.DataFrame(dates, index=raw.index, dtype="datetime64[ns]"), problems
+
+
+def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.Series], list[Problem]]:
+    """Return time_months and event, and which dates contradict each other.
+
+    Time runs from surgery to metastasis, else to the last contact; the event is a date of metastasis.
+    """
+    dates, problems = _read_dates(raw, said, file)
+    surgery, metastasis, last = (dates[name] for name in DATES)
+    columns = said["dates"]
+    rules = [
+        ("date-order", last < surgery, "last_contact", "the last contact is before surgery"),
+        ("date-order", metastasis < surgery, "metastasis", "metastasis is before surgery"),
+        ("event-after-last-contact", metastasis > last, "metastasis", "metastasis is after the last contact"),
+    ]
+    expected = "surgery, then metastasis, then last contact"
+    for code, broken, name, what in rules:
+        problems += [Problem(code, file, what, expected, row=row, column=columns[name]) for row in raw.index[broken]]
+    empty = {name: raw[columns[name]] == "" for name in DATES}
+    empty["last_contact"] &= empty["metastasis"]  # a metastasis ends the follow-up that we need
+    for name in ("surgery", "last_contact"):
+        for row in raw.index[empty[name]]:
+            problems.append(Problem("cell-empty", file, "is empty", "a date", row=row, column=columns[name]))
+    months = (metastasis.fillna(last) - surgery).dt.days / DAYS_PER_MONTH
+    months[months.index.isin([problem.row for problem in problems])] = np.nan
+    event = metastasis.notna().map({True: "1", False: "0"})
+    return {"time_months": months.map(repr).where(months.notna(), ""), "event": event}, problems
+
+
+def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem], set]:
+    """Return our columns as text, what could not be translated, and the (row, our column) that this concerns."""
+    source = {name: name for name in [*COLUMNS, *said["keep"]]}
+    source |= {ours: theirs for theirs, ours in said["columns"].items() if ours in source}
+    for name in [*said["constants"], *(("time_months", "event") if said["dates"] else ())]:
+        source.pop(name, None)
+    asked = [*source.values(), *said["dates"].values()]
+    absent = [theirs for theirs in asked if theirs not in raw]
+    problems: list[Problem] = []
+    if absent:
+        what = f"no column {', '.join(absent)}; the file has {', '.join(raw.columns)}"
+        remedy = "Rename or add the columns, or map yours in cohort.yaml under `columns:`."
+        problems.append(Problem("table-columns", file, what, "all of " + ", ".join(asked), remedy))
+    cells = raw.mask(raw.isin(said["missing"]), "")
+    frame = pd.DataFrame({ours: cells[theirs] for ours, theirs in source.items() if theirs in raw}, index=raw.index)
+    frame, silent = frame.assign(**said["constants"]), set()
+    if set(DATES) <= set(said["dates"]) and not set(said["dates"].values()) & set(absent):
+        computed, wrong = _from_dates(cells, said, file)
+        frame, problems = frame.assign(**computed), problems + wrong
+        silent |= {(problem.row, name) for problem in wrong for name in computed}
+    for name, codes in said["codes"].items():
+        if name in frame:
+            frame[name] = _recode(frame[name], codes)
+    for name, units in UNITS.items():
+        if name not in frame or (said["dates"] and name == "time_months"):
+            continue
+        decimal, separator = said["table"].get("decimal"), raw.attrs["separator"]
+        frame[name], wrong = _decimal_points(frame[name], decimal, separator)
+        for row, what, expected in wrong:
+            code = "cell-value" if row else "table-decimal"
+            problems.append(Problem(code, file, what, expected, row=row, column=source.get(name, name)))
+            silent.add((row, name))
+        times, over = units.get((said["units"].get(name, "").lower().split() or [""])[0], (1, 1))
+        if times != over:
+            number = pd.to_numeric(frame[name], errors="coerce") * times / over
+            frame[name] = number.map(repr).where(number.notna(), frame[name])
+    frame = frame[[name for name in [*COLUMNS, *said["keep"]] if name in frame]]
+    return frame.mask(frame == ""), problems, silent
+
+
+def _schema(columns: Sequence[str], may_lack: Sequence[str]):
+    import pandera.pandas as pa
+
+    def column(name: str, check, expected: str):
+        return pa.Column(None, pa.Check(check, error=expected), nullable=name in may_lack, coerce=False)
+
+    rules = {
+        name: column(name, lambda s, levels=levels: s.isin(levels), "one of " + ", ".join(levels))
+        for name, levels in LEVELS.items()
+    }
+    for name, (low, high) in NUMBERS.items():
+        expected = "0 or 1" if name == "event" else f"a number from {low:g} to {high:g}"
+
+        def fits(values, low=low, high=high, whole=name == "event"):
+            number = pd.to_numeric(values, errors="coerce")
+            return number.between(low, high) & (number.isin([0, 1]) if whole else True)
+
+        rules[name] = column(name, fits, expected)
+    named = "letters, digits, dot, hyphen and underscore, starting with a letter or digit"
+    rules["patient_id"] = column(
+        "patient_id", lambda s: s.astype(str).str.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*"), named
+    )
+    rules["centre"] = column("centre", lambda s: s.astype(str).str.strip() != "", "the centre's name")
+    return pa.DataFrameSchema({name: rules[name] for name in columns}, strict=False)
+
+
+def _cell_problems(frame: pd.DataFrame, file: str, may_lack: Sequence[str]) -> list[Problem]:
+    """List every cell of the table that breaks a rule, once; the index is the row, columns carry our names."""
+    import pandera.errors
+
+    found: dict = {}
+    try:
+        _schema([name for name in COLUMNS if name in frame], may_lack).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as errors:
+        for case in errors.failure_cases.itertuples():
+            value = frame.at[case.index, case.column]
+            expected = str(case.check) if case.check != "not_nullable" else "a value"
+            code, what = ("cell-empty", "is empty") if pd.isna(value) else ("cell-value", f"found {value!r}")
+            code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
+            problem = Problem(code, file, what, expected, row=int(case.index), column=case.column)
+            found.setdefault((problem.row, problem.column), problem)  # an empty cell breaks two rules, said once
+    if "patient_id" in frame:
+        named = frame[frame["patient_id"].notna()]
+        for row in named.index[named["patient_id"].duplicated()]:
+            same = named[named["patient_id"] == named.at[row, "patient_id"]]
+            both = "cohort" in frame and same["cohort"].nunique() > 1
+            what = f"the patient of row {same.index[0]} again{', in the other cohort' if both else ''}"
+            code = "patient-in-both-cohorts" if both else "patient-twice"
+            expected = "each patient once and in one cohort"
+            found[row, "patient_id"] = Problem(code, file, what, expected, row=row, column="patient_id")
+    return [found[place] for place in sorted(found)]
+
+
+def survey(folder: str | Path) -> Survey:
+    """Read what can be read of a cohort's description and table, and list everything that is wrong with them.
+
+    Nothing is raised for a wrong folder, so that a person sees all of it at
+    once. `read_cohort` raises instead.
+
+    Returns
+    -------
+    Survey
+        The table's cells are text, translated to our columns, levels and
+        units; a cell that could not be translated is as it was.
+
+    Notes
+    -----
+    Covariates may be empty where the class is COHORT (see `complete_cases`);
+    a generated table has no empty cell.
+    """
+    folder = Path(folder)
+    settings, said, problems = _read_settings(folder)
+    file, problem = _table_file(folder, said)
+    if problem:
+        return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
+    patients, wrong = _survey_table(folder / file, said, COVARIATES if settings.get("class") == "COHORT" else [])
+    return Survey(settings, patients, problems + wrong, file)
+
+
+def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the translated table and all that is wrong with it; columns are called as the file calls them."""
+    wanted = {*COLUMNS, *said["columns"], *said["dates"].values()}
+    raw, form = _read_raw(path, said, wanted)
+    if raw.empty:
+        return pd.DataFrame({"row": pd.Series(dtype=int)}), form
+    frame, wrong, silent = _translate(raw, said, path.name)
+    theirs = {ours: name for name, ours in said["columns"].items()}
+    cells = [
+        problem._replace(column=theirs.get(problem.column, problem.column))
+        for problem in _cell_problems(frame, path.name, may_lack)
+        if not {(problem.row, problem.column), (None, problem.column)} & silent
+    ]
+    return frame.assign(row=frame.index).reset_index(drop=True), [*form, *wrong, *cells]
+
+
+def _refuse(folder: Path, problems: list[Problem]) -> None:
+    """Raise InputError with the first problem and up to nineteen others."""
+    if not problems:
+        return
+
+    def place(problem: Problem) -> str:
+        at = [f"row {problem.row}"] if problem.row else []
+        return ", ".join([*at, *([f"column {problem.column}"] if problem.column else [])] or [problem.file])
+
+    # What is raised may end in a log: an identifier that cannot be used is not repeated there.
+    problems = [p._replace(found="no name that can be used") if p.code == "patient-id" else p for p in problems]
+    first, *rest = problems
+    others = "".join(f"\n  {place(problem)}: {problem.found}; expected {problem.expected}." for problem in rest[:19])
+    unsaid = f"\n  and {len(rest) - 19} more." if len(rest) > 19 else ""
+    raise InputError(
+        display_path(folder / first.file),
+        first.found,
+        expected=first.expected,
+        remedy=first.remedy + others + unsaid,
+        row=first.row,
+        column=first.column,
+    )
+
+
+def read_clinical(path: str | Path) -> pd.DataFrame:
+    """Read and check a clinical table that has our columns, levels and units.
+
+    Parameters
+    ----------
+    path
+        CSV or XLSX with the columns of `COLUMNS`; times in months since
+        surgery, event 1 = distant metastasis, levels spelt as in `LEVELS`.
+
+    Returns
+    -------
+    DataFrame
+        One row a patient. Level columns are categories whose first level is
+        the reference; `event` is boolean; `row` is the row in the file.
+
+    Raises
+    ------
+    InputError
+        Names file, row and column of every cell that is wrong (the first
+        twenty), what was found and what was expected.
+    """
+    path = Path(path)
+    said = NOTHING_SAID | {"table": {"file": path.name}}
+    _, problem = _table_file(path.parent, said)
+    _refuse(path.parent, [problem] if problem else [])
+    patients, problems = _survey_table(path, said, [])
+    _refuse(path.parent, problems)
+    return typed(patients)
+
+
+def read_class(folder: str | Path) -> str:
+    """Return the class that a cohort folder's numbers carry, SYNTHETIC or COHORT, without reading its table.
+
+    Raises
+    ------
+    InputError
+        cohort.yaml is missing or wrong.
+    """
+    settings, _, problems = _read_settings(Path(folder))
+    _refuse(Path(folder), problems)
+    return settings["class"]
+
+
+def smallest_count(folder: str | Path) -> int:
+    """Return the smallest count of patients that results may show; 0 where every count may be shown.
+
+    It is `small_cell` (5) of cohort.yaml where the class is COHORT and
+    `share: true`: the results are to leave the house. See `report.masked`.
+
+    Raises
+    ------
+    InputError
+        cohort.yaml is missing or wrong.
+    """
+    settings, _, problems = _read_settings(Path(folder))
+    _refuse(Path(folder), problems)
+    shared = settings["class"] == "COHORT" and settings.get("share", False)
+    return settings.get("small_cell", SMALL_CELL) if shared else 0
+
+
+def read_cohort(folder: str | Path, *, incomplete: str = "exclude", only: str | None = None) -> Cohort:
+    """Read a cohort folder: `cohort.yaml` and the checked clinical table, in our columns, levels and units.
+
+    Parameters
+    ----------
+    folder
+        Holds cohort.yaml, and clinical.csv or clinical.xlsx.
+    incomplete
+        What becomes of patients with an unknown covariate: `exclude` (the
+        paper's complete cases), or `keep` with empty cells, for `impute`.
+    only
+        `primary` or `validation`: leave out the other cohort's patients.
+
+    Returns
+    -------
+    Cohort
+        `excluded` counts those left out, as `complete_cases` does.
+
+    Raises
+    ------
+    InputError
+        A file is missing or wrong; the message names file, row and column.
+    ValueError
+        `incomplete` is neither `exclude` nor `keep`.
+    """
+    if incomplete not in ("exclude", "keep"):
+        raise ValueError(f"incomplete must be exclude or keep; found {incomplete!r}")
+    folder = Path(folder)
+    found = survey(folder)
+    _refuse(folder, found.problems)
+    patients = typed(found.patients)
+    others = patients["cohort"] != (only or patients["cohort"])
+    if others.all():
+        what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
+        problem = Problem("cohort-empty", found.file, what, f"patients of the {only} cohort", remedy, column="cohort")
+        _refuse(folder, [problem])
+    patients, left_out = patients[~others].reset_index(drop=True), patients[others]
+    if only:
+        patients["cohort"] = patients["cohort"].cat.remove_unused_categories()
+    kept, excluded = complete_cases(patients)
+    if len(left_out):
+        other = {"cohort": left_out["cohort"].iloc[0], "reason": f"not in the {only} cohort", "n": len(left_out)}
+        excluded = pd.DataFrame([other, *excluded.to_dict("records")])
+    if incomplete == "keep":
+        return Cohort(patients, found.settings, folder, excluded.iloc[:0])
+    if kept.empty:
+        what = "no patient has every covariate"
+        _refuse(folder, [Problem("covariate-missing", found.file, what, "complete patients", "Fill in the table.")])
+    return Cohort(kept, found.settings, folder, excluded)
