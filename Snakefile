@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dlrs.config import InputError, display_path
-from dlrs_run.execute import check_parameters, declared, die_with, used_modules
+from dlrs_run.execute import check_parameters, declared, die_with
 
 ROOT, RUN = Path(workflow.basedir), Path.cwd()
 if "DLRS_PARENT" in os.environ:
@@ -154,7 +154,7 @@ def validity():
     for part, n_replicates in n.items():
         if part in wanted:
             about = dict(parameters={"n_replicates": n_replicates}, reads=by_heart, writes=[f"parts/{part}.csv"])
-            found.append(dict(name=part, function=f"dlrs.validity.{part}_study", threads=workflow.cores or 1, **about))
+            found.append(dict(name=part, function=f"dlrs.synthetic.studies.{part}_study", threads=workflow.cores or 1, **about))
     reads = [*of_the_base("patients.csv", "dl_prob.csv"), *(name for stage in found for name in stage["writes"] if "boxes.csv" not in name and "manifest" not in name)]
     found.append(dict(name="09_validity", parameters=base, reads=reads, writes=[*table("validity"), "results/09_validity.json"]))
     return found
@@ -298,7 +298,7 @@ STAGES = config.get("stages") or [
     dict(
         name="nomogram_page",
         function="dlrs_run.stages.nomogram_page",
-        reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs/templates/nomogram.html"],
+        reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs_run/templates/nomogram.html"],
         writes=["nomogram.html"],
         parts=BOTH,
     ),
@@ -432,7 +432,7 @@ if numbers:
     executed = ["09_validity"] if PART == "validity" else []
     if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
-        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
+        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs_run/templates/report.html"]
         more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]
         data += sorted(str(path.relative_to(ROOT)) for path in more)
         reads = [*outcomes, *joined, *pages, *(f"{{root}}/{name}" for name in data)]
@@ -442,7 +442,7 @@ if numbers:
         pages.append("report.html")
         executed.append("10_report")
     if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
-        reads = [*outcomes, *pages, "{root}/src/dlrs/templates/notebook.html"]
+        reads = [*outcomes, *pages, "{root}/src/dlrs_run/templates/notebook.html"]
         writes = [f"notebooks/{name}.html" for name in executed]
         converted = dict(name="pages", function="dlrs_run.stages.pages", parameters={"names": executed})
         stages.append(converted | dict(reads=reads, writes=writes))
@@ -466,11 +466,19 @@ def files(names):
     return [name.format(root=ROOT, cohort=COHORT, model=MODEL) for name in names]
 
 
+# The rooms of the package that a stage's code lives in: it runs again when a file there has changed. A costly stage is
+# not repeated for how numbers are judged and shown.
+ROOMS = {"costly": ["dlrs/imaging"], "else": ["dlrs", "dlrs/stats"]}
+
+
 def sources_of(stage):
-    """The notebook and the modules that it uses; a costly stage is not repeated for how tables and figures look."""
-    ignored = {"plots.py", "report.py"} if stage.get("costly") else set()
-    modules = [str(path) for path in used_modules(target_of(stage)) if path.name not in ignored]
-    return modules if "function" in stage else [target_of(stage), *modules]
+    """The stage's notebook or module, and the files of the rooms that it uses."""
+    rooms = ROOMS["costly" if stage.get("costly") else "else"]
+    files = [str(path) for room in rooms for path in sorted((ROOT / "src" / room).glob("*.py"))]
+    if "function" in stage:
+        module = ROOT / "src" / Path(*stage["function"].split(".")[:-1]).with_suffix(".py")
+        return sorted({str(module), *files})
+    return [target_of(stage), *files]
 
 
 def listing_of(folders):
@@ -521,7 +529,7 @@ os.environ["DLRS_STAGES"] = " ".join(stage["name"] for stage in stages)
 # A run that stops half-way says on its page what is missing and why.
 onerror:
     if "10_report" in PARAMETERS and any(path.stem != "10_report" for path in Path("logs").glob("*.failed")):
-        command = [PYTHON, "-m", "dlrs.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
+        command = [PYTHON, "-m", "dlrs_run.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
         subprocess.run([*command, "--parameters", json.dumps(PARAMETERS["10_report"])])
 
 
@@ -552,6 +560,6 @@ for stage in stages:
         priority: 0 if stage.get("can_wait") else 1
         threads: stage.get("threads", 1)
         shell:
-            "exec {PYTHON:q} -m dlrs.execute {params.what:q} --name {params.stage}"
+            "exec {PYTHON:q} -m dlrs_run.execute {params.what:q} --name {params.stage}"
             " --run {RUN_DIR:q} --within={params.within:q} --parameters {params.values:q} --parent {PROCESS}"
             " --inputs {input:q} --outputs {output:q} {params.keep}"

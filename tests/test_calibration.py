@@ -200,7 +200,10 @@ def test_brier_error_messages(wrong, message):
         (lambda: calibration.smooth_calibration(**GOOD), "x must have at least six rows; found 4"),
         (lambda: calibration.calibration_curve(**GOOD, at=[0.5, 1.0]), "found 1 at row 1|at least six rows"),
         (lambda: calibration.spline_knots(np.ones(8)), "at least three knots"),
-        (lambda: calibration.grouped_calibration(**GOOD | {"risk": [0.3] * 4}), "risk must vary to be grouped; found 0.3"),
+        (
+            lambda: calibration.grouped_calibration(**GOOD | {"risk": [0.3] * 4}),
+            "risk must vary to be grouped; found 0.3",
+        ),
         (lambda: calibration.calibration_in_the_large([1, 0], [0.5, -0.1]), "not be negative; found -0.1 at row 1"),
         (lambda: calibration.calibration_in_the_large([1, 0], [0.0, 0.1]), "positive expectation; found none"),
         (lambda: calibration.observed_expected_at([1, 2], [1, 1], [0.1, 0.2], horizon=2), "found survival 0 at 2"),

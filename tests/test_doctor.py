@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from dlrs import cohort
+from dlrs.imaging import volumes
 from dlrs_site import doctor, intake
 
 N_PRIMARY, N_VALIDATION = 10, 6
@@ -594,7 +595,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_what_the_study_would_refuse_is_an_error(folder, monkeypatch):
     """The reader has the last word: what it stops at is never only a warning here."""
     refusal = "images/P03/t2w.nii.gz: something new; expected nothing."
-    monkeypatch.setattr(images, "check_images", lambda path, sequence: refusal if path.name == "P03" else "")
+    monkeypatch.setattr(volumes, "check_images", lambda path, sequence: refusal if path.name == "P03" else "")
     found = [finding for finding in doctor.check(folder, jobs=1).findings if finding.code == "image-refused"]
     assert [(f.severity, f.file, f.row, f.message) for f in found] == [("error", "images/P03", 5, refusal)]
 

@@ -89,7 +89,7 @@ def test_scan_and_matrix_agree(data):
         arguments = time, event, x, first, second, same_time
         matrix = pairs.compare_rows(*arguments)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(metrics, "CELLS", 0)
+            patch.setattr(pairs, "CELLS", 0)
             scan = pairs.compare_rows(*arguments)
         for ours, theirs in zip(scan, matrix, strict=True):
             assert ours == approx(theirs, rel=1e-9, abs=1e-9)
@@ -236,9 +236,9 @@ def test_bootstrap_equals_resampled_rows(tied_predictions, same_time, monkeypatc
     rows = [np.repeat(np.arange(40), w) for w in weights]
     expected = [[concordance.concordance(time[i], event[i], m[i], **options).c for m in x.T] for i in rows]
     assert ours == approx(np.array(expected))
-    monkeypatch.setattr(metrics, "CELLS", 100)  # several blocks
+    monkeypatch.setattr(concordance, "CELLS", 100)  # several blocks
     assert concordance.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
-    monkeypatch.setattr(metrics, "MATRIX_ROWS", 10)  # too many patients for a matrix
+    monkeypatch.setattr(concordance, "MATRIX_ROWS", 10)  # too many patients for a matrix
     assert concordance.concordance_bootstrap(time, event, x, weights, **options) == approx(ours)
 
 

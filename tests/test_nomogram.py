@@ -138,11 +138,23 @@ def test_patients_must_have_every_variable():
     ("call", "message"),
     [
         (lambda: nomogram.nomogram({}, cumulative_hazard=1), "effects must name at least one variable"),
-        (lambda: nomogram.nomogram({"a": {0: 1.0, 1: 1.0}}, cumulative_hazard=1), "effects must change the linear predictor"),
-        (lambda: nomogram.nomogram({"a": {0: 1.0, 1: np.inf}}, cumulative_hazard=1), r"effects\['a'\] must hold finite"),
-        (lambda: nomogram.nomogram(EFFECTS, cumulative_hazard=0), "cumulative_hazard must be a positive number; found 0"),
+        (
+            lambda: nomogram.nomogram({"a": {0: 1.0, 1: 1.0}}, cumulative_hazard=1),
+            "effects must change the linear predictor",
+        ),
+        (
+            lambda: nomogram.nomogram({"a": {0: 1.0, 1: np.inf}}, cumulative_hazard=1),
+            r"effects\['a'\] must hold finite",
+        ),
+        (
+            lambda: nomogram.nomogram(EFFECTS, cumulative_hazard=0),
+            "cumulative_hazard must be a positive number; found 0",
+        ),
         (lambda: made(max_points=0), "max_points must be positive; found 0"),
-        (lambda: nomogram.points_at_risk(made(), [0.5, 1.0]), r"risk must lie strictly inside \(0, 1\); found 1 at row 1"),
+        (
+            lambda: nomogram.points_at_risk(made(), [0.5, 1.0]),
+            r"risk must lie strictly inside \(0, 1\); found 1 at row 1",
+        ),
         (lambda: nomogram.points_at_risk(made(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
         (lambda: nomogram.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
     ],

@@ -312,12 +312,14 @@ class Evil:
 @pytest.fixture(scope="module")
 def with_networks(run, tmp_path_factory):
     """The same release with networks that can predict, and a validation run's folder with boxes."""
+    import torch
+
     from dlrs.imaging import resnet
 
     base = tmp_path_factory.mktemp("networks")
     model, interim = base / "model", base / "out" / "interim"
     release.pack(run, model)
-    train.torch.manual_seed(3)
+    torch.manual_seed(3)
     about = {name: value for name, value in (ABOUT | COUNTS).items() if name != "network"}
     for name in release.SEQUENCES:
         resnet.save_model(resnet.build_network(), model / name, about)
@@ -337,6 +339,7 @@ def with_networks(run, tmp_path_factory):
 
 
 def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks, monkeypatch):
+    import torch
     from safetensors.numpy import load_file
 
     from dlrs.imaging import training
@@ -346,13 +349,15 @@ def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks,
         raise AssertionError("something was fitted")
 
     model, out = with_networks
-    for owner, name in [(CoxPHFitter, "fit"), (survival, "cox_fit"), (survival, "baseline_hazard"), (train, "fit")]:
+    for owner, name in [(CoxPHFitter, "fit"), (cox, "cox_fit"), (cox, "baseline_hazard"), (training, "fit")]:
         monkeypatch.setattr(owner, name, never)
-    monkeypatch.setattr(train.torch.optim.Optimizer, "__init__", never)
-    monkeypatch.setattr(train.torch.Tensor, "backward", never)
+    monkeypatch.setattr(torch.optim.Optimizer, "__init__", never)
+    monkeypatch.setattr(torch.Tensor, "backward", never)
     used = {}
     predict = training.predict
-    monkeypatch.setattr(train, "predict", lambda net, *a, **o: used.update(net.state_dict()) or predict(net, *a, **o))
+    monkeypatch.setattr(
+        training, "predict", lambda net, *a, **o: used.update(net.state_dict()) or predict(net, *a, **o)
+    )
     for sequence in release.SEQUENCES:
         release.probabilities(out, model, sequence, device="cpu")
         weights = load_file(model / sequence / "model.safetensors")

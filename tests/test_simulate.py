@@ -394,7 +394,7 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
 
 
 def test_a_failing_patient_stops_the_run_and_is_not_taken_for_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulate, "_nifti", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(phantoms, "_nifti", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         cohort_folder.write_cohort(tmp_path, patients=2, jobs=1)
     assert not list(tmp_path.glob("images/P*")) and not (tmp_path / "images/manifest.json").exists()

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from dlrs import cohort
 from dlrs.config import InputError, sha256
 from dlrs_run import stages
 

@@ -123,7 +123,7 @@ def test_textures_are_learnt_once_and_cached_by_their_parameters(tmp_path, monke
     first = textures.pretrain_textures(tmp_path, SMALL, device="cpu")
     drawn_next = torch.rand(3)
     written = first.stat().st_mtime_ns
-    monkeypatch.setattr(train, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(textures, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
     torch.manual_seed(5)
     assert textures.pretrain_textures(tmp_path, SMALL, device="cpu") == first
     assert torch.equal(torch.rand(3), drawn_next)  # what follows is drawn alike, cached or not
@@ -194,7 +194,7 @@ def test_imagenet_comes_through_torchvisions_own_cache(tmp_path, monkeypatch):
     place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     place.parent.mkdir(parents=True)
     torch.save(resnet18().state_dict(), place)
-    monkeypatch.setattr(train, "sha256", lambda _: "f37072fd" + 56 * "0")
+    monkeypatch.setattr(resnet, "sha256", lambda _: "f37072fd" + 56 * "0")
     expected = torch.load(place, weights_only=True)["layer1.0.conv1.weight"]
     assert torch.equal(resnet.backbone("imagenet").layer1[0].conv1.weight, expected)
 
@@ -463,7 +463,7 @@ def test_model_comes_back_bit_for_bit(tmp_path):
 def test_model_that_was_changed_is_refused(tmp_path):
     network = resnet.build_network(n_slices=4)
     resnet.save_model(network, tmp_path, {})
-    train.torch.nn.init.zeros_(network.logit.weight)
+    torch.nn.init.zeros_(network.logit.weight)
     described = (tmp_path / "model.json").read_text()
     resnet.save_model(network, tmp_path, {})
     (tmp_path / "model.json").write_text(described)

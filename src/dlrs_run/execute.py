@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import difflib
 import functools
@@ -71,46 +70,6 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
         if not isinstance(value, kind) or (isinstance(value, bool) and names[name] in ("int", "float")):
             what, expected = f"{name} is {value!r}", f"a value of type {names[name]}"
             raise InputError(display_path(notebook), what, expected=expected, remedy="Correct the profile.")
-
-
-def used_modules(what: str | Path) -> list[Path]:
-    """Return the package's files that a notebook or a function (`dlrs_run.stages.join`) uses, also through one another.
-
-    A data file of the package counts as used by the modules that name it.
-    """
-    folder = Path(__file__).parent
-    data = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"]
-    if str(what).endswith(".ipynb"):
-        cells = json.loads(Path(what).read_text(encoding="utf-8"))["cells"]
-        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        found, waiting = set(), ["\n".join(line for line in code.splitlines() if line[:1] not in "%!")]
-    else:
-        module, name = str(what).split(".")[1:]
-        found = {folder / f"{module}.py"}
-        tree = ast.parse((folder / f"{module}.py").read_text(encoding="utf-8"))
-        parts = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name == name]
-        waiting = [ast.unparse(ast.Module(parts, []))]
-    while waiting:
-        code = waiting.pop()
-        found.update(path for path in data if path.name in code)
-        for name in _imported(code):
-            path = folder / f"{name}.py"
-            if path.is_file() and path not in found:
-                found.add(path)
-                waiting.append(path.read_text(encoding="utf-8"))
-    return sorted(found)
-
-
-@functools.cache  # most stages use the same modules
-def _imported(code: str) -> set[str]:
-    """Return the names that some code imports from the package, modules or not, without the package's own."""
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return {name.removeprefix("dlrs.") for name in names if name.startswith("dlrs.")}
 
 
 class Stage:

@@ -521,16 +521,16 @@ def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: st
             say(code, path.name, message)
         if volume is not None:
             stored[stem] = volume
-    volumes = {stem: stored[stem] for stem in stems if stem in stored}
-    first = next(iter(volumes), None)
+    readable = {stem: stored[stem] for stem in stems if stem in stored}
+    first = next(iter(readable), None)
     fits = {}
     for stem, volume in stored.items():
         if first and stem != first:
-            said = _grid_findings(volume, volumes[first])
+            said = _grid_findings(volume, readable[first])
             fits[stem] = all(CODES[code][0] == "warning" for code, _ in said)
             for code, message in said:
                 say(code, files[stem].name, message)
-    for stem, volume in volumes.items():
+    for stem, volume in readable.items():
         spacing = volume.spacing
         if spacing[2] < 0.67 * spacing.max():
             sizes = " x ".join(f"{s:.2f}" for s in spacing)
@@ -547,12 +547,12 @@ def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: st
             roi = drawn if first and fits[roi_stem] else None
         for code, message in said:
             say(code, files[roi_stem].name, message)
-    for code, message in _contrast_findings(volumes, roi, fits):
+    for code, message in _contrast_findings(readable, roi, fits):
         say(
             code, files["dwi_b1000" if "dwi_b1000" in files and code != "roi-on-background" else stems[0]].name, message
         )
     without = "" if roi is not None else " (no ROI drawn: there is none that fits)"
-    for stem, volume in volumes.items():
+    for stem, volume in readable.items():
         seen = roi if stem == first or fits[stem] else None
         name = files[stem].name if stem in files[stem].name else f"{files[stem].name}, {stem}"
         out.pictures.append((f"{name}{without}", _picture(volume.array, seen, volume.spacing)))

@@ -1,4 +1,4 @@
-"""A hospital's table and its description: read as it was written, checked cell by cell, turned into the study's own table."""
+"""A hospital's table and its description: read as written, checked cell by cell, turned into the study's own table."""
 
 from __future__ import annotations
 
