@@ -476,8 +476,8 @@ def sources_of(stage):
     rooms = ROOMS["costly" if stage.get("costly") else "else"]
     files = [str(path) for room in rooms for path in sorted((ROOT / "src" / room).glob("*.py"))]
     if "function" in stage:
-        module = ROOT / "src" / Path(*stage["function"].split(".")[:-1]).with_suffix(".py")
-        return sorted({str(module), *files})
+        own = ROOT / "src" / Path(*stage["function"].split(".")[:-1]).with_suffix(".py")
+        return sorted({str(own), *files})
     return [target_of(stage), *files]
 
 

@@ -1,0 +1,607 @@
+"""What leaves a notebook: each number with its key, each table with its page, each figure, stamped with their class.
+
+A notebook starts one record and hands it every number, table and figure in the cell that makes it. A table's page is
+laid out from the frame that goes to its CSV, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
+
+STAMPS = {
+    "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
+    "SYNTHETIC": "SYNTHETIC: generated patients, cannot confirm the paper",
+    "COHORT": "COHORT: this site's own patients, not the paper's",
+}
+NOT_SHOWN = "not shown"  # a count hidden because another one could be computed from it
+NOT_ESTIMABLE = "not estimable"
+FORMULA = ("=", "+", "-", "@", "\t")  # with which a spreadsheet begins one
+Cell = Callable[[Mapping], str]
+
+
+# ---------------------------------------------------------------- numbers as text
+
+
+def spell(name: str) -> str:
+    """Return a column's or level's name as tables and figures write it: `ypn_stage` is `ypN stage`."""
+    names = {"ct_stage": "cT stage", "cea": "CEA", "ypt_stage": "ypT stage", "ypn_stage": "ypN stage"}
+    names |= {"dl_prob": "DL-prob", "event": "Distant metastasis", "tumor_location": "Tumour location"}
+    return names.get(name, name.replace("_", " ").capitalize())
+
+
+def format_number(value: float, digits: int = 3) -> str:
+    """Return `0.720`; what could not be estimated is `not estimable`."""
+    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
+
+
+def format_estimate(value: float, lower: float, upper: float, digits: int = 3) -> str:
+    """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval."""
+    if not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
+        return format_number(value, digits)
+    return f"{value:.{digits}f} ({lower:.{digits}f} to {upper:.{digits}f})"
+
+
+def format_p(p: float, digits: int = 3) -> str:
+    """Return a P value: `0.012`, `<0.001`, never `0.000`."""
+    if p is None or not math.isfinite(p):
+        return NOT_ESTIMABLE
+    return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
+
+
+def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
+    """Return `7/22 (31.8%)`; a hidden count leaves its share out."""
+    if isinstance(count, str) or isinstance(total, str):
+        return f"{count}/{total}"
+    return f"{count}/{total} ({100 * count / total:.{digits}f}%)" if total else "0/0 (no patients)"
+
+
+# ---------------------------------------------------------------- cells of a table's page, made from a row of its frame
+
+
+def number(value: str, digits: int = 3) -> Cell:
+    """Write a column's number with so many decimals."""
+    return lambda row: row[value] if isinstance(row[value], str) else format_number(row[value], digits)
+
+
+def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int = 3) -> Cell:
+    """Write a column's number with its interval."""
+    return lambda row: format_estimate(row[value], row[lower], row[upper], digits)
+
+
+def p_value(p: str = "p", digits: int = 3) -> Cell:
+    """Write a column's P value."""
+    return lambda row: format_p(row[p], digits)
+
+
+def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
+    """Write two columns as `7/22 (31.8%)`."""
+    return lambda row: format_count(row[n], row[of], digits)
+
+
+def share(n: str = "n", percent: str = "percent", digits: int = 2) -> Cell:
+    """Write a count and its percentage as `36 (21.18%)`; a hidden count has no percentage."""
+
+    def cell(row):
+        return (
+            str(row[n])
+            if isinstance(row[n], str) or row[percent] != row[percent]
+            else f"{row[n]:.0f} ({row[percent]:.{digits}f}%)"
+        )
+
+    return cell
+
+
+def label(name: str) -> Cell:
+    """Write a column's value as a word of the field."""
+    return lambda row: spell(str(row[name]))
+
+
+def _cell(spec: str | Cell) -> Cell:
+    """Return what writes a cell: a column's own value where only its name is given."""
+    if callable(spec):
+        return spec
+
+    def plain(row):
+        value = row[spec]
+        if isinstance(value, (bool, np.bool_)):
+            return "yes" if value else "no"
+        if isinstance(value, (float, np.floating)):
+            return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else format_number(value)
+        return "" if value is None else str(value)
+
+    return plain
+
+
+def layout(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str | Cell],
+    *,
+    sections: str | Cell | None = None,
+    once: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return a frame's rows as text, in the columns of a page.
+
+    Parameters
+    ----------
+    frame
+        One row a computed number or group of numbers.
+    columns
+        Heading to what stands below it: a column of `frame`, or a function of
+        a row (`estimate("c")`). A heading with a field in braces
+        (`"{cohort} (n = {of})"`) becomes a column for each of its values;
+        rows that are equal in the other columns are then joined.
+    sections
+        A column, or a function of a row, each value of which gets a heading row.
+    once
+        Headings whose text is shown in a section's heading row alone.
+
+    Returns
+    -------
+    DataFrame
+        Text only; `""` where a row has nothing to show.
+    """
+    cells = {heading: _cell(spec) for heading, spec in columns.items()}
+    section = _cell(sections) if sections is not None else None
+    wide = any("{" in heading for heading in cells)
+    rows: dict[tuple, dict[str, str]] = {}
+    for place, row in enumerate(frame.to_dict("records")):
+        said = {h: cell(row) for h, cell in cells.items() if "{" not in h and h not in once}
+        top = section(row) if section else ""
+        if section and (top,) not in rows:
+            first = next(iter(columns))
+            rows[(top,)] = {first: top} | {h: cells[h](row) for h in once}
+        line = rows.setdefault((top, *(said.values() if wide else [place])), said)
+        for heading, cell in cells.items():
+            if "{" in heading:
+                line[heading.format(**row)] = cell(row)
+    headings: list[str] = []
+    for heading in columns:
+        found = [heading.format(**row) for row in frame.to_dict("records")] if "{" in heading else [heading]
+        headings += [name for name in dict.fromkeys(found) if name not in headings]
+    return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+
+
+# ---------------------------------------------------------------- small counts
+
+
+def masked(
+    frame: pd.DataFrame,
+    counts: Sequence[str],
+    *,
+    smallest: int,
+    within: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    with_them: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Hide counts of patients that are so small that they may point to somebody.
+
+    Parameters
+    ----------
+    frame
+        One row a group of patients.
+    counts
+        Columns that count patients.
+    smallest
+        From `cohort.smallest_count`: counts from 1 to one below it are hidden;
+        with 0 the table comes back as it is.
+    within
+        Columns that say which rows add up to a total that is known.
+    parts
+        Two or more of `counts` that add up to another one in their row.
+    with_them
+        Columns computed from the counts, emptied in rows that lose one.
+
+    Returns
+    -------
+    DataFrame
+        Small counts are `<5`. Where a single one of a sum is hidden, which
+        its total would tell, the next smallest is hidden too, as `not shown`.
+
+    Notes
+    -----
+    Sums inside one table are looked after; what two tables tell together,
+    such as a group and the same group without some patients, is not.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"level": ["cT3", "cT4", "cT2"], "n": [40, 3, 9], "all": "x"})
+    >>> masked(table, ["n"], smallest=5, within=["all"])["n"].tolist()
+    [40, '<5', 'not shown']
+    """
+    if not smallest:
+        return frame
+    frame = frame.copy()
+    values = frame[list(counts)].astype(float)
+    small = (values > 0) & (values < smallest)
+    hidden = small.copy()
+    groups = list(frame.groupby(list(within), observed=True, sort=False).indices.values()) if within else []
+    columns = [values.columns.get_loc(name) for name in parts]
+    sums = [[(row, place) for row in rows] for rows in groups for place in range(len(values.columns))]
+    sums += [[(row, place) for place in columns] for row in range(len(values)) if columns]
+    cover, before = hidden.to_numpy(copy=True), -1
+    while cover.sum() != before:  # hiding one more may leave it alone in another sum
+        before = cover.sum()
+        for cells in sums:
+            open_ = [cell for cell in cells if not cover[cell]]
+            if len(open_) == len(cells) - 1 and open_:
+                cover[min(open_, key=lambda cell: (values.iat[cell] == 0, values.iat[cell]))] = True
+    for place, name in enumerate(values.columns):
+        shown = frame[name].astype(object)
+        shown[cover[:, place]] = NOT_SHOWN
+        shown[small[name]] = f"<{smallest}"
+        frame[name] = shown
+    for name in with_them:
+        frame[name] = frame[name].mask(pd.Series(cover.any(axis=1), index=frame.index))
+    return frame
+
+
+def exportable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose text no spreadsheet takes for a formula: such a cell gets an apostrophe in front.
+
+    Numbers stay as they are, also negative ones that are written as text.
+
+    Examples
+    --------
+    >>> exportable(pd.DataFrame({"centre": ["=1+1", "A", "-2.5"], "n": [-1, 2, 3]})).values.tolist()
+    [["'=1+1", -1], ['A', 2], ['-2.5', 3]]
+    """
+
+    def safe(cell):
+        if not isinstance(cell, str):
+            return cell
+        cell = cell.replace("\r", " ")  # a writer leaves it unquoted, and a reader starts a row there
+        if not cell.startswith(FORMULA):
+            return cell
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+        return cell if cell[0] in "+-" else f"'{cell}"
+
+    text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+    return frame.assign(**{c: [safe(cell) for cell in frame[c]] for c in text}).rename(columns=safe)
+
+
+# ---------------------------------------------------------------- the record
+
+
+TABLE_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
+       color: #1c1c1c; background: #fff }}
+table {{ border-collapse: collapse; width: 100% }}
+caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
+th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
+td {{ font-variant-numeric: tabular-nums }}
+thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
+tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
+.stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
+.notes {{ font-size: .85rem; color: #444 }}
+</style></head><body>
+<p class="stamp">{stamp}</p>
+{table}
+<p class="notes">{notes}</p>
+</body></html>
+"""
+
+
+def _plain(value):
+    """Turn NumPy values into what JSON holds; a number that is not finite has no place there."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _without_small(entry: Mapping, smallest: int) -> dict:
+    """Leave out of an entry what `masked` has hidden, and whole numbers from 1 to one below `smallest`."""
+    if not smallest:
+        return dict(entry)
+
+    def hidden(value) -> bool:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return value == NOT_SHOWN or (isinstance(value, str) and value[:1] == "<") or (whole and 0 < value < smallest)
+
+    lost = [name for name in ("value", "n", "of") if name in entry and hidden(entry[name])]
+    if not lost:
+        return dict(entry)
+    made_from_it = ["percent", *(["value", "ci"] if isinstance(entry.get("value"), float) else [])]
+    kept = {name: None if name in (*lost, *made_from_it) else value for name, value in entry.items()}
+    return kept | ({"reason": "a count too small to show"} if kept.get("value") is None else {})
+
+
+def _show(path: Path, fig) -> None:
+    """Show a saved picture at half its size below the cell, where the figure itself then no longer appears."""
+    from io import BytesIO
+
+    import matplotlib.pyplot as plt
+    from IPython.display import Image, display
+    from PIL import Image as Picture
+
+    with Picture.open(path) as picture, BytesIO() as half:
+        picture.reduce(2).convert("P", palette=Picture.Palette.ADAPTIVE).save(half, "PNG", optimize=True)
+        display(Image(half.getvalue()))
+    plt.close(fig)
+
+
+class Record:
+    """What one notebook records of one run; recording the same key or name again replaces it."""
+
+    def __init__(self, run_dir: Path, notebook: str, inputs: Sequence[Path], provenance: str, smallest: int):
+        if provenance not in STAMPS:
+            raise ValueError(f"provenance must be one of {', '.join(STAMPS)}; found {provenance!r}")
+        self.run_dir, self.notebook, self.inputs = run_dir, notebook, list(inputs)
+        self.provenance, self.smallest = provenance, smallest
+        self.entries: dict[str, dict] = {}
+
+    def number(self, key: str, value, **about) -> None:
+        """Record one number: `key` is its path in paper_results.yaml joined by dots.
+
+        Parameters
+        ----------
+        key
+            The path of the published number, or one of the same kind.
+        value
+            The number; None or NaN where it could not be estimated.
+        **about
+            ci, p, n, cohort, model, method, seed, those that apply; `reason`
+            is kept where there is no value and must be there then.
+
+        Raises
+        ------
+        ValueError
+            No value and no reason, or an interval that does not hold the value.
+        """
+        self._add({key: {"value": value, **about}})
+
+    def numbers(self, frame: pd.DataFrame, key: str, *, value: str, ci: Sequence[str] = (), **about) -> None:
+        """Record a number a row.
+
+        Parameters
+        ----------
+        frame
+            One row a number.
+        key
+            The key with columns in braces: `"table2.cindex.{model}.{cohort}"`.
+        value
+            The column that holds the number.
+        ci
+            The two columns that hold its interval.
+        **about
+            What else an entry says (`p`, `n`, `method`, `reason`): a column of
+            `frame`, or the same for every row. `cohort` and `model` are taken
+            from columns of that name.
+        """
+        about = {name: name for name in ("cohort", "model") if name in frame} | about
+        found = {}
+        for row in frame.to_dict("records"):
+            entry = {"value": row[value]} | ({"ci": [row[name] for name in ci]} if ci else {})
+            entry |= {k: row[v] if isinstance(v, str) and v in row else v for k, v in about.items()}
+            found[key.format(**row)] = entry
+        self._add(found)
+
+    def _add(self, entries: Mapping[str, Mapping]) -> None:
+        for key, entry in entries.items():
+            entry = _plain(_without_small(entry, self.smallest))
+            value, ci = entry["value"], entry.get("ci")
+            if value is None and not entry.get("reason"):
+                raise ValueError(f"entries without an estimate must hold a reason; found none at {key}")
+            if value is not None:
+                entry.pop("reason", None)
+            if ci and None not in ci and value is not None and not ci[0] - 1e-9 <= value <= ci[1] + 1e-9:
+                raise ValueError(f"ci must hold the value; found {value} outside {ci} at {key}")
+            self.entries[key] = {**entry, "notebook": self.notebook, "class": self.provenance}
+        self._write(complete=False)
+
+    def _write(self, *, complete: bool) -> None:
+        hashes = {os.path.relpath(path, self.run_dir): sha256(path) for path in self.inputs}
+        content = {"complete": complete, "inputs": hashes, "entries": self.entries}
+        save_json(content, self.run_dir / "results" / f"{self.notebook}.json")
+
+    def masked(self, frame: pd.DataFrame, counts: Sequence[str], **sums) -> pd.DataFrame:
+        """Hide the small counts of a table that is to be shared; see `masked`."""
+        return masked(frame, counts, smallest=self.smallest, **sums)
+
+    def table(
+        self,
+        frame: pd.DataFrame,
+        name: str,
+        *,
+        columns: Mapping[str, str | Cell],
+        caption: str,
+        notes: str = "",
+        sections: str | Cell | None = None,
+        once: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """Write a table twice, unrounded as CSV and laid out as a page, and return what the page shows.
+
+        Parameters
+        ----------
+        frame
+            One kind of row, one number a cell; a `class` column is added.
+        name
+            The table's name in the paper: `table1`, `tableS2`.
+        columns, sections, once
+            The page's columns, see `layout`.
+        caption, notes
+            Above and below the table.
+        """
+        page = layout(frame, columns, sections=sections, once=once)
+        folder = self.run_dir / "tables"
+        with whole_file(folder / f"{name}.csv") as partial:
+            exportable(frame.assign(**{"class": self.provenance})).to_csv(partial, index=False)
+        body = page.to_html(index=False, border=0, escape=True)
+        body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
+        text = TABLE_PAGE.format(
+            title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes)
+        )
+        with whole_file(folder / f"{name}.html") as partial:
+            partial.write_text(text, encoding="utf-8")
+        return page
+
+    def csv(self, frame: pd.DataFrame, name: str) -> None:
+        """Write a table that has no page, such as the points of a curve."""
+        save_csv(frame.assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
+
+    def figure(self, fig, name: str) -> None:
+        """Write a figure as PNG and SVG, stamped with its class at the lower edge, and show it below the cell."""
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        folder = self.run_dir / "figures"
+        if not any(text.get_text() == STAMPS[self.provenance] for text in fig.texts):
+            if fig.get_layout_engine() is not None:  # leave a line free for the stamp
+                strip = 0.22 / fig.get_figheight()
+                fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
+                fig.draw_without_rendering()
+                fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
+            fig.text(0.995, 0.003, STAMPS[self.provenance], ha="right", va="bottom", fontsize=7, color="#8a3b00")
+        # By the canvases themselves: `savefig`, and a notebook's own display, would draw everything twice.
+        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+            with whole_file(folder / f"{name}.svg") as partial:
+                FigureCanvasSVG(fig).print_svg(partial, metadata={"Date": None})
+            fig.set_dpi(200)
+            with whole_file(folder / f"{name}.png") as partial:
+                FigureCanvasAgg(fig).print_png(partial, metadata={"Software": None})
+        if "inline" in matplotlib.get_backend():
+            _show(folder / f"{name}.png", fig)
+
+    def finish(self, *packages: str) -> dict[str, str]:
+        """Say that everything is recorded, and return the session information; without it the numbers do not count."""
+        self._write(complete=True)
+        return ticket(*packages)
+
+
+def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), provenance: str = "") -> Record:
+    """Begin a notebook's record.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder; numbers go to `results/<notebook>.json` in it.
+    notebook
+        The notebook's name without ending.
+    inputs
+        The run's files that the numbers depend on, relative to its folder.
+    provenance
+        PUBLISHED, SYNTHETIC or COHORT; from the run's `interim/study.json` where it is not given.
+
+    Notes
+    -----
+    Started by hand, it marks the run's `results.json` and pages as older than this notebook.
+    """
+    run_dir = resolve(run_dir)
+    smallest = 0
+    if not provenance:
+        study = load_json(run_dir / "interim" / "study.json")
+        provenance, smallest = study["class"], study["smallest_count"]
+    if "DLRS_STAGE" not in os.environ:
+        mark_older(run_dir, notebook)
+    return Record(run_dir, notebook, [run_dir / name for name in inputs], provenance, smallest)
+
+
+OLDER = '<p class="older" style="background:#8a3b00;color:#fff;padding:.6rem 1rem;margin:0">{}</p>'
+
+
+def mark_older(run_dir: Path, notebook: str) -> None:
+    """Say on a finished run's pages, and beside its numbers, that a notebook was run again since."""
+    path = run_dir / "results.json"
+    if not path.is_file():
+        return
+    said = (
+        f"Older than {notebook}, which was run again by hand: run the rest, or the command that made this run, again."
+    )
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    save_json({k: e | ({"older": said} if e["notebook"] == notebook else {}) for k, e in entries.items()}, path)
+    for page in (*run_dir.glob("*.html"), *run_dir.glob("notebooks/*.html")):
+        text = page.read_text(encoding="utf-8")
+        if said not in text:
+            with whole_file(page) as partial:
+                partial.write_text(
+                    re.sub(r"(<body[^>]*>)", lambda m: m[1] + OLDER.format(said), text, count=1), encoding="utf-8"
+                )
+
+
+# ---------------------------------------------------------------- all notebooks of a run
+
+
+def gather(run_dir: str | Path) -> tuple[dict, list[str]]:
+    """Read the notebooks' numbers.
+
+    Returns
+    -------
+    entries
+        Key to entry, of every notebook that ran to its end and whose inputs are still as they were.
+    missing
+        Keys left out because a file they were made from has changed or gone, or their notebook stopped half-way.
+    """
+    run_dir = resolve(run_dir)
+    entries: dict = {}
+    missing: list[str] = []
+    for path in sorted((run_dir / "results").glob("*.json")):
+        part = json.loads(path.read_text(encoding="utf-8"))
+        files = {run_dir / name: digest for name, digest in part["inputs"].items()}
+        if part["complete"] and all(file.is_file() and sha256(file) == digest for file, digest in files.items()):
+            twice = entries.keys() & part["entries"].keys()
+            if twice:
+                raise ValueError(f"results must have one source; {sorted(twice)[0]} is written by two notebooks")
+            entries |= part["entries"]
+        else:
+            missing += part["entries"].keys()
+    return entries, missing
+
+
+def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
+    """Join the notebooks' numbers into `results.json`, and list those dropped in `results_missing.json`."""
+    entries, missing = gather(run_dir)
+    run_dir = resolve(run_dir)
+    for name, content in {"results.json": entries, "results_missing.json": sorted(missing)}.items():
+        with whole_file(run_dir / name) as partial:
+            partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    return entries, missing
+
+
+# ---------------------------------------------------------------- files
+
+
+def save_json(content, path: str | Path) -> None:
+    """Write plain values as JSON, whole or not at all."""
+    with whole_file(resolve(path)) as partial:
+        partial.write_text(json.dumps(_plain(content), indent=1), encoding="utf-8")
+
+
+def load_json(path: str | Path):
+    """Read what an earlier notebook wrote; say which step is missing when it is not there."""
+    path = resolve(path)
+    if not path.is_file():
+        remedy = "Run the notebook that writes it first, or `python3 run.py statistics`."
+        raise InputError(
+            display_path(path), "the file is missing", expected="an earlier notebook's output", remedy=remedy
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def save_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table, numbers to the last digit, whole or not at all; outside `interim/` its text is no formula."""
+    path = resolve(path)
+    frame = frame if "interim" in path.parts else exportable(frame)
+    with whole_file(path) as partial:
+        frame.to_csv(partial, index=False)

@@ -1,0 +1,172 @@
+"""The recorder: what a notebook hands it is what the CSV, the page, results.json and the figure show."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from dlrs import results
+
+FRAME = pd.DataFrame(
+    {
+        "model": ["Nomogram", "DLRS", "Nomogram", "DLRS"],
+        "cohort": ["primary", "primary", "validation", "validation"],
+        "c": [0.7654, 0.7, 0.675, np.nan],
+        "lower": [0.7, 0.6, 0.6, np.nan],
+        "upper": [0.8, 0.8, 0.75, np.nan],
+        "p": [0.00001, 0.02, 0.04999, np.nan],
+        "n": [170, 170, 65, 65],
+    }
+)
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLRS_STAGE", "06_evaluation")
+    (tmp_path / "interim").mkdir()
+    (tmp_path / "interim/study.json").write_text('{"class": "SYNTHETIC", "smallest_count": 0}')
+    (tmp_path / "interim/patients.csv").write_text("patient_id\n1\n")
+    return results.start(tmp_path, "06_evaluation", inputs=["interim/patients.csv"])
+
+
+def entries_of(folder, notebook="06_evaluation"):
+    return json.loads((folder / f"results/{notebook}.json").read_text())["entries"]
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_a_number_a_row_with_the_key_of_the_paper(record, tmp_path):
+    key = "table2.cindex.{model}.{cohort}"
+    record.numbers(FRAME, key, value="c", ci=("lower", "upper"), p="p", n="n", method="Harrell", reason="no events")
+    found = entries_of(tmp_path)
+    assert found["table2.cindex.Nomogram.primary"] == dict(
+        value=0.7654, ci=[0.7, 0.8], cohort="primary", model="Nomogram", p=0.00001, n=170, method="Harrell"
+    ) | {"notebook": "06_evaluation", "class": "SYNTHETIC"}
+    missing = found["table2.cindex.DLRS.validation"]
+    assert missing["value"] is None and missing["reason"] == "no events"
+
+
+def test_recording_again_replaces(record, tmp_path):
+    record.number("fig2.cutoff_dlrs", 1.5, n=162)
+    record.number("fig2.cutoff_dlrs", 1.25, n=162)
+    assert entries_of(tmp_path)["fig2.cutoff_dlrs"]["value"] == 1.25
+
+
+def test_what_cannot_be_right_is_refused(record):
+    with pytest.raises(ValueError, match="must hold a reason; found none at a.b"):
+        record.number("a.b", float("nan"))
+    with pytest.raises(ValueError, match=r"ci must hold the value; found 0.5 outside \[0.6, 0.7\] at a.b"):
+        record.number("a.b", 0.5, ci=[0.6, 0.7])
+    with pytest.raises(ValueError, match="provenance must be one of PUBLISHED"):
+        results.start(record.run_dir, "00_paper_audit", provenance="OURS")
+
+
+def test_numbers_count_once_their_notebook_has_ended(record, tmp_path):
+    record.number("fig3.n.primary", 170)
+    assert results.collect(tmp_path) == ({}, ["fig3.n.primary"])
+    assert record.finish("numpy")["numpy"] == np.__version__
+    entries, missing = results.collect(tmp_path)
+    assert list(entries) == ["fig3.n.primary"] and not missing
+    (tmp_path / "interim/patients.csv").write_text("patient_id\n2\n")
+    assert results.collect(tmp_path) == ({}, ["fig3.n.primary"])
+
+
+def test_small_counts_are_left_out_of_a_shared_record(record, tmp_path):
+    record.smallest = 5
+    record.number("table1.cea.levels.Elevated.primary", 3, n=170, percent=1.8)
+    entry = entries_of(tmp_path)["table1.cea.levels.Elevated.primary"]
+    assert entry["value"] is None and entry["percent"] is None and entry["reason"] == "a count too small to show"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_page_and_csv_come_from_one_frame(record, tmp_path):
+    columns = {"Model": "model", "{cohort}": results.estimate("c"), "P, {cohort}": results.p_value()}
+    page = record.table(FRAME, "table2", columns=columns, caption="Table 2 <C>", notes="n & m")
+    assert page.columns.tolist() == ["Model", "primary", "validation", "P, primary", "P, validation"]
+    assert page.values.tolist() == [
+        ["Nomogram", "0.765 (0.700 to 0.800)", "0.675 (0.600 to 0.750)", "<0.001", "0.050"],
+        ["DLRS", "0.700 (0.600 to 0.800)", "not estimable", "0.020", "not estimable"],
+    ]
+    shown = pd.read_html(tmp_path / "tables/table2.html")[0]
+    assert shown.astype(str).values.tolist() == page.values.tolist()
+    csv = pd.read_csv(tmp_path / "tables/table2.csv")
+    pd.testing.assert_frame_equal(csv.drop(columns="class"), FRAME)
+    assert set(csv["class"]) == {"SYNTHETIC"}
+    text = (tmp_path / "tables/table2.html").read_text()
+    assert (
+        "<caption>Table 2 &lt;C&gt;</caption>" in text and "n &amp; m" in text and results.STAMPS["SYNTHETIC"] in text
+    )
+
+
+def test_sections_have_a_heading_row_that_alone_shows_what_belongs_to_all(record):
+    frame = pd.DataFrame(
+        {
+            "characteristic": ["gender"] * 4 + ["ct_stage"] * 2,
+            "level": ["Male", "Male", "Female", "Female", "cT3", "cT3"],
+            "cohort": ["primary", "validation"] * 3,
+            "n": [121, 44, 49, "<5", 130, 29],
+            "of": [170, 65] * 3,
+            "percent": [71.18, 67.69, 28.82, np.nan, 76.47, 44.62],
+            "p": [0.634] * 4 + [0.00001] * 2,
+        }
+    )
+    columns = {"Characteristic": "level", "{cohort} (n = {of})": results.share(), "P": results.p_value()}
+    page = results.layout(frame, columns, sections=results.label("characteristic"), once=["P"])
+    assert page.columns.tolist() == ["Characteristic", "primary (n = 170)", "validation (n = 65)", "P"]
+    assert page.values.tolist() == [
+        ["Gender", "", "", "0.634"],
+        ["Male", "121 (71.18%)", "44 (67.69%)", ""],
+        ["Female", "49 (28.82%)", "<5", ""],
+        ["cT stage", "", "", "<0.001"],
+        ["cT3", "130 (76.47%)", "29 (44.62%)", ""],
+    ]
+
+
+def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():
+    frame = pd.DataFrame({"x": [0.5001, 0.5002]})
+    assert results.layout(frame, {"Value": results.number("x", 2)})["Value"].tolist() == ["0.50", "0.50"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3, "3"), (3.0, "3"), (0.12345, "0.123"), (True, "yes"), (None, ""), ("cT4", "cT4"), (0.0, "0.000")],
+)
+def test_a_column_named_alone_is_written_plainly(value, text):
+    assert results.layout(pd.DataFrame({"x": [value]}, dtype=object), {"X": "x"}).iat[0, 0] == text
+
+
+# ---------------------------------------------------------------- figures, and runs by hand
+
+
+def test_a_figure_is_stamped_once_and_saved_twice(record, tmp_path):
+    fig, ax = plt.subplots(layout="constrained")
+    ax.plot([0, 1])
+    record.figure(fig, "fig3b")
+    record.figure(fig, "fig3b")
+    assert [text.get_text() for text in fig.texts] == [results.STAMPS["SYNTHETIC"]]
+    assert (tmp_path / "figures/fig3b.png").stat().st_size > 5000
+    assert (tmp_path / "figures/fig3b.svg").read_text().rstrip().endswith("</svg>")
+    plt.close(fig)
+
+
+def test_a_notebook_run_by_hand_marks_what_is_older(record, tmp_path, monkeypatch):
+    record.number("fig3.n.primary", 170)
+    record.finish()
+    results.collect(tmp_path)
+    (tmp_path / "report.html").write_text('<html><body class="x"><h1>Report</h1></body></html>')
+    monkeypatch.delenv("DLRS_STAGE")
+    for _ in range(2):
+        results.start(tmp_path, "06_evaluation")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("Older than 06_evaluation") == 1 and page.startswith('<html><body class="x"><p class="older"')
+    assert "run again by hand" in json.loads((tmp_path / "results.json").read_text())["fig3.n.primary"]["older"]
+
+
+def test_a_run_without_its_first_stage_is_named(tmp_path):
+    with pytest.raises(results.InputError, match="study.json: the file is missing"):
+        results.start(tmp_path, "06_evaluation")
