@@ -52,6 +52,16 @@ def data(run):
     return calculator.page_data(report.load_json(run / "interim" / "nomogram.json"), predictions)
 
 
+def test_bins_hold_the_cohorts_smallest_count(run, data):
+    saved = report.load_json(run / "interim" / "nomogram.json")
+    predictions = pd.read_csv(run / "interim" / "predictions.csv", float_precision="round_trip")
+    assert saved["smallest_count"] == 0 and data["smallest_bin"] == calculator.SMALLEST_BIN
+    larger = calculator.page_data(saved | {"smallest_count": 12}, predictions)
+    assert larger["smallest_bin"] == 12 and "in bins of at least 12 patients" in calculator.as_page(larger)
+    assert min(n for those in larger["cohorts"] for *_, n in those["bins"]) >= 12
+    assert min(n for those in data["cohorts"] for *_, n in those["bins"]) < 12
+
+
 @pytest.fixture(scope="module")
 def model(run):
     """Fit the model anew, with lifelines alone, and return it with the patients that it was fitted on."""

@@ -225,6 +225,56 @@ def test_cox_term_tests_leave_out_whole_factors():
     assert tests["chi2"][1] == approx(2 * (full - age))
 
 
+def a_level_without_an_event(n=170, exposed=10):
+    rng = np.random.default_rng(3)
+    level = np.repeat(["T0", "T1", "T2"], [(n - exposed) // 2, exposed, (n - exposed) // 2])
+    time = np.minimum(rng.exponential(1 / np.where(level == "T2", 0.03, 0.015)), 60.0)
+    event = (time < 60) & (level != "T1")
+    return time, event, pd.get_dummies(pd.Series(level)).astype(float)[["T1", "T2"]]
+
+
+def test_a_level_without_an_event_has_its_likelihood_ratio_test_and_no_hazard_ratio():
+    time, event, design = a_level_without_an_event()
+    # the limit is Cox's likelihood with the level's patients out of every risk set
+    inside = design["T1"].to_numpy() == 0
+    limit = cox.cox_fit(time[inside], event[inside], design.loc[inside, "T2"])
+    null = cox.cox_fit(time, event, design["T2"]).log_likelihood_null
+    tests = cox.cox_term_tests(time, event, design, terms=["stage", "stage"])
+    assert tests["chi2"][0] == approx(2 * (limit.log_likelihood - null), rel=1e-7) and tests["df"][0] == 2
+    table = cox.cox_table(cox.cox_fit(time, event, design, at_limit=True)).set_index("name")
+    assert table.loc["T1", "hr"] == 0 and np.isnan(table.loc["T1", "hr_lower"])
+    there = cox.cox_table(limit).iloc[0]
+    assert table.loc["T2", "hr"] == approx(there["hr"], rel=1e-6) and table.loc["T2", "se"] == approx(
+        there["se"], rel=1e-6
+    )
+    held = cox.ph_test(time, event, design, terms=["stage", "stage"])
+    assert held["term"].tolist() == ["stage", "GLOBAL"] and held["p"].isna().all() and held["df"].tolist() == [2, 2]
+
+
+def test_a_level_that_nobody_has_takes_no_degree_of_freedom():
+    time, event, design = a_level_without_an_event()
+    nobody = design.assign(T3=0.0)
+    with_it = cox.cox_term_tests(time, event, nobody, terms=["stage", "stage", "stage"])
+    assert with_it.equals(cox.cox_term_tests(time, event, design, terms=["stage", "stage"]))
+    alone = cox.cox_term_tests(time, event, nobody[["T2", "T3"]], terms=["T2", "T3"]).set_index("term")
+    assert alone.loc["T3", "df"] == 0 and np.isnan(alone.loc["T3", "p"]) and alone.loc["T2", "df"] == 1
+    with pytest.raises(ValueError, match="covariates must vary between the rows"):
+        cox.cox_term_tests(time, event, nobody[["T3"]])
+
+
+@pytest.mark.parametrize(("n", "exposed"), [(235, 1), (1000, 2), (3000, 5)])
+def test_separation_is_seen_however_few_are_exposed(n, exposed):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        dies, lost = rng.exponential(size=n), rng.exponential(2, size=n)
+        time, event = np.minimum(dies, lost), dies <= lost
+        z = np.zeros(n)
+        z[rng.choice(np.flatnonzero(~event), exposed, replace=False)] = 1  # nobody exposed has the event
+        with pytest.raises(ValueError, match="covariates must not separate the events"):
+            cox.cox_fit(time, event, z)
+        assert cox.cox_fit(time, event, z, at_limit=True).coefficients[0] == -np.inf
+
+
 def test_cox_refusals():
     time, event, x = [1, 2, 3, 4], [1, 1, 0, 1], np.array([0.0, 1, 0, 1])
     with pytest.raises(ValueError, match="event must be true in at least one row; found none in 4 rows"):

@@ -234,6 +234,41 @@ def read_patients(path: str | Path) -> pd.DataFrame:
     return typed(pd.read_csv(path, dtype={"patient_id": str, "centre": str}))
 
 
+def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
+    """Leave only levels that a primary patient has, so that no model has a column for a level that nobody has.
+
+    Parameters
+    ----------
+    patients
+        From `read_patients`: both cohorts, or the primary one.
+    needed
+        Variables of the models that are applied to the validation cohort.
+
+    Returns
+    -------
+    DataFrame
+        The same patients. In a variable that is not needed, a level that only validation patients have becomes NaN.
+
+    Raises
+    ------
+    ValueError
+        A validation patient has a level of a needed variable that no primary patient has: no model can say anything
+        about it.
+    """
+    patients, primary = patients.copy(), patients["cohort"] == "primary"
+    for name in [name for name in LEVELS if name != "cohort"]:
+        seen = [level for level in LEVELS[name] if (patients.loc[primary, name] == level).any()]
+        unseen = patients[name].notna() & ~patients[name].isin(seen)
+        if name in needed and unseen.any():
+            raise ValueError(
+                f"{name} must have in the validation cohort levels of the primary cohort; found {unseen.sum()} "
+                f"patients with {patients.loc[unseen, name].iloc[0]}, which no primary patient has: join it with a "
+                f"neighbouring level in the clinical table, or leave {name} out of clinical_formula"
+            )
+        patients[name] = patients[name].cat.set_categories(seen)
+    return patients
+
+
 def join_probabilities(patients: pd.DataFrame, t2w: pd.DataFrame, adc: pd.DataFrame) -> pd.DataFrame:
     """Join the two networks' probabilities into the table that the statistics start from.
 

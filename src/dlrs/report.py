@@ -6,8 +6,10 @@ import html
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,7 +35,16 @@ NAMES = {
 
 
 def spell(column: str) -> str:
-    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
+    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`.
+
+    Examples
+    --------
+    >>> spell("ct_stage[T.cT4]")
+    'cT stage cT4'
+    """
+    column, level = re.match(r"(.*?)(?:\[T\.(.*)\])?$", column).groups()
+    if level:
+        return f"{spell(column)} {level}"
     return NAMES.get(column, column.replace("_", " ").capitalize())
 
 
@@ -55,6 +66,13 @@ def format_p(p: float, digits: int = 3) -> str:
     if p is None or not math.isfinite(p):
         return "not estimable"
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
+
+
+def format_probability(p: float, digits: int = 3) -> str:
+    """Return a probability for a table: `0.012`, and `<0.001` or `>0.999` where it would be printed as 0 or 1."""
+    if p is not None and 1 - 10**-digits < p < 1:
+        return f">{1 - 10**-digits:.{digits}f}"
+    return format_p(p, digits)
 
 
 def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
@@ -341,6 +359,109 @@ tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
 """
 
 
+WORD = re.compile(r"[^\W\d_]+\d*")
+NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\.\d)")
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+class _Row(NamedTuple):
+    """What one row of a tidy table holds: its words, as written and as `spell` writes them, and its numbers."""
+
+    words: frozenset[str]
+    texts: frozenset[str]
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Iterable) -> _Row:
+        cells = [cell for cell in cells if not (isinstance(cell, float) and math.isnan(cell)) and cell is not None]
+        texts = [str(cell) for cell in cells if not isinstance(cell, (int, float, np.number, np.bool_))]
+        numbers = [float(cell) for cell in cells if isinstance(cell, (int, float, np.number, np.bool_))]
+        numbers += [float(n.replace("−", "-")) for text in texts for n in NUMBER.findall(text)]
+        named = [text for text in texts if text != NOT_SHOWN]
+        words = {word for text in named for form in (text, spell(text)) for word in _words(form)}
+        return cls(frozenset(words), frozenset(texts), np.array(numbers, dtype=float))
+
+    def has(self, number: str, *, percent: bool) -> bool:
+        """Say whether a printed number is one of the row's, rounded to its digits, or with `percent` times 100."""
+        digits = len(number.partition("e")[0].partition(".")[2]) - int(number.partition("e")[2] or 0)
+        printed, half = float(number.replace("−", "-")), 0.5 * 10.0**-digits
+        factors = (1.0, 100.0) if percent else (1.0,)
+        return any((np.abs(f * self.numbers - printed) <= half * (1 + 1e-6)).any() for f in factors)
+
+
+def unfounded(shown: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
+    """List what a table's page shows and its own frame does not hold.
+
+    Parameters
+    ----------
+    shown
+        The table formatted for reading, in any layout: cohorts side by side, levels below the row that names their
+        factor. A row's label is its first cell that is not empty; what stands in parentheses explains.
+    tidy
+        The frame that goes to the CSV.
+
+    Returns
+    -------
+    list of str
+        One sentence for every row label with a word that is neither in a text cell nor in a column name of the frame,
+        and for every number that is no rounding of a number in the frame's rows with the same words. Numbers of
+        patients in a heading, `(n=170)`, count as well. On a page with a percent sign 31.8 may stand for 0.318, and
+        in `7/22 (31.8%)` for the share itself.
+    """
+    rows = [_Row.of(cells) for cells in tidy.itertuples(index=False)]
+    named = {word for name in tidy.columns for form in (str(name), spell(str(name))) for word in _words(form)}
+    known = "|".join(sorted(named.union(*(row.words for row in rows)))) if rows else ""
+    titles = [str(title) for title in shown.columns]
+    found, heading = [], ""
+    for title in titles:
+        for n in re.findall(r"n ?= ?(\d+)", title):
+            if not any(row.has(n, percent=False) for row in rows):
+                found.append(f"the heading {title!r} counts {n} patients, the frame nowhere")
+    for place, cells in enumerate(shown.astype(object).where(shown.notna(), "").itertuples(index=False)):
+        texts = [str(cell).strip() for cell in cells]
+        label = next(filter(None, texts), "")
+        strange = [word for word in _words(re.sub(r"\(.*?\)", "", label)) if word not in known]
+        if strange:
+            found.append(f"the row {label!r} is not in the frame, which holds no {strange[0]!r}")
+            continue
+        if sum(bool(text) for text in texts) <= 2 and texts[0] and not any(map(NUMBER.findall, texts[1:-1])):
+            heading = label
+        words = {word for text in [heading, *texts] if text != NOT_SHOWN for word in _words(text)}
+        scores = [len(words & row.words) for row in rows]
+        best = max(scores, default=0)
+        like = [row for row, score in zip(rows, scores, strict=True) if score == best]
+        if best == 0 and len(rows) == len(shown):
+            like = [rows[place]]
+        percent = any("%" in text for text in [*titles, *texts])
+        for text, title in zip(texts, titles, strict=True):
+            wrong = _unfounded_numbers(text.replace("95% CI", ""), like, percent=percent)
+            found += [
+                f"{n} in the row {label!r}, column {title!r}, is not in the frame's rows of that name" for n in wrong
+            ]
+    return found
+
+
+def _unfounded_numbers(text: str, rows: Sequence[_Row], *, percent: bool) -> list[str]:
+    """Return the numbers of a cell that none of the rows holds."""
+    if any(text in row.texts for row in rows):
+        return []
+    shares = {}
+    for count, total, share in re.findall(r"(\d+)/(\d+) \(([\d.]+)%\)", text):
+        shares[share] = f"{100 * int(count) / int(total):.{len(share.partition('.')[2])}f}" if int(total) else ""
+    wrong = []
+    for sign, n in re.findall(rf"([<>])? ?({NUMBER.pattern})", text):
+        if sign:
+            held = any(((row.numbers < float(n)) if sign == "<" else (row.numbers > float(n))).any() for row in rows)
+        else:
+            held = shares.get(n) == n or any(row.has(n, percent=percent) for row in rows)
+        if not held:
+            wrong.append(n)
+    return wrong
+
+
 def save_table(
     tidy: pd.DataFrame,
     shown: pd.DataFrame,
@@ -358,12 +479,21 @@ def save_table(
     tidy
         One number a cell, unrounded; a `class` column is added.
     shown
-        The same table formatted for reading; text is escaped.
+        The same table formatted for reading, made from `tidy`; text is escaped.
     name
         The table's name in the paper: `table1`, `tableS2`.
     caption, notes
         Above and below the table.
+
+    Raises
+    ------
+    ValueError
+        A row of `shown` has a label that `tidy` does not hold: it is another table. `dlrs.expected check` holds the
+        numbers as well, see `unfounded`.
     """
+    for fault in unfounded(shown, tidy):
+        if fault.startswith("the row"):
+            raise ValueError(f"shown must be made from the frame that is saved as {name}.csv; {fault}")
     folder = resolve(run_dir) / "tables"
     with whole_file(folder / f"{name}.csv") as partial:
         exportable(tidy.assign(**{"class": provenance})).to_csv(partial, index=False)

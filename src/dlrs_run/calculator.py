@@ -14,7 +14,7 @@ from dlrs import cohort
 from dlrs.stats import checks, survival
 
 TEMPLATES = Path(__file__).parent / "templates"
-SMALLEST_BIN = 5  # patients: below it a count can point to somebody
+SMALLEST_BIN = 5  # patients, where the cohort has no `small_cell` of its own: below it a count can point to somebody
 WARNINGS = {
     "SYNTHETIC": "Trained on synthetic patients: its risks tell of no real patient and cannot confirm the paper.",
     "COHORT": "Trained on this site's own patients, not the paper's: not for decisions about any patient.",
@@ -88,7 +88,8 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
     Parameters
     ----------
     saved : mapping
-        Notebook 05's `interim/nomogram.json`.
+        Notebook 05's `interim/nomogram.json`; its `smallest_count` is the cohort's `small_cell` where results are
+        shared, and the least that a bin may hold.
     predictions : DataFrame
         Its `interim/predictions.csv`: `cohort` and `risk_Nomogram`.
 
@@ -98,6 +99,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         Of plain values. The baseline hazard is read at whole months and at the horizon, since its own
         steps are patients' times; survival at those months is the Cox model's to the last digits.
     """
+    at_least = saved.get("smallest_count") or SMALLEST_BIN
     baseline, horizon = saved["baseline"], saved["horizon_months"]
     months = np.union1d(np.arange(math.floor(baseline["time"][-1]) + 1), [horizon])
     hazard = survival.step(baseline["time"], baseline["cumulative_hazard"], months, start=0.0)
@@ -111,9 +113,9 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "scales": saved["scales"],
         "months": [int(month) if month == int(month) else month for month in months.tolist()],
         "cumulative_hazard": hazard.tolist(),
-        "smallest_bin": SMALLEST_BIN,
+        "smallest_bin": at_least,
         "cohorts": [
-            {"name": str(name), "n": len(those), "bins": risk_bins(those["risk_Nomogram"])}
+            {"name": str(name), "n": len(those), "bins": risk_bins(those["risk_Nomogram"], at_least=at_least)}
             for name, those in predictions.groupby("cohort")
         ],
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
@@ -132,6 +134,44 @@ def hold_to_bands(bands: Mapping[str, Mapping], results: Mapping) -> list[tuple[
     return verdicts
 
 
+def pages_and_frames(folder: str | Path) -> list[str]:
+    """List what the table pages of a folder show and the CSV files beside them do not hold.
+
+    Returns
+    -------
+    list of str
+        Empty when every label and number of every page is its own frame's, see `report.unfounded`. Cells and headings
+        that were not spelt out (`ct_stage[T.cT4]`, `n_high`, `nan`) are listed as well.
+    """
+    from dlrs import report
+    from dlrs_run import pages
+
+    found = []
+    for path in sorted(Path(folder).glob("*.html")):
+        table = pages.read_table(path)
+        shown, tidy = pd.DataFrame(table.rows, columns=table.columns), pd.read_csv(path.with_suffix(".csv"))
+        found += [f"{path.name}: {fault}" for fault in report.unfounded(shown, tidy) + unspelt(table)]
+    return found
+
+
+def unspelt(table) -> list[str]:
+    """List headings and cells of a page's table that are code, not words: raw names, `nan`, lists, endless digits.
+
+    Parameters
+    ----------
+    table : pages.Table
+        As `pages.read_table` returns it.
+    """
+    found = [f"the heading {title!r} is a raw name" for title in table.columns if re.search(r"\w_\w|\[T\.", title)]
+    found += [f"column {place + 1} has no heading" for place, title in enumerate(table.columns) if not title]
+    for place, title in enumerate(table.columns):
+        if table.rows and not any(row[place] for row in table.rows):
+            found.append(f"the column {title!r} is empty")
+    raw = re.compile(r"\[T\.|\bnan\b|^\[.*\]$|\d\.\d{10,}")
+    cells = [cell for row in table.rows for cell in row]
+    return found + [f"the cell {cell!r} is raw" for cell in dict.fromkeys(cells) if raw.search(cell)]
+
+
 def _read(path: Path, remedy: str) -> dict:
     if not path.is_file():
         raise InputError(display_path(path), "the file is missing", expected="results", remedy=remedy)
@@ -147,6 +187,10 @@ def check(run_dir: str, default_dir: str) -> int:
     for place, a, b in moved:
         print(f"moved    {place}: expected {a}, found {b}")
     print(f"statistics: {len(expected['statistics'])} numbers expected, {len(moved)} values moved")
+    false = pages_and_frames(Path(run_dir) / "tables")
+    for fault in false:
+        print(f"page     {fault}")
+    print(f"pages: {len(list((Path(run_dir) / 'tables').glob('*.html')))} held to their frames, {len(false)} faults")
     outside = 0
     trained = Path(default_dir) / "results.json"
     if trained.is_file() and expected["bands"]:
@@ -159,7 +203,7 @@ def check(run_dir: str, default_dir: str) -> int:
         print(f"by chance alone at most about one training in {seeds + 1} has a number outside")
     else:
         print("training: no check, there is no " + ("band" if trained.is_file() else "finished default run"))
-    return int(bool(moved or outside))
+    return int(bool(moved or false or outside))
 
 
 def freeze(default_dir: str) -> int:

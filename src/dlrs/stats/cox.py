@@ -128,6 +128,7 @@ def cox_fit(
     offset: ArrayLike | None = None,
     tolerance: float = 1e-12,
     max_iterations: int = 50,
+    at_limit: bool = False,
 ) -> CoxFit:
     """Fit Cox's proportional hazards model by Newton's method.
 
@@ -151,18 +152,23 @@ def cox_fit(
         at 1e-4, which leaves the last digits, or the fourth one, to the stopping rule. Use theirs to equal them.
     max_iterations : int
         Newton steps before giving up.
+    at_limit : bool
+        What to do when a covariate separates the events (a level without an event), so that the likelihood rises
+        for ever with its coefficient: refuse, or return the limit, with this coefficient infinite and its variance NaN.
 
     Returns
     -------
     CoxFit
         Coefficients, covariance (inverse information), log-likelihoods and the three global tests. See
-        `cox_table` for hazard ratios with intervals.
+        `cox_table` for hazard ratios with intervals. At a limit the log-likelihoods, the likelihood-ratio test and
+        the other coefficients are those that R's ``coxph`` returns with its warning "coefficient may be infinite"; the
+        Wald test is NaN.
 
     Raises
     ------
     ValueError
-        On bad arguments, no event, columns that say the same thing, or a likelihood without a maximum (a covariate
-        that separates the events).
+        On bad arguments, no event, columns that say the same thing, or, without `at_limit`, a likelihood without a
+        maximum (a covariate that separates the events).
 
     Notes
     -----
@@ -198,30 +204,55 @@ def cox_fit(
         beta = beta + move
         converged = abs(1 - now.log_likelihood / new.log_likelihood) <= tolerance if new.log_likelihood else True
         now, information = new, _information(sets, x, new)
-        if converged:
+        if converged or _flat(information, null_information).any():
             break
-    # on the way to infinity the likelihood is flat: next to no information is left
-    if not converged or (np.diag(information) < 1e-9 * np.diag(null_information)).any():
-        name = names[int(np.abs(beta * np.sqrt(np.diag(null_information))).argmax())]
+    runs_off = _runs_off(x, now.score, information, null_information)
+    if not converged and not runs_off.any():
+        raise ValueError(f"max_iterations must suffice; the likelihood still rises after {max_iterations}")
+    if runs_off.any() and not at_limit:
+        name = names[int((runs_off * np.abs(beta * np.sqrt(np.diag(null_information)))).argmax())]
         raise ValueError(
             f"covariates must not separate the events; found no maximum of the likelihood, {name!r} runs off"
         )
+    covariance = np.full(information.shape, np.nan)
+    finite = np.ix_(~runs_off, ~runs_off)
+    covariance[finite] = np.linalg.inv(information[finite])
+    wald = np.nan if runs_off.any() else beta @ information @ beta
+    beta = np.where(runs_off, np.copysign(np.inf, beta), beta)
     df, rise = beta.size, 2 * (now.log_likelihood - null.log_likelihood)
     return CoxFit(
         names=names,
         terms=names if terms is None else tuple(terms),
         coefficients=beta,
-        covariance=np.linalg.inv(information),
+        covariance=covariance,
         log_likelihood=now.log_likelihood,
         log_likelihood_null=null.log_likelihood,
         likelihood_ratio=chi2_test(rise, df),
-        wald=chi2_test(beta @ information @ beta, df),
+        wald=chi2_test(wald, df),
         score=chi2_test(null.score @ np.linalg.solve(null_information, null.score), df),
         aic=2 * df - 2 * now.log_likelihood,
         n=time.size,
         n_events=int(event.sum()),
         iterations=iterations,
     )
+
+
+def _flat(information: np.ndarray, null_information: np.ndarray) -> np.ndarray:
+    """Per column: whether next to none of the information at coefficient 0 is left."""
+    return np.diag(information) < 1e-9 * np.diag(null_information)
+
+
+def _runs_off(x: np.ndarray, score: np.ndarray, information: np.ndarray, null_information: np.ndarray) -> np.ndarray:
+    """Per column: whether the likelihood rises for ever with its coefficient.
+
+    At a maximum the next Newton step is nothing. Where a level has no event, each step moves the linear predictor of
+    its patients by about 1 for ever, however flat the likelihood is (R's ``coxph`` warns by the same step).
+    """
+    flat = _flat(information, null_information)
+    step = np.zeros(flat.size)
+    step[~flat] = np.linalg.solve(information[np.ix_(~flat, ~flat)], score[~flat])
+    moves = np.ptp(x @ step) > 0.5
+    return flat | (moves & (np.abs(step) * np.ptp(x, axis=0) > 0.5))
 
 
 def _full_rank(information: np.ndarray, x: np.ndarray, names: tuple[str, ...]) -> None:
@@ -282,15 +313,31 @@ def cox_term_tests(
     Returns
     -------
     DataFrame
-        ``term``, ``chi2`` = 2 (l_full - l_without), ``df``, ``p``. Equals R's ``drop1(fit, test = "Chisq")``.
+        ``term``, ``chi2`` = 2 (l_full - l_without), ``df``, ``p``. Equals R's ``drop1(fit, test = "Chisq")``. A level
+        without an event has no hazard ratio but the test exists: the likelihoods are their limits. A column in which
+        all rows are alike (a level that nobody has) is left out, and the degrees of freedom with it; a term that has
+        no other column has none, and NaN.
     """
-    fit = cox_fit(time, event, covariates, terms=terms, **options)
-    x, _ = _columns(covariates, fit.n)
+    time, event = checks.survival(time, event)
+    x, names = _columns(covariates, time.size)
+    all_terms = np.array(names if terms is None else terms)
+    somebody = np.ptp(x, axis=0) > 0
+    x, of_term = x[:, somebody], all_terms[somebody]
+
+    if not somebody.any():
+        raise ValueError("covariates must vary between the rows; found the same values in all")
+    fit = cox_fit(time, event, x, at_limit=True, **options)
     rows = []
-    for term in dict.fromkeys(fit.terms):
-        rest = np.array([t != term for t in fit.terms])
-        without = cox_fit(time, event, x[:, rest], **options).log_likelihood if rest.any() else fit.log_likelihood_null
-        rows.append((term, *chi2_test(2 * (fit.log_likelihood - without), (~rest).sum())))
+    for term in dict.fromkeys(all_terms.tolist()):
+        rest = of_term != term
+        without = (
+            cox_fit(time, event, x[:, rest], at_limit=True, **options).log_likelihood
+            if rest.any()
+            else fit.log_likelihood_null
+        )
+        df = (~rest).sum()
+        test = chi2_test(2 * (fit.log_likelihood - without), df) if df else Test(np.nan, 0, np.nan)
+        rows.append((term, *test))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
 
 
@@ -384,7 +431,8 @@ def ph_test(
     Returns
     -------
     DataFrame
-        ``term`` (the variables, then ``GLOBAL``), ``chi2``, ``df``, ``p``.
+        ``term`` (the variables, then ``GLOBAL``), ``chi2``, ``df``, ``p``; NaN in all of them where a covariate
+        separates the events, so that a hazard ratio does not exist.
 
     Notes
     -----
@@ -396,7 +444,11 @@ def ph_test(
     Grambsch and Therneau, Biometrika 1994.
     """
     checks.choice(transform, "transform", ("km", "identity"))
-    fit = cox_fit(time, event, covariates, terms=terms, ties=ties, tolerance=tolerance)
+    fit = cox_fit(time, event, covariates, terms=terms, ties=ties, tolerance=tolerance, at_limit=True)
+    members = {term: np.array([term in (t, "GLOBAL") for t in fit.terms]) for term in [*fit.terms, "GLOBAL"]}
+    if not np.isfinite(fit.coefficients).all():
+        rows = [(term, *chi2_test(np.nan, j.sum())) for term, j in members.items()]
+        return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
     time, event = checks.survival(time, event)
     x, _ = _columns(covariates, time.size)
     sets = _risk_sets(time, event, ties)
@@ -410,8 +462,7 @@ def ph_test(
     score = g @ (x[sets.events] - m.mean)
     i11, i12, i22 = (_information(sets, x, m, w) for w in (None, g, g**2))
     rows = []
-    for term in [*dict.fromkeys(fit.terms), "GLOBAL"]:
-        j = np.array([term in (t, "GLOBAL") for t in fit.terms])
+    for term, j in members.items():
         schur = i22[np.ix_(j, j)] - i12[j] @ np.linalg.solve(i11, i12[:, j])
         rows.append((term, *chi2_test(score[j] @ np.linalg.solve(schur, score[j]), j.sum())))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])

@@ -1,0 +1,63 @@
+"""Any cell may be run again: a notebook with every cell run twice gives the same numbers and tables."""
+
+import copy
+import json
+import shutil
+
+import nbformat
+import papermill
+import pytest
+
+from dlrs.config import ROOT
+
+CHAIN = ["00_paper_audit", "01_cohort", "04_signature", "05_nomogram", "06_evaluation", "07_subgroups"]
+
+
+def execute(path, run):
+    papermill.execute_notebook(
+        path,
+        run / path.name,
+        parameters={"run_dir": str(run), "cohort_dir": str(ROOT / "data_synthetic")},
+        cwd=ROOT / "notebooks",
+        progress_bar=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Run the statistics once, cell by cell in order."""
+    run = tmp_path_factory.mktemp("once")
+    (run / "interim").mkdir()
+    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
+    for name in CHAIN:
+        execute(ROOT / "notebooks" / f"{name}.ipynb", run)
+    return run
+
+
+def doubled(name):
+    """Return a notebook in which every code cell but the parameters stands twice."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            again = copy.deepcopy(cell)
+            again["id"] = f"{cell['id']}-again"
+            cells.append(again)
+    notebook.cells = cells
+    return notebook
+
+
+@pytest.mark.parametrize("name", CHAIN)
+def test_every_cell_may_be_run_again(once, tmp_path, name):
+    run = tmp_path / "twice"
+    shutil.copytree(once, run)
+    for part in ["results", "tables"]:
+        shutil.rmtree(run / part)
+    path = tmp_path / f"{name}.ipynb"
+    nbformat.write(doubled(name), path)
+    execute(path, run)
+    found = json.loads((run / "results" / f"{name}.json").read_text())["entries"]
+    assert found == json.loads((once / "results" / f"{name}.json").read_text())["entries"]
+    for table in (run / "tables").glob("*"):
+        assert table.read_bytes() == (once / "tables" / table.name).read_bytes(), table.name

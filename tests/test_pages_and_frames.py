@@ -1,0 +1,168 @@
+"""Every page of a table is made from its own frame: its labels and numbers are those of the CSV beside it."""
+
+import json
+
+import pandas as pd
+import papermill
+import pytest
+import yaml
+
+from dlrs import report
+from dlrs.config import ROOT
+from dlrs_run import expected, pages
+
+FOLDERS = sorted({path.parent for path in (ROOT / "reports").glob("**/tables/*.html")})
+NOTEBOOKS = ["01_cohort", "04_signature", "05_nomogram"]
+
+
+def run_notebooks(cohort_dir, run, names=NOTEBOOKS):
+    """Run notebooks on a cohort folder, with the committed probabilities of its patients."""
+    (run / "interim").mkdir(parents=True)
+    patients = pd.read_csv(cohort_dir / "clinical.csv", dtype=str)["patient_id"]
+    probabilities = pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv", dtype=str)
+    probabilities[probabilities["patient_id"].isin(patients)].to_csv(run / "interim" / "dl_prob.csv", index=False)
+    for name in names:
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb",
+            run / f"{name}.ipynb",
+            parameters={"run_dir": str(run), "cohort_dir": str(cohort_dir)},
+            cwd=ROOT / "notebooks",
+            progress_bar=False,
+        )
+    return run
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory):
+    """Run 01, 04 and 05 on a cohort with a level without an event, one that nobody has, and small counts hidden."""
+    folder = tmp_path_factory.mktemp("cohort")
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
+    event = table["event"].str.lower().isin(["1", "true"]) & (table["cohort"] == "primary")
+    table = table[~(event & table["tumor_location"].eq("High"))]
+    table = table.replace({"ypt_stage": {"ypT4": "ypT3"}, "ypn_stage": {"ypN2": "ypN1"}})
+    table.to_csv(folder / "clinical.csv", index=False)
+    settings = {"name": "awkward", "class": "COHORT", "share": True, "small_cell": 8, "b_values": [0, 800]}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(settings))
+    return run_notebooks(folder, tmp_path_factory.mktemp("run") / "awkward")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_committed_pages_hold_what_their_files_hold(folder):
+    assert expected.pages_and_frames(folder) == []
+
+
+def test_pages_of_an_awkward_cohort_hold_what_their_files_hold(awkward):
+    assert {path.stem for path in (awkward / "tables").glob("*.html")} >= {"table1", "tableS1", "tableS3", "cox"}
+    assert expected.pages_and_frames(awkward / "tables") == []
+
+
+def test_table_1_has_age_and_no_row_of_table_s1(awkward):
+    shown = pages.read_table(awkward / "tables" / "table1.html")
+    assert shown.columns[0] == "Characteristic" and shown.rows[0][0] == "Age (years, mean ± SD)"
+    age = pd.read_csv(awkward / "tables" / "table1.csv").query("characteristic == 'age'").set_index("cohort")
+    one = age.loc["primary"]
+    assert shown.rows[0][1] == f"{one['mean']:.2f} ± {one['sd']:.2f}"
+    assert shown.rows[0][-1] == report.format_p(one["p"]) and one["test"] == "mann_whitney"
+    labels = [row[0] for row in pages.read_table(awkward / "tables" / "tableS1.html").rows]
+    assert "b-values, s/mm²" in labels and not set(labels) & {row[0] for row in shown.rows}
+
+
+def test_the_screening_goes_on_past_what_is_not_estimable(awkward):
+    rows = {row[0]: row for row in pages.read_table(awkward / "tables" / "tableS3.html").rows}
+    # High has no event and is the reference: the ratios of both other levels are infinite, their test is not
+    assert rows["Tumor location Mid"][1] == rows["Tumor location Low"][1] == "not estimable"
+    assert 0 < float(rows["Tumor location Mid"][2]) < 1
+    assert rows["Tumor location Mid"][-1] == "not estimable"
+    assert "ypT stage ypT3" in rows and "ypT stage ypT4" not in rows and "ypN stage ypN2" not in rows
+    nomogram = json.loads((awkward / "interim" / "nomogram.json").read_text())
+    assert list(nomogram["effects"]["ypn_stage"]) == ["ypN0", "ypN1"] and nomogram["smallest_count"] == 8
+
+
+def test_the_hazard_ratio_of_dl_prob_is_shown_per_unit_per_standard_deviation_and_per_tenth(awkward):
+    table = pd.read_csv(awkward / "tables" / "cox.csv").query("covariate == 'dl_prob'").set_index("per")
+    patients = pd.read_csv(awkward / "interim" / "patients.csv", dtype={"patient_id": str})
+    probabilities = pd.read_csv(awkward / "interim" / "dl_prob.csv", dtype={"patient_id": str})
+    primary = patients.query("cohort == 'primary'").merge(probabilities[["patient_id", "dl_prob"]])
+    sd = primary["dl_prob"].std()
+    assert table["units"].tolist() == pytest.approx([1, sd, 0.1])
+    for column in ["hr", "hr_lower", "hr_upper"]:
+        assert table[column].tolist() == pytest.approx((table.loc["unit", column] ** table["units"]).tolist())
+    entries = json.loads((awkward / "results" / "05_nomogram.json").read_text())["entries"]
+    per_sd = entries["cox.dl_prob_in_combination.hr_per_sd"]
+    assert per_sd["value"] == pytest.approx(table.loc["standard deviation", "hr"])
+    assert f"per standard deviation ({sd:.3f})" in {
+        row[2] for row in pages.read_table(awkward / "tables/cox.html").rows
+    }
+
+
+FRAME = pd.DataFrame(
+    {
+        "ct_stage": ["cT3", "cT4"],
+        "n": [40, 9],
+        "of": [49, 49],
+        "c": [0.7149, 0.6034],
+        "lower": [-0.01, 0.5],
+        "p": [4e-5, 0.25],
+    }
+)
+
+
+def page_of(**changes):
+    columns = {
+        "cT stage": ["cT3", "cT4"],
+        "n": ["40/49 (81.6%)", "<10"],
+        "C": ["0.715 (-0.010 to 0.71)", "0.603 (0.500-0.6)"],
+        "P": ["<0.001", "0.250"],
+    }
+    return pd.DataFrame(columns | changes)
+
+
+def test_roundings_shares_and_bounds_of_the_row_are_its_numbers():
+    assert report.unfounded(page_of(), FRAME) == []
+    assert report.unfounded(page_of().rename(columns={"n": "Patients (n=49)"}), FRAME) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"C": ["0.714", "0.603"]}, "0.714 in the row 'cT3', column 'C'"),
+        ({"C": ["0.603", "0.715"]}, "0.603 in the row 'cT3', column 'C'"),
+        ({"n": ["40/49 (82.6%)", "9"]}, "82.6 in the row 'cT3', column 'n'"),
+        ({"P": ["<0.001", "<0.001"]}, "0.001 in the row 'cT4', column 'P'"),
+        ({"cT stage": ["cT3", "Repetition time"]}, "the row 'Repetition time' is not in the frame"),
+        ({"P (n=50)": ["", ""]}, "the heading 'P (n=50)' counts 50 patients"),
+    ],
+)
+def test_a_label_or_number_from_elsewhere_is_named(changes, fault):
+    assert any(fault in found for found in report.unfounded(page_of(**changes), FRAME))
+
+
+def test_a_page_of_another_table_is_not_saved(tmp_path):
+    about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="Table 1.")
+    with pytest.raises(ValueError, match=r"frame that is saved as table1\.csv; the row 'b_values_s_mm2' is not"):
+        report.save_table(FRAME, pd.DataFrame({"field": ["b_values_s_mm2"], "T2W": ["0, 1000"]}), "table1", **about)
+    assert not (tmp_path / "tables").exists()
+
+
+def test_raw_names_and_cells_are_listed(tmp_path):
+    frame = pd.DataFrame({"ct_stage[T.cT4]": [0.5], "n_high": [3]})
+    shown = pd.DataFrame({"": [""], "n_high": ["3"], "cT": ["0.123456789012"], "at": ["nan"], "b": ["[0, 1]"]})
+    about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="")
+    report.save_table(frame, shown, "table9", **about)
+    found = "\n".join(expected.unspelt(pages.read_table(tmp_path / "tables" / "table9.html")))
+    for fault in ["'n_high' is a raw", "column 1 has no heading", "0.123456789012", "'nan'", "'[0, 1]'"]:
+        assert fault in found
+
+
+def test_the_check_stops_where_a_page_was_changed(awkward, tmp_path):
+    for ending in ["html", "csv"]:
+        (tmp_path / f"cox.{ending}").write_bytes((awkward / "tables" / f"cox.{ending}").read_bytes())
+    ratio = pages.read_table(tmp_path / "cox.html").rows[0][-1]
+    text = (tmp_path / "cox.html").read_text(encoding="utf-8").replace(ratio, "99.000 (1.000-100.000)", 1)
+    (tmp_path / "cox.html").write_text(text, encoding="utf-8")
+    assert any("99.000 in the row 'clinical'" in fault for fault in expected.pages_and_frames(tmp_path))
+
+
+def test_probabilities_near_0_and_1_are_not_printed_as_0_and_1():
+    assert report.format_probability(0.99999) == ">0.999" and report.format_probability(1e-9) == "<0.001"
+    assert report.format_probability(0.25) == "0.250" and report.spell("ypn_stage[T.ypN2]") == "ypN stage ypN2"
