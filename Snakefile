@@ -285,7 +285,10 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="05_nomogram",
-        reads=["interim/patients.csv", "interim/dl_prob.csv", "interim/signature.csv"],
+        reads=[
+            *("interim/patients.csv", "interim/dl_prob.csv"),
+            *("interim/signature.csv", "interim/signature.json"),
+        ],
         writes=[
             "interim/predictions.csv",
             "interim/nomogram.json",
@@ -304,7 +307,10 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="06_evaluation",
-        reads=["interim/patients.csv", "interim/predictions.csv"],
+        reads=[
+            *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions")),
+            "interim/nomogram.json",
+        ],
         writes=[
             *table("table2", "cindex_comparison"),
             *(

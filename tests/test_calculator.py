@@ -35,6 +35,8 @@ def run(tmp_path_factory):
     report.save_csv(patients, run / "interim" / "patients.csv")
     signature = patients[["patient_id", "cohort"]].assign(lp_DLRS=0.0, risk_DLRS=0.5)  # carried along, not used
     report.save_csv(signature, run / "interim" / "signature.csv")
+    baseline = dict(time=[0.0, 100.0], cumulative_hazard=[0.0, 0.2])
+    report.save_json({"cox": {"DLRS": {"baseline": baseline}}}, run / "interim" / "signature.json")
     papermill.execute_notebook(
         ROOT / "notebooks" / "05_nomogram.ipynb",
         run / "05_nomogram.ipynb",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import parity
-from dlrs.stats import decision, resample
+from dlrs.stats import decision, resample, roc
 
 THRESHOLDS = np.arange(101) / 100
 REFERENCE = Path(__file__).parent / "reference"
@@ -64,7 +64,10 @@ def test_censored_by_hand():
     model, everybody = rows_of(curve).iloc[0], rows_of(curve, "all").iloc[0]
     assert model["true_positive"] == pytest.approx(0.5)
     assert model["net_benefit"] == pytest.approx(0.5 - 0.25 * 0.3)
-    assert model["tpr"] == pytest.approx(0.5 / (7 / 15))
+    # sensitivity, specificity: 1/5 for the event at 2, 1/5 over G = 3/4 for the one at 4; 4/15 for each of 9 and 7
+    assert model["tpr"] == pytest.approx(1)
+    assert model["fpr"] == pytest.approx(0.5)
+    assert model["high_risk_with_event_per_1000"] == pytest.approx(1000 * 7 / 15)
     assert everybody["net_benefit"] == pytest.approx(7 / 15 - 0.25 * 8 / 15)
 
 
@@ -119,6 +122,38 @@ def test_without_censoring_both_versions_agree():
     # two computations of the same shares: near threshold 1 the odds magnify their rounding
     keep = binary["threshold"] < 0.99
     pd.testing.assert_frame_equal(censored[keep], binary[keep], rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2000), n=st.integers(8, 60))
+def test_shares_at_high_risk_never_rise_with_the_threshold_nor_leave_0_to_1(seed, n):
+    time, event, risk = cohort(n, seed=seed)
+    time, risk = np.ceil(time / 4), (risk / (1 + time / 60)).round(2)  # ties, and risks that know something
+    horizon = float(np.quantile(time, 0.6))
+    if not (event & (time <= horizon)).any() or time.max() <= horizon:
+        return
+    weights = np.vstack([np.ones(n), resample.bootstrap_weights(n, 30, seed=seed)])
+    found = decision.decision_curve_censored_bootstrap(
+        time, event, risk, weights, horizon=horizon, thresholds=THRESHOLDS
+    )
+    for name, top in {"tpr": 1, "fpr": 1, "high_risk_with_event_per_1000": found["high_risk_per_1000"]}.items():
+        values = found[name]
+        ok = np.isfinite(values)
+        assert (values[ok] >= -1e-12).all() and (values <= np.asarray(top))[ok].all()
+        for row, known in zip(values, ok, strict=True):
+            assert (np.diff(row[known]) <= 1e-9).all()
+    assert found["tpr"][0, 0] == pytest.approx(1) and found["fpr"][0, 0] == pytest.approx(1)
+
+
+def test_sensitivity_and_specificity_are_those_of_the_time_dependent_roc_curve():
+    time, event, risk = cohort(80, seed=4)
+    curve_at = roc.time_dependent_roc(time, event, risk, times=[24.03])
+    curve = rows_of(decision.decision_curve_censored(time, event, risk, horizon=24.03, thresholds=THRESHOLDS))
+    for threshold, tpr, fpr in curve[["threshold", "tpr", "fpr"]].dropna().to_numpy():
+        positive = curve_at[
+            curve_at["cutoff"] < threshold - 1e-9
+        ]  # the ROC curve is positive above, this one from it on
+        assert (tpr, fpr) == pytest.approx(tuple(positive.iloc[0, 2:]) if len(positive) else (1, 1))
 
 
 def test_resamples_equal_the_same_patients_repeated():

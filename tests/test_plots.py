@@ -49,8 +49,10 @@ def test_threshold_curves_have_bands_only_where_given(ax):
             "upper": [0.4, 0.3, np.nan, np.nan],
         }
     )
-    plots.threshold_curves(frame, y="value", labels={"Nomogram": "N", "Treat all": "A"}, ylabel="Net benefit", ax=ax)
+    about = dict(labels={"Nomogram": "N", "Treat all": "A"}, ylabel="Net benefit", horizon_months=24.0)
+    plots.threshold_curves(frame, y="value", **about, ax=ax)
     assert len(ax.collections) == 1
+    assert ax.get_xlabel() == "Risk threshold (metastasis within 24 months)"
     assert [line.get_linestyle() for line in ax.get_lines()] == ["-", "--"]
 
 

@@ -372,7 +372,10 @@ def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks,
         assert np.array_equal(predictions[f"lp_{name}"], release.linear_predictor(few, one))
         risk = cox.risk_at(predictions[f"lp_{name}"], pd.DataFrame(one["baseline"]), HORIZON)
         assert np.array_equal(predictions[f"risk_{name}"], risk)
-    assert (out / "interim" / "nomogram.json").read_bytes() == (model / "nomogram.json").read_bytes()
+    nomogram = json.loads((out / "interim" / "nomogram.json").read_text())
+    assert nomogram == json.loads((model / "nomogram.json").read_text()) | {"cox": released["cox"]}
+    again = cox.with_risks(predictions, nomogram["cox"], HORIZON)
+    assert np.array_equal(again.filter(like="risk_"), predictions.filter(like="risk_"))
 
 
 def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_path):

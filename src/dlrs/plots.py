@@ -73,10 +73,10 @@ def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", a
     """
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
-    for name, label in labels.items():
+    for place, (name, label) in enumerate(labels.items()):
         one = curves[curves[by] == name]
         rates = one["false_positive_rate"], one["true_positive_rate"]
-        ax.plot(*rates, color=PALETTE[name], label=label, linewidth=1.5)
+        ax.plot(*rates, color=PALETTE.get(name, f"C{place}"), label=label, linewidth=1.5)
     ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.legend(loc="lower right", handlelength=1.4)
     return ax
@@ -132,6 +132,7 @@ def threshold_curves(
     y: str,
     labels: Mapping[str, str],
     ylabel: str,
+    horizon_months: float,
     by: str = "model",
     ax: Axes | None = None,
 ) -> Axes:
@@ -144,6 +145,8 @@ def threshold_curves(
         `lower` and `upper` where a curve has a band.
     labels
         Curve's name to its legend line.
+    horizon_months
+        The months within which the risk is one of metastasis; the axis says so.
     """
     ax = ax or plt.gca()
     for name, label in labels.items():
@@ -152,7 +155,7 @@ def threshold_curves(
         ax.plot(one["threshold"], one[y], color=PALETTE[name], label=label, linewidth=1.4, linestyle=dashed)
         if "lower" in one and one["lower"].notna().any():
             ax.fill_between(one["threshold"], one["lower"], one["upper"], color=PALETTE[name], alpha=0.15, linewidth=0)
-    ax.set(xlabel="Risk threshold (metastasis within 36 months)", ylabel=ylabel, xlim=(0, 1))
+    ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:.0f} months)", ylabel=ylabel, xlim=(0, 1))
     ax.legend(loc="upper right", handlelength=1.6)
     return ax
 

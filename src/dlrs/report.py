@@ -48,6 +48,11 @@ def spell(column: str) -> str:
     return NAMES.get(column, column.replace("_", " ").capitalize())
 
 
+def horizon_key(months: float) -> str:
+    """Return how a result's key names a horizon: `3y` for 36 months, as the paper's numbers are filed, else `24m`."""
+    return "3y" if months == 36 else f"{months:g}m"
+
+
 def format_number(value: float, digits: int = 3) -> str:
     """Return a number for a table; what could not be estimated is said so."""
     return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "not estimable"

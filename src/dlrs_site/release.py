@@ -372,7 +372,7 @@ def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, dev
 
 
 def apply(run_dir: str | Path, model_dir: str | Path) -> None:
-    """Write every included patient's linear predictors and risks by the released models, and the nomogram.
+    """Write every included patient's linear predictors and risks by the released models, and the models' numbers.
 
     Raises
     ------
@@ -390,8 +390,9 @@ def apply(run_dir: str | Path, model_dir: str | Path) -> None:
         predictions[f"risk_{name}"] = cox.risk_at(scores, baseline, released["horizon_months"])
     with whole_file(interim / "predictions.csv") as partial:
         predictions.to_csv(partial, index=False)
+    nomogram = _json(folder / "nomogram.json", WHOLE) | {"cox": released["cox"]}  # risks at other horizons take it
     with whole_file(interim / "nomogram.json") as partial:
-        shutil.copyfile(folder / "nomogram.json", partial)
+        partial.write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

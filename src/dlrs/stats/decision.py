@@ -169,9 +169,10 @@ def decision_curve_censored(
     -------
     pandas.DataFrame
         As `decision_curve`. Where all patients at high risk are lost before the horizon, so that their
-        Kaplan-Meier curve does not reach it, the row holds NaN. tpr and fpr divide by one minus the
-        Kaplan-Meier estimate of all patients; since that is not the sum of the groups' estimates, tpr
-        may exceed 1 a little.
+        Kaplan-Meier curve does not reach it, the row holds NaN. tpr, fpr, fnr, tnr and
+        high_risk_with_event_per_1000 weigh each known state by the inverse of the probability of being
+        observed: shares between 0 and 1 that never rise with the threshold (fnr and tnr never fall). The
+        last is at most high_risk_per_1000. The others come from the Kaplan-Meier estimate at high risk.
 
     Raises
     ------
@@ -184,9 +185,18 @@ def decision_curve_censored(
     ``NB = q R - p / (1 - p) q (1 - R)``. Equals ``dcurves::dca(Surv(time, event) ~ risk, time = horizon)``
     with ``dcurves_gaps=True``; its tp_rate is true_positive here, not the sensitivity.
 
+    ``q R / (1 - KM)`` is no sensitivity: R comes from each threshold's own patients, so that it may exceed 1
+    and rise with the threshold (Heagerty, Lumley and Pepe). ``tpr = sum 1(high, event by the horizon) / G(T-)``
+    over the same sum of all patients, and ``fpr`` likewise over those free of the event at the horizon: the
+    sensitivity and specificity of `metrics.time_dependent_roc`, those lost exactly at the horizon known to be
+    free. The censoring curve G is that of all patients,
+    which asks that being lost has nothing to do with the risk. The count with event is the same numerator,
+    at most q.
+
     References
     ----------
-    Vickers AJ, Cronin AM, Elkin EB, Gonen M. BMC Med Inform Decis Mak 2008;8:53.
+    Vickers AJ, Cronin AM, Elkin EB, Gonen M. BMC Med Inform Decis Mak 2008;8:53. Heagerty PJ, Lumley T, Pepe MS.
+    Biometrics 2000;56:337-344. Uno H, Cai T, Tian L, Wei LJ. J Am Stat Assoc 2007;102:527-537.
 
     Examples
     --------
@@ -335,7 +345,38 @@ def _curve_censored(
         high, previous = kept, place
     events = 1 - resample.survival_at(time, event, weights, horizon)[:, None]
     true_positive = share * with_event
-    return _quantities(wanted, thresholds, events, true_positive, share - true_positive)
+    found = _quantities(wanted, thresholds, events, true_positive, share - true_positive)
+    if set(wanted) & {"tpr", "fpr", "fnr", "tnr", "high_risk_with_event_per_1000"}:
+        known = _known_states(time, event, risk, weights, horizon, thresholds)
+        with_event, without = np.where(np.isnan(true_positive), np.nan, known)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample without a class
+            tpr, fpr = np.minimum([with_event / events, without / (1 - events)], 1)  # above 1 by rounding only
+        rates = {"tpr": tpr, "fpr": fpr, "fnr": 1 - tpr, "tnr": 1 - fpr}
+        rates["high_risk_with_event_per_1000"] = 1000 * np.minimum(with_event, share)
+        found |= {name: values for name, values in rates.items() if name in found}
+    return found
+
+
+def _known_states(time, event, risk, weights, horizon, thresholds) -> np.ndarray:
+    """Return the shares at high risk with the event by the horizon, and free of it then, (2, B, T).
+
+    Known states count 1/G, so that over all patients they add up to one minus the Kaplan-Meier estimate, and to it.
+    """
+    early = event & (time <= horizon)
+    free = (time >= horizon) & ~early
+    share = weights / weights.sum(axis=1, keepdims=True)
+    before = resample.censoring_before(time, event, weights)
+    survival = resample.survival_at(time, event, weights, horizon)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which nobody reaches the horizon
+        with_event = np.where(share * early > 0, share * early / before, 0.0)
+        without = share * free * (survival / (share @ free)[:, None])  # alike: 1/G just before the horizon
+    sums = np.zeros((2, len(weights), thresholds.size))
+    step = max(1, CELLS // thresholds.size)
+    for start in range(0, time.size, step):
+        some = slice(start, start + step)
+        high = (risk[some, None] >= thresholds).astype(float)
+        sums += with_event[:, some] @ high, without[:, some] @ high
+    return sums
 
 
 def _quantities(wanted, thresholds, events, true_positive, false_positive, false_negative=None, true_negative=None):
