@@ -150,9 +150,8 @@ def test_sensitivity_and_specificity_are_those_of_the_time_dependent_roc_curve()
     curve_at = roc.time_dependent_roc(time, event, risk, times=[24.03])
     curve = rows_of(decision.decision_curve_censored(time, event, risk, horizon=24.03, thresholds=THRESHOLDS))
     for threshold, tpr, fpr in curve[["threshold", "tpr", "fpr"]].dropna().to_numpy():
-        positive = curve_at[
-            curve_at["cutoff"] < threshold - 1e-9
-        ]  # the ROC curve is positive above, this one from it on
+        # the ROC curve is positive above its cut-off, this one from the threshold on
+        positive = curve_at[curve_at["cutoff"] < threshold - 1e-9]
         assert (tpr, fpr) == pytest.approx(tuple(positive.iloc[0, 2:]) if len(positive) else (1, 1))
 
 
