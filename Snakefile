@@ -55,10 +55,11 @@ if PART == "validate":
 ONLY = {"only": "validation"} if PART == "validate" else {}  # other patients of the folder are left out and counted
 present = ["primary", "validation"]
 if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
+    from dlrs.cohort import complete_cases
     from dlrs_site.intake import read_cohort
 
     try:
-        present = sorted(read_cohort(COHORT, **ONLY).patients["cohort"].unique())
+        present = sorted(complete_cases(read_cohort(COHORT, **ONLY).patients)[0]["cohort"].unique())
     except InputError as error:
         stop(error)
     if present == ["validation"] and not ONLY:
@@ -103,13 +104,14 @@ def control(name, parameters={}, reads=[], training={}):
     here = {"run_dir": display_path(RUN / folder)}
     base = {"base_dir": display_path(BASE), "name": name}
     boxed = "signal" not in parameters
-    made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
-    dropped = [] if boxed else made[1:]  # finish_control deletes the volumes
+    made = [f"{folder}/interim/{name}" for name in ("patients.csv", "study.json")]
+    made += [*([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
+    dropped = [] if boxed else made[2:]  # finish_control deletes the volumes
     yield dict(name=name, function="dlrs.synthetic.studies.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
     if not boxed:
         place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
-        made = made[:1] + [f"{folder}/interim/boxes.csv"]
-        yield dict(name=f"{name}_boxes", notebook="02_preprocessing", parameters=place, reads=[made[0], f"{folder}/cohort/images/manifest.json"], writes=made[1:], costly=True)
+        made = made[:2] + [f"{folder}/interim/boxes.csv"]
+        yield dict(name=f"{name}_boxes", notebook="02_preprocessing", parameters=place, reads=[made[0], f"{folder}/cohort/images/manifest.json"], writes=made[2:], costly=True)
     for sequence in ("T2W", "ADC"):
         writes = [f"{folder}/interim/prob_{sequence}.csv"]
         about = here | training | {"sequence": sequence}
@@ -143,7 +145,7 @@ def validity():
             found += control(f"fold-{number}", {"fold": [number, n_folds]}, boxes)
         folder = "interim/controls/crossfit"
         probs = [f"interim/controls/fold-{number}/interim/dl_prob.csv" for number in range(1, n_folds + 1)]
-        made = [f"{folder}/interim/{name}.csv" for name in ("patients", "dl_prob")]
+        made = [f"{folder}/interim/{name}" for name in ("patients.csv", "dl_prob.csv", "study.json")]
         found.append(dict(name="crossfit", function="dlrs.synthetic.studies.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
         for number, writes in {"04_signature": "signature.csv", "05_nomogram": "predictions.csv", "06_evaluation": ""}.items():
             writes = [f"{folder}/results/{number}.json", *([f"{folder}/interim/{writes}"] if writes else [])]
@@ -161,7 +163,9 @@ def validity():
 
 
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its notebook, a module of the
-# package that it uses, or a parameter. No stage writes a tracked file: in a fresh clone nothing would be left to do.
+# package that it uses, or a parameter. Of interim/study.json the trainings read the class alone, so it is no input of
+# theirs: whether results are shared is no reason to train again. No stage writes a tracked file: in a fresh clone nothing
+# would be left to do.
 # `main` makes what the paper itself shows, `all` the supplement's trainings too, `alternatives` trains with other choices
 # about the images, `statistics` starts from probabilities, `validate` from a released model.
 ALL, ALTERNATIVES, STATISTICS, VALIDATE = ["all"], ["alternatives"], ["statistics"], ["validate"]
@@ -197,9 +201,16 @@ STAGES = config.get("stages") or [
         parts=MAIN + VALIDATE if PHANTOMS else [],
     ),
     dict(
-        name="01_cohort",
+        name="intake",
+        function="dlrs_site.intake.stage",
         parameters=ONLY,
-        reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
+        reads=["{cohort}/cohort.yaml", *TABLES],
+        writes=["interim/clinical.csv", "interim/study.json"],
+        parts=BOTH + VALIDATE,
+    ),
+    dict(
+        name="01_cohort",
+        reads=["interim/clinical.csv", "interim/study.json", *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
         writes=["interim/patients.csv", *table("table1", "tableS1"), *figure("figS1"), "results/01_cohort.json"],
         parts=BOTH + VALIDATE,
     ),
@@ -273,7 +284,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="04_signature",
-        reads=["interim/patients.csv", "interim/dl_prob.csv"],
+        reads=["interim/study.json", "interim/patients.csv", "interim/dl_prob.csv"],
         writes=[
             "interim/signature.json",
             "interim/signature.csv",
@@ -286,6 +297,7 @@ STAGES = config.get("stages") or [
     dict(
         name="05_nomogram",
         reads=[
+            "interim/study.json",
             *("interim/patients.csv", "interim/dl_prob.csv"),
             *("interim/signature.csv", "interim/signature.json"),
         ],
@@ -308,6 +320,7 @@ STAGES = config.get("stages") or [
     dict(
         name="06_evaluation",
         reads=[
+            "interim/study.json",
             *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions")),
             "interim/nomogram.json",
         ],
@@ -327,6 +340,7 @@ STAGES = config.get("stages") or [
         name="06b_deviations",
         parameters={"alternatives": display_path(Path(name.format(cohort=COHORT)).absolute()) for name in tried},
         reads=[
+            "interim/study.json",
             *(f"interim/{name}" for name in ("patients.csv", "dl_prob.csv", "predictions.csv")),
             *("interim/signature.json", "interim/nomogram.json"),
             *tried,
@@ -336,14 +350,14 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="07_subgroups",
-        reads=["interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
+        reads=["interim/study.json", "interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
         writes=[*table("fig4_counts", "figS4_strata"), *figure("fig4", "figS4"), "results/07_subgroups.json"],
         parts=BOTH + VALIDATE,
     ),
     dict(
         name="11_validation",
         parameters={"model_dir": display_path(MODEL), "recalibrate": bool(config.get("recalibrate", False))},
-        reads=["{model}/model.json", *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions"))],
+        reads=["interim/study.json", "{model}/model.json", *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions"))],
         writes=[
             *table("external_calibration", "external_cutoffs"),
             *figure("external_calibration", "external_cutoffs"),
@@ -355,8 +369,8 @@ STAGES = config.get("stages") or [
         name="branches",
         function="dlrs_run.stages.branches",
         parameters={"names": list(BRANCHES)},
-        reads=["interim/patients.csv"],
-        writes=[f"interim/branches/{branch}/interim/patients.csv" for branch in BRANCHES],
+        reads=["interim/study.json", "interim/patients.csv"],
+        writes=[f"interim/branches/{branch}/interim/{name}" for branch in BRANCHES for name in ("patients.csv", "study.json")],
         parts=ALL + ALTERNATIVES,
     ),
     *(
@@ -414,6 +428,7 @@ STAGES = config.get("stages") or [
         name="08_image_robustness",
         parameters={"box_sizes": [changed["box_size"] for changed in SIZES.values()]},
         reads=[
+            "interim/study.json",
             "interim/patients.csv",
             "interim/boxes.csv",
             "results/02_preprocessing.json",

@@ -62,7 +62,7 @@ def test_levels_are_those_of_the_paper():
 
 def test_a_good_folder_is_read_with_types(folder):
     study = intake.read_cohort(folder)
-    assert study.provenance == "SYNTHETIC"
+    assert study.settings["class"] == "SYNTHETIC"
     patients = study.patients
     assert patients["event"].tolist() == [False, True, False, False]
     assert patients["time_months"].tolist() == [40.5, 12.0, 40.5, 40.5]
@@ -268,7 +268,7 @@ def test_codes_are_words_even_where_yaml_sees_something_else(tmp_path):
         "constants: {centre: Ours, cohort: validation}\n",
         encoding="utf-8",
     )
-    patients = intake.read_cohort(tmp_path, incomplete="keep").patients
+    patients = intake.read_cohort(tmp_path).patients
     assert patients["adjuvant_radiotherapy"].astype(object).fillna("unknown").tolist() == ["No", "Yes", "unknown"]
     assert patients["centre"].eq("Ours").all() and patients["cohort"].eq("validation").all()
 
@@ -319,7 +319,7 @@ def test_aliases_that_multiply_do_not_hang(folder):
     lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40)]
     text = "name: a\nclass: COHORT\n" + "\n".join(lines)
     (folder / "cohort.yaml").write_text(text, encoding="utf-8")
-    assert intake.read_cohort(folder).provenance == "COHORT"
+    assert intake.read_cohort(folder).settings["class"] == "COHORT"
 
 
 @pytest.mark.parametrize(
@@ -407,19 +407,71 @@ def test_a_hospital_may_not_know_everything(folder):
     (folder / "cohort.yaml").write_text("name: test\nclass: COHORT\nmissing: [NA]\n", encoding="utf-8")
     damage(folder, 1, age="")
     damage(folder, 2, cea="NA", ct_stage="NA")
-    study = intake.read_cohort(folder)
+    assert len(intake.read_cohort(folder).patients) == 4
+    intake.stage(folder / "run", folder)
+    study = cohort.read_study(folder / "run")
     assert study.patients["patient_id"].tolist() == ["P1", "P4"]
     assert study.excluded.values.tolist() == [["primary", "no age", 1], ["validation", "no ct_stage, no cea", 1]]
-    assert len(intake.read_cohort(folder, incomplete="keep").patients) == 4
-    with pytest.raises(ValueError, match="incomplete must be exclude or keep; found 'drop'"):
-        intake.read_cohort(folder, incomplete="drop")
     for row in (0, 3):
         damage(folder, row, age="")
-    with pytest.raises(InputError, match="no patient has every covariate"):
-        intake.read_cohort(folder)
+    with pytest.raises(InputError, match="clinical.csv: no patient has every covariate"):
+        intake.stage(folder / "run", folder)
     damage(folder, 3, event="")
     with pytest.raises(InputError, match="row 5, column event: is empty"):
-        intake.read_cohort(folder, incomplete="keep")
+        intake.read_cohort(folder)
+
+
+# ---------------------------------------------------------------- intake as a stage
+
+
+def test_intake_hands_on_the_table_to_the_last_digit_and_what_the_notebooks_ask(folder):
+    """A hospital's own column stays text, a patient may be called NA, and a time keeps all its digits."""
+    path = folder / "clinical.csv"
+    frame = pd.read_csv(path, dtype=str).assign(scanner=["01", "NA", "", "2.0"])
+    frame["patient_id"], frame["time_months"] = ["NA", "P2", "P3", "P4"], ["12.3", "0.1", "31.57977883096367", "36"]
+    frame.to_csv(path, index=False)
+    (folder / "cohort.yaml").write_text("name: Größe\nclass: COHORT\nkeep: [scanner]\n", encoding="utf-8")
+    intake.stage(folder / "run", folder)
+    study = cohort.read_study(folder / "run")
+    pd.testing.assert_frame_equal(study.patients, intake.read_cohort(folder).patients)
+    assert study.patients["scanner"].fillna("").tolist() == ["01", "NA", "", "2.0"]
+    assert study.excluded.empty
+    assert study.settings == {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": []}
+
+
+@pytest.mark.parametrize(
+    ("said", "smallest"),
+    [
+        ("class: COHORT\nshare: true", 5),
+        ("class: COHORT\nshare: true\nsmall_cell: 11", 11),
+        ("class: COHORT\nsmall_cell: 11", 0),
+        ("class: SYNTHETIC\nshare: true", 0),
+    ],
+)
+def test_small_counts_are_hidden_in_shared_results_of_patients(folder, said, smallest):
+    (folder / "cohort.yaml").write_text(f"name: test\n{said}\n", encoding="utf-8")
+    intake.stage(folder / "run", folder)
+    assert cohort.read_settings(folder / "run")["smallest_count"] == smallest
+
+
+def test_one_cohort_alone_takes_part_and_the_other_is_counted(folder):
+    intake.stage(folder / "run", folder, only="validation")
+    study = cohort.read_study(folder / "run")
+    assert study.patients["cohort"].unique().tolist() == ["validation"]
+    other = {"cohort": "primary", "reason": "not in the validation cohort", "n": 4 - len(study.patients)}
+    assert study.excluded.to_dict("records") == study.settings["left_out"] == [other]
+
+
+def test_what_intake_hands_on_of_the_synthetic_cohort(tmp_path):
+    intake.stage(tmp_path, "data_synthetic")
+    settings = cohort.read_settings(tmp_path)
+    assert (settings["seed"], settings["signal"], settings["b_values"]) == (20210621, 1.0, [0, 1000])
+    assert settings["acquisition"]["A"]["t2w"]["tr_ms"] == 4000
+
+
+def test_a_run_without_intakes_files_says_which_command_makes_them(tmp_path):
+    with pytest.raises(InputError, match=r"interim/study.json: the file is missing.*python3 run.py reproduce"):
+        cohort.read_study(tmp_path)
 
 
 def test_hazard_by_hand():

@@ -756,7 +756,7 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
     )
     frame.to_csv(folder / "clinical.csv", index=False, sep=";")
     (folder / "cohort.yaml").write_text("\n".join(settings_lines), encoding="utf-8")
-    patients = intake.read_cohort(folder, incomplete="keep").patients
+    patients = intake.read_cohort(folder).patients
     assert patients["event"].tolist() == [False, True, False]
     assert patients["gender"].tolist() == ["Male", "Female", "Male"] and patients["cea"].isna().tolist()[2]
     assert patients["centre"].eq("My hospital").all() and patients["crm"].tolist()[0] == "clear"

@@ -13,6 +13,7 @@ import pytest
 
 from dlrs.config import ROOT, InputError
 from dlrs_run import execute
+from dlrs_site import intake
 
 
 def write_notebook(path, *cells, parameters):
@@ -136,16 +137,17 @@ def test_the_page_of_an_earlier_run_does_not_outlive_its_numbers(tmp_path, monke
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_shared_cohorts_notebook_and_log_show_no_counts_but_pictures(tmp_path, monkeypatch, shared):
-    (tmp_path / "cohort.yaml").write_text(f"name: Here\nclass: COHORT\nshare: {str(shared).lower()}\n")
+    (tmp_path / "interim").mkdir()
+    (tmp_path / "interim" / "study.json").write_text(json.dumps({"smallest_count": 5 * shared}))
     table = "import pandas as pd\npd.DataFrame({'n': [3]}, index=['cT4'])"
     picture = "from IPython.display import Image, display\nfrom PIL import Image as I\nimport io\nb = io.BytesIO()\n"
     picture += "I.new('L', (9, 9)).save(b, 'PNG')\ndisplay(Image(b.getvalue()))"
     cells = [table, "print('Here: 3 primary patients, horizon 36 months')", picture]
-    notebook = write_notebook(tmp_path / "n.ipynb", *cells, parameters='cohort_dir: str = ""  # folder')
+    notebook = write_notebook(tmp_path / "n.ipynb", *cells, parameters='run_dir: str = ""  # folder')
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(execute.Stage("n", tmp_path / "logs")) as stage:
         executed = tmp_path / "notebooks" / "n.ipynb"
-        execute.run_notebook(notebook, executed, {"cohort_dir": str(tmp_path)}, stage)
+        execute.run_notebook(notebook, executed, {"run_dir": str(tmp_path)}, stage)
     log, text = (path.read_text(encoding="utf-8") for path in (tmp_path / "logs" / "n.log", executed))
     assert ("cT4" in log) == ("3 primary patients" in log) == (not shared)
     outputs = json.dumps([cell["outputs"] for cell in json.loads(text)["cells"]])
@@ -163,6 +165,7 @@ def test_a_primary_cohort_alone_with_evil_names_passes_notebook_01_and_shares_no
     cohort.mkdir()
     primary.to_csv(cohort / "clinical.csv", index=False)
     (cohort / "cohort.yaml").write_text('name: "<script>2</script>"\nclass: COHORT\nshare: true\n')
+    intake.stage(run, cohort)
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(execute.Stage("01", tmp_path / "logs")) as stage:
         notebook, executed = ROOT / "notebooks" / "01_cohort.ipynb", tmp_path / "notebooks" / "01.ipynb"

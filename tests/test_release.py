@@ -401,9 +401,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 def test_only_the_validation_patients_of_a_folder_take_part_and_the_others_are_counted(tmp_path):
     study = intake.read_cohort(ROOT / "data_synthetic", only="validation")
     assert len(study.patients) == 65 and set(study.patients["cohort"]) == {"validation"}
-    assert study.excluded.to_dict("records") == [
-        {"cohort": "primary", "reason": "not in the validation cohort", "n": 170}
-    ]
+    assert study.left_out == [{"cohort": "primary", "reason": "not in the validation cohort", "n": 170}]
     shutil.copy(ROOT / "data_synthetic" / "cohort.yaml", tmp_path)
     table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
     table[table["cohort"] == "primary"].to_csv(tmp_path / "clinical.csv", index=False)

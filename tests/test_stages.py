@@ -35,9 +35,11 @@ def test_branches_have_the_runs_patients_and_alternatives_hold_the_runs_own_firs
     interim = tmp_path / "interim"
     interim.mkdir()
     (interim / "patients.csv").write_text("the patients")
+    (interim / "study.json").write_text("the class")
     stages.branches(tmp_path, ["no_z-score"])
     branch = interim / "branches" / "no_z-score" / "interim"
     assert (branch / "patients.csv").read_text() == "the patients"
+    assert (branch / "study.json").read_text() == "the class"
     monkeypatch.setattr(cohort, "read_patients", lambda _: pd.DataFrame({"patient_id": ["1"], "cohort": ["primary"]}))
     for folder, probability in ((interim, 0.25), (branch, 0.5)):
         for sequence in ("T2W", "ADC"):

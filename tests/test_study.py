@@ -7,12 +7,14 @@ import papermill
 import pytest
 
 from dlrs.config import ROOT, published
+from dlrs_site import intake
 
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory):
     """Run notebook 01 on the committed cohort and return its numbers."""
     run = tmp_path_factory.mktemp("run")
+    intake.stage(run, "data_synthetic")
     papermill.execute_notebook(
         ROOT / "notebooks" / "01_cohort.ipynb",
         run / "01_cohort.ipynb",

@@ -196,17 +196,19 @@ def test_a_control_starts_from_the_base_runs_patients_and_boxes(tmp_path):
     (base / "interim" / "boxes" / "x.npy").write_bytes(b"")
     boxes = pd.DataFrame(dict(patient_id=patients["patient_id"], sequence="T2W", file="boxes/x.npy", sha256="0"))
     boxes.to_csv(base / "interim" / "boxes.csv", index=False)
+    intake.stage(base, "data_synthetic")
     studies.prepare_control(run, base, "data_synthetic", "fold-2", fold=[2, 5])
     interim = run / "interim" / "controls" / "fold-2" / "interim"
     made = cohort.read_patients(interim / "patients.csv")
     assert ((patients["cohort"] == "primary") & (made["cohort"] == "validation")).sum() == pytest.approx(34, abs=1)
     assert (made.loc[patients["cohort"] == "validation", "cohort"] == "validation").all()
+    assert cohort.read_settings(interim.parent) == cohort.read_settings(base)
     assert (interim / pd.read_csv(interim / "boxes.csv")["file"][0]).resolve() == base / "interim" / "boxes" / "x.npy"
 
 
 def test_the_notebook_answers_what_it_can_and_says_what_was_not_run(tmp_path):
     base, run = tmp_path / "base" / "interim", tmp_path / "run"
-    base.mkdir(parents=True)
+    intake.stage(base.parent, "data_synthetic")
     intake.read_cohort(ROOT / "data_synthetic").patients.to_csv(base / "patients.csv", index=False)
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", base)
     studies.null_study(run, 4, jobs=1)

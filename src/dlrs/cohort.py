@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs.config import InputError, display_path
+from dlrs.config import InputError, display_path, resolve
 
 # The first level is the reference of every model formula.
 LEVELS: dict[str, list[str]] = {
@@ -109,7 +111,7 @@ def impute(
     Parameters
     ----------
     patients
-        As from `read_cohort(folder, incomplete="keep")`.
+        As from `read_patients` of `clinical.csv`.
     seed
         Seed of the draws.
     n_imputations
@@ -229,9 +231,75 @@ def pool(estimates: pd.DataFrame, standard_errors: pd.DataFrame, *, level: float
     )
 
 
+class Study(NamedTuple):
+    """What a run starts from."""
+
+    patients: pd.DataFrame  # one row a patient with every covariate; `row` = the row in the hospital's table
+    excluded: pd.DataFrame  # cohort, reason, n: patients left out, by reason
+    settings: dict  # as from `read_settings`
+
+
+def read_settings(run_dir: str | Path) -> dict:
+    """Return what the run's cohort is called, its class, and the smallest count that results may show.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder. Its `interim/study.json` was written by `dlrs_site.intake.stage`.
+
+    Returns
+    -------
+    dict
+        name; class, SYNTHETIC or COHORT; smallest_count, of patients, 0 where
+        every count may be shown; left_out, a list of cohort, reason and n;
+        b_values and acquisition as the cohort folder gives them; seed and
+        signal where the cohort is synthetic.
+
+    Raises
+    ------
+    InputError
+        The file is missing.
+    """
+    path = resolve(run_dir) / "interim" / "study.json"
+    if not path.is_file():
+        remedy = "The first stage of `python3 run.py reproduce` writes it, or of `statistics` in runs/statistics."
+        raise InputError(display_path(path), "the file is missing", expected="what intake writes", remedy=remedy)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_study(run_dir: str | Path) -> Study:
+    """Read the patients of a run's cohort folder, and leave out those of whom a covariate is unknown.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder. Its `interim/clinical.csv` holds one row a patient,
+        incomplete ones too (`read_patients` gives them all, for `impute`).
+
+    Returns
+    -------
+    Study
+        `excluded` counts those left out by `complete_cases`, and the other cohort's where one alone takes part.
+
+    Raises
+    ------
+    InputError
+        A file is missing.
+    """
+    settings = read_settings(run_dir)
+    patients, excluded = complete_cases(read_patients(resolve(run_dir) / "interim" / "clinical.csv"))
+    if settings["left_out"]:
+        excluded = pd.DataFrame([*settings["left_out"], *excluded.to_dict("records")])
+    return Study(patients, excluded, settings)
+
+
 def read_patients(path: str | Path) -> pd.DataFrame:
-    """Read back the table of included patients that notebook 01 wrote."""
-    return typed(pd.read_csv(path, dtype={"patient_id": str, "centre": str}))
+    """Read a run's table of patients: all of them in `clinical.csv`, the included ones in `patients.csv`.
+
+    Numbers, events and levels are typed (see `typed`); a hospital's own columns stay text.
+    """
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    return typed(frame).astype({"row": int} if "row" in frame else {})
 
 
 def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
 SECONDS_BETWEEN_LINES = 5.0
 AFTER_THE_NUMBERS = {"10_report", "pages", "private", "publish"}
+PUBLISHED_ALONE = "00_paper_audit"  # the notebook that shows no patient's number
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 # jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -127,7 +128,7 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
     from papermill.log import logger
     from traitlets.config import Config
 
-    shared = masks_counts(parameters)
+    shared = notebook.stem != PUBLISHED_ALONE and masks_counts(parameters)
     handler = logging.Handler()
 
     def emit(record):
@@ -162,13 +163,9 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
 
 
 def masks_counts(parameters: Mapping) -> bool:
-    """Say whether the cohort's results are to be shared, without its small counts."""
-    about = resolve(parameters.get("cohort_dir", "")) / "cohort.yaml"
-    if not about.is_file() or b"share" not in about.read_bytes():  # the rule: do not import pandas for it
-        return False
-    from dlrs_site.intake import smallest_count
-
-    return smallest_count(about.parent) > 0
+    """Say whether the run's results are to be shared, without their small counts."""
+    study = resolve(parameters.get("run_dir", "")) / "interim" / "study.json"
+    return study.is_file() and json.loads(study.read_text(encoding="utf-8"))["smallest_count"] > 0
 
 
 def hide_tables(executed: Path) -> None:

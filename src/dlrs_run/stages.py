@@ -41,11 +41,12 @@ def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str =
 
 
 def branches(run_dir: str | Path, names: list[str]) -> None:
-    """Give each branch, in which the images' notebooks run again with another choice, the run's patients."""
+    """Give each branch, in which the images' notebooks run again with another choice, the run's patients and class."""
     interim = resolve(run_dir) / "interim"
     for name in names:
-        with whole_file(interim / "branches" / name / "interim" / "patients.csv") as partial:
-            shutil.copyfile(interim / "patients.csv", partial)
+        for file in ("patients.csv", "study.json"):
+            with whole_file(interim / "branches" / name / "interim" / file) as partial:
+                shutil.copyfile(interim / file, partial)
 
 
 def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import datetime
 import io
+import json
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ import pandas as pd
 import yaml
 
 from dlrs.cohort import COLUMNS, COVARIATES, DAYS_PER_MONTH, LEVELS, NUMBERS, complete_cases, typed
-from dlrs.config import InputError, display_path
+from dlrs.config import InputError, display_path, resolve, whole_file
 
 # Theirs times the first over the second is in our unit, months for time and years for age.
 UNITS = {
@@ -30,6 +31,7 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
 LISTS = ("missing", "keep")
 SETTINGS = ("name", "class", "share", "small_cell", "acquisition", "b_values", *LISTS, *SECTIONS)
+HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to the notebooks, in interim/study.json
 SMALL_CELL = 5  # patients: a smaller count may point to somebody
 NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
 TABLE_OPTIONS = {
@@ -47,15 +49,9 @@ DESCRIBE = "Correct cohort.yaml; `python3 run.py new-cohort FOLDER` writes an ex
 class Cohort(NamedTuple):
     """A cohort folder's table and its description."""
 
-    patients: pd.DataFrame  # one row a patient, levels as categories, `row` = the row in the table's file
+    patients: pd.DataFrame  # one row a patient, incomplete ones too; `row` = the row in the table's file
     settings: dict  # cohort.yaml
-    folder: Path
-    excluded: pd.DataFrame  # cohort, reason, n: patients left out because a covariate is unknown
-
-    @property
-    def provenance(self) -> str:
-        """SYNTHETIC or COHORT: the class that every number made from this folder carries."""
-        return self.settings["class"]
+    left_out: list[dict]  # cohort, reason, n: patients of the other cohort, where one alone was asked for
 
 
 class Problem(NamedTuple):
@@ -617,69 +613,77 @@ def read_class(folder: str | Path) -> str:
     return settings["class"]
 
 
-def smallest_count(folder: str | Path) -> int:
-    """Return the smallest count of patients that results may show; 0 where every count may be shown.
-
-    It is `small_cell` (5) of cohort.yaml where the class is COHORT and
-    `share: true`: the results are to leave the house. See `report.masked`.
-
-    Raises
-    ------
-    InputError
-        cohort.yaml is missing or wrong.
-    """
-    settings, _, problems = _read_settings(Path(folder))
-    _refuse(Path(folder), problems)
-    shared = settings["class"] == "COHORT" and settings.get("share", False)
-    return settings.get("small_cell", SMALL_CELL) if shared else 0
-
-
-def read_cohort(folder: str | Path, *, incomplete: str = "exclude", only: str | None = None) -> Cohort:
+def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     """Read a cohort folder: `cohort.yaml` and the checked clinical table, in our columns, levels and units.
 
     Parameters
     ----------
     folder
         Holds cohort.yaml, and clinical.csv or clinical.xlsx.
-    incomplete
-        What becomes of patients with an unknown covariate: `exclude` (the
-        paper's complete cases), or `keep` with empty cells, for `impute`.
     only
         `primary` or `validation`: leave out the other cohort's patients.
 
     Returns
     -------
     Cohort
-        `excluded` counts those left out, as `complete_cases` does.
+        Unknown covariates are empty (see `dlrs.cohort.complete_cases` and `impute`).
 
     Raises
     ------
     InputError
         A file is missing or wrong; the message names file, row and column.
-    ValueError
-        `incomplete` is neither `exclude` nor `keep`.
     """
-    if incomplete not in ("exclude", "keep"):
-        raise ValueError(f"incomplete must be exclude or keep; found {incomplete!r}")
     folder = Path(folder)
     found = survey(folder)
     _refuse(folder, found.problems)
     patients = typed(found.patients)
-    others = patients["cohort"] != (only or patients["cohort"])
+    if not only:
+        return Cohort(patients, found.settings, [])
+    others = patients["cohort"] != only
     if others.all():
         what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
         problem = Problem("cohort-empty", found.file, what, f"patients of the {only} cohort", remedy, column="cohort")
         _refuse(folder, [problem])
-    patients, left_out = patients[~others].reset_index(drop=True), patients[others]
-    if only:
-        patients["cohort"] = patients["cohort"].cat.remove_unused_categories()
-    kept, excluded = complete_cases(patients)
-    if len(left_out):
-        other = {"cohort": left_out["cohort"].iloc[0], "reason": f"not in the {only} cohort", "n": len(left_out)}
-        excluded = pd.DataFrame([other, *excluded.to_dict("records")])
-    if incomplete == "keep":
-        return Cohort(patients, found.settings, folder, excluded.iloc[:0])
-    if kept.empty:
-        what = "no patient has every covariate"
-        _refuse(folder, [Problem("covariate-missing", found.file, what, "complete patients", "Fill in the table.")])
-    return Cohort(kept, found.settings, folder, excluded)
+    counts = patients.loc[others, "cohort"].astype(str).value_counts()
+    left_out = [dict(cohort=name, reason=f"not in the {only} cohort", n=int(n)) for name, n in counts.items()]
+    patients = patients[~others].reset_index(drop=True)
+    return Cohort(patients.assign(cohort=patients["cohort"].cat.remove_unused_categories()), found.settings, left_out)
+
+
+def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
+    """Write what the notebooks start from, `interim/clinical.csv` and `interim/study.json`.
+
+    `dlrs.cohort.read_study` and `read_settings` read them.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder.
+    cohort_dir
+        The cohort folder, in the hospital's own dialect.
+    only : {"", "primary", "validation"}
+        Leave out the other cohort's patients; they are counted in `left_out`.
+
+    Raises
+    ------
+    InputError
+        A file is missing or wrong, or no patient has every covariate.
+
+    Notes
+    -----
+    `smallest_count` is the smallest count of patients that results may show,
+    0 where every count may be shown: `small_cell` (5) of cohort.yaml where
+    the class is COHORT and `share: true`, so that the results leave the house.
+    """
+    folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
+    patients, settings, left_out = read_cohort(folder, only=only or None)
+    if complete_cases(patients)[0].empty:
+        file, what = _table_file(folder, _read_settings(folder)[1])[0], "no patient has every covariate"
+        _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
+    shared = settings["class"] == "COHORT" and settings.get("share", False)
+    study = {name: settings[name] for name in HANDED_ON if name in settings}
+    study |= {"smallest_count": settings.get("small_cell", SMALL_CELL) if shared else 0, "left_out": left_out}
+    with whole_file(interim / "clinical.csv") as partial:
+        patients.to_csv(partial, index=False)
+    with whole_file(interim / "study.json") as partial:
+        partial.write_text(json.dumps(study, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
