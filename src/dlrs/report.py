@@ -6,6 +6,7 @@ import html
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,12 +30,35 @@ NAMES = {
     "ypn_stage": "ypN stage",
     "dl_prob": "DL-prob",
     "event": "Distant metastasis",
+    "t2w_prob": "T2W probability",
+    "adc_prob": "ADC probability",
+    "uno_c": "Uno's C",
+    "n_high": "Patients, high risk",
+    "n_low": "Patients, low risk",
+    "n_used": "Replicates used",
+    "events_high": "Events, high risk",
+    "events_low": "Events, low risk",
+    "p_jackknife": "P, jackknife",
+    "p_bootstrap": "P, bootstrap",
+    "p_survcomp_one_sided": "P, survcomp, one-sided",
+    "p_survcomp_two_sided": "P, survcomp, two-sided",
 }
 
 
 def spell(column: str) -> str:
-    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
+    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`.
+
+    A formula's level names its column and itself: `ct_stage[T.cT4]` is `cT stage: cT4`.
+    """
+    of_formula = re.fullmatch(r"(?:C\()?(\w+)[^\[]*\[(?:T\.)?(.+)\]", column)
+    if of_formula:
+        return f"{spell(of_formula[1])}: {of_formula[2]}"
     return NAMES.get(column, column.replace("_", " ").capitalize())
+
+
+def spell_identifier(text: str) -> str:
+    """Spell a heading that is an identifier, with an underscore or a bracket; leave every other as it is."""
+    return spell(text) if re.fullmatch(r"\w*_\w*|[^\s\[]+\[\S+\]", text) else text
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -358,7 +382,8 @@ def save_table(
     tidy
         One number a cell, unrounded; a `class` column is added.
     shown
-        The same table formatted for reading; text is escaped.
+        The same table formatted for reading; text is escaped, and a heading
+        that is an identifier is spelt (`n_high`: Patients, high risk).
     name
         The table's name in the paper: `table1`, `tableS2`.
     caption, notes
@@ -367,6 +392,7 @@ def save_table(
     folder = resolve(run_dir) / "tables"
     with whole_file(folder / f"{name}.csv") as partial:
         exportable(tidy.assign(**{"class": provenance})).to_csv(partial, index=False)
+    shown = shown.rename(columns=lambda name: spell_identifier(str(name)))
     body = shown.to_html(index=False, border=0, escape=True, na_rep="")
     body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
     page = TABLE_PAGE.format(title=html.escape(name), stamp=STAMPS[provenance], table=body, notes=html.escape(notes))
