@@ -1,20 +1,32 @@
 #!/usr/bin/env python3
 """The study's one front door. Needs git, Python 3.11 to 3.13 and pip; sets up everything else itself."""
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit("This runs on Linux or macOS; on Windows use WSL.")
+if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+    sys.exit(f"Python 3.11, 3.12 or 3.13 is needed; this is {sys.version.split()[0]}.")
+
 import argparse
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+IO, IMAGING = ("io",), ("io", "imaging")
+# What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
+SIZES = {"statistics": (265, 870), "io": (9, 50), "imaging": (2749, 4600), "dev": (66, 190)}
+USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, snakemake.cli, statsmodels.api"
+NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 AGAIN = "What is done is kept: the same command goes on from there."
 
 
@@ -38,40 +50,72 @@ def find_uv() -> str:
     return str(fetched)
 
 
-def set_up() -> str:
-    """Bring .venv to what uv.lock says and return its Python; costs nothing when it is there already."""
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        raise Stop(f"Python 3.11, 3.12 or 3.13 is needed; this is {sys.version.split()[0]}.")
-    python, stamp = ROOT / ".venv" / "bin" / "python", ROOT / ".venv" / "set-up"
+def set_up(*groups: str) -> str:
+    """Bring .venv to what uv.lock says and return its Python; costs nothing when it is there already.
+
+    The statistics' packages always, and those of the groups that are asked for; groups that are there stay.
+    """
+    venv = ROOT / ".venv"
+    python, stamp = venv / "bin" / "python", venv / "set-up"
     wanted = hashlib.sha256(sys.version.encode())
     for name in ("pyproject.toml", "uv.lock"):
         wanted.update((ROOT / name).read_bytes())
-    if python.exists() and stamp.is_file() and stamp.read_text() == wanted.hexdigest():
+    made_from, *there = stamp.read_text().split() if python.exists() and stamp.is_file() else [""]
+    if made_from == wanted.hexdigest() and set(groups) <= set(there):
         return str(python)
-    print("Setting up .venv from uv.lock (some 5 GB the first time)", flush=True)
+    missing = [
+        name for name in ("statistics", *groups) if name not in there and not (made_from and name == "statistics")
+    ]
+    print(to_fetch(missing), flush=True)
     # The interpreter that runs this file, since uv's own download of one may be blocked.
     interpreter = getattr(sys, "_base_executable", sys.executable)
     environment = {**os.environ, "UV_PYTHON": interpreter, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
-    # Compiled once here: where Python may not write bytecode, every notebook would compile its imports again.
-    if subprocess.run([find_uv(), "sync", "--frozen", "--compile-bytecode"], cwd=ROOT, env=environment).returncode:
+    chosen = sorted({*groups, *there})
+    command = [find_uv(), "sync", "--frozen", "--inexact", "--no-default-groups"]
+    if subprocess.run([*command, *(f"--group={name}" for name in chosen)], cwd=ROOT, env=environment).returncode:
         raise Stop("uv could not set up .venv: see above. Run the same command again once that is mended.")
-    stamp.write_text(wanted.hexdigest())
+    if sys.dont_write_bytecode:  # then every notebook would compile its imports again: once here, those that all have
+        may_write = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        subprocess.run([str(python), "-c", f"import {USED}"], cwd=ROOT, env=may_write)
+    stamp.write_text(" ".join([wanted.hexdigest(), *chosen]))
     return str(python)
 
 
-def call(*command: str, cwd: Path | None = ROOT) -> int:
+def to_fetch(names: list[str]) -> str:
+    """Say what the packages of some groups cost at most, before they are fetched."""
+    if not names:
+        return "Bringing .venv to the new uv.lock"
+    fetch, disk = (sum(numbers) for numbers in zip(*(SIZES[name] for name in names), strict=True))
+    return (
+        f"Setting up .venv ({', '.join(names)}): up to {fetch} MB to fetch, {disk / 1000:.1f} GB on disk (Linux x86-64)"
+    )
+
+
+def call(*command: str, groups: tuple[str, ...] = (), cwd: Path | None = ROOT) -> int:
     """Run a module of the locked environment in the repository's root, or where the user is; return its exit status."""
-    return subprocess.run([set_up(), "-m", *command], cwd=cwd).returncode
+    return subprocess.run([set_up(*groups), "-m", *command], cwd=cwd).returncode
 
 
 def environment_yml() -> str:
     """Return environment.yml: the lock's versions for conda's users, below pip since the lock speaks of wheels."""
     export = [find_uv(), "export", "--frozen", "--no-hashes", "--no-header", "--no-annotate", "--no-emit-project"]
-    pins = subprocess.run(export, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    head = "# Written by `python3 run.py environment` from uv.lock; change that file, not this one.\n"
-    head += "name: dlrs\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - -e .\n"
-    return head + "".join(f'      - "{pin}"\n' for pin in pins)
+
+    def exported(*options: str) -> list[str]:
+        ran = subprocess.run([*export, *options], cwd=ROOT, capture_output=True, text=True, check=True)
+        return ran.stdout.splitlines()
+
+    text = "# Written by `python3 run.py environment` from uv.lock; change that file, not this one.\n"
+    text += "# For the statistics alone leave out what stands below `images and networks` and below `tests`.\n"
+    text += "name: dlrs\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - -e .\n"
+    pins, written = exported(), set()
+    parts = {"": [], "images and networks": [f"--group={name}" for name in IMAGING], "tests": ["--all-groups"]}
+    for title, groups in parts.items():
+        names = {pin.split("==")[0] for pin in exported("--no-default-groups", *groups)} - written
+        text += f"      # {title}\n" if title else ""
+        text += "".join(f'      - "{pin}"\n' for pin in pins if pin.split("==")[0] in names)
+        written |= names
+    return text
 
 
 # ---------------------------------------------------------------- the study
@@ -127,7 +171,7 @@ def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool 
         known = ", ".join(sorted(path.parent.name for path in options.parents[1].glob("*/config.yaml")))
         raise Stop(f"There is no profile {profile}; there are {known}.")
     elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
-    python = set_up()
+    python = set_up(*(() if settings.get("part") == "statistics" else IMAGING))
     command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
     command += ["--workflow-profile", str(options.parent), "--rerun-incomplete", "--nolock"]  # `alone` is the lock
     command += ["--cores", str(cores or "all")] if cores or not elsewhere else []
@@ -172,7 +216,7 @@ def examine(cohort: Path, pages: Path) -> None:
     """
     if not (cohort / "cohort.yaml").is_file():
         return
-    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once"):
+    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", groups=IO):
         page = pages / "doctor.html"
         where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
@@ -207,13 +251,15 @@ def only_statistics(asked) -> int:
 
 
 def test(asked) -> int:
-    """ruff, notebook hygiene and pytest; what follows -- goes to pytest"""
+    """ruff, notebook hygiene and pytest; other options go to pytest"""
+    groups = (*(IO if asked.quick else IMAGING), "dev")
     notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
+    quick = ["-m", "not imaging and not slow"] if asked.quick else []
     status = {
-        "ruff check": call("ruff", "check", "."),
-        "ruff format": call("ruff", "format", "--check", "."),
-        "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks) if notebooks else 0,
-        "pytest": call("pytest", "-n", "2", *asked.rest),
+        "ruff check": call("ruff", "check", ".", groups=groups),
+        "ruff format": call("ruff", "format", "--check", ".", groups=groups),
+        "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks, groups=groups) if notebooks else 0,
+        "pytest": call("pytest", "-n", "2", *quick, *asked.rest, groups=groups),
     }
     failed = [name for name, code in status.items() if code]
     print("failed: " + ", ".join(failed) if failed else "all passed")
@@ -269,14 +315,13 @@ def validity(asked) -> int:
 
 
 def release(asked) -> int:
-    """pack a finished run's model, without any patient, to be applied elsewhere: [--run FOLDER] --out FOLDER"""
-    return call(
-        "dlrs_site.release", str(Path(asked.run or ROOT / "runs" / "default").resolve()), str(Path(asked.out).resolve())
-    )
+    """pack a finished run's model, without any patient, to be applied elsewhere"""
+    folders = [Path(asked.run or ROOT / "runs" / "default"), Path(asked.out)]
+    return call("dlrs_site.release", *(str(path.resolve()) for path in folders), groups=IMAGING)
 
 
 def validate(asked) -> int:
-    """apply a released model to a cohort folder, refitting nothing: --model FOLDER --cohort FOLDER --out FOLDER"""
+    """apply a released model to a cohort folder, refitting nothing"""
     place = {"cohort_dir": Path(asked.cohort).resolve(), "model_dir": Path(asked.model).resolve()}
     beside = {"recalibrate": asked.recalibrate or None}
     examine(place["cohort_dir"], Path(asked.out).resolve() / "doctor")
@@ -285,28 +330,39 @@ def validate(asked) -> int:
 
 
 def cohort(asked) -> int:
-    """make a synthetic cohort folder: --seed N --signal S --out FOLDER"""
-    return call("dlrs.synthetic.cohort_folder", *asked.rest)
+    """make a synthetic cohort folder, its tables and images"""
+    values = {name: getattr(asked, name) for name in ("out", "seed", "signal", "patients", "jobs")}
+    words = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    words += [
+        f"--{name.replace('_', '-')}" for name in ("free_counts", "tables_only", "images_only") if vars(asked)[name]
+    ]
+    return call("dlrs.synthetic.cohort_folder", *words, groups=IO)
 
 
 def new_cohort(asked) -> int:
-    """write a commented example of a cohort folder to start from: FOLDER"""
-    return call("dlrs_site.doctor", "new", *asked.rest, cwd=None)
+    """write a commented example of a cohort folder, with three patients, to start from"""
+    return call("dlrs_site.doctor", "new", asked.folder, groups=IO, cwd=None)
 
 
 def check_cohort(asked) -> int:
-    """check a cohort folder whole before anything is computed from it: FOLDER --out FOLDER"""
-    return call("dlrs_site.doctor", "check", *asked.rest, cwd=None)
+    """check a cohort folder whole, table and images, before anything is computed from it"""
+    words = [asked.folder, "--out", asked.out, *([f"--jobs={asked.jobs}"] if asked.jobs else [])]
+    return call("dlrs_site.doctor", "check", *words, groups=IO, cwd=None)
 
 
 def check_private(asked) -> int:
-    """search a finished run for patients' identifiers and header fields: FOLDER --cohort FOLDER"""
-    return call("dlrs_site.privacy", *asked.rest, cwd=None)
+    """search a finished run for patients' identifiers and personal fields of image headers"""
+    return call("dlrs_site.privacy", asked.folder, "--cohort", asked.cohort, groups=IO, cwd=None)
 
 
 def lab(asked) -> int:
-    """JupyterLab on the notebooks"""
-    return call("jupyterlab", f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks", *asked.rest)
+    """JupyterLab on the notebooks; other options go to JupyterLab"""
+    settings = Path(set_up()).parents[1] / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": NO_NEWS}), encoding="utf-8")
+    words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks"]
+    words += ["--allow-root"] if os.geteuid() == 0 else []
+    return call("jupyterlab", *words, *asked.rest)
 
 
 def environment(asked) -> int:
@@ -315,58 +371,104 @@ def environment(asked) -> int:
     return 0
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run the command that the words ask for; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 run.py", description=__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND")
+# ---------------------------------------------------------------- the command line
 
-    def command(name, function, *, rest=False):
-        added = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        added.set_defaults(function=function)
+
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the whole command line's parser and each command's."""
+    whole = argparse.ArgumentParser(prog="python3 run.py", description=__doc__)
+    commands = whole.add_subparsers(metavar="COMMAND")
+    found = {}
+
+    def command(name, function, example="", *, cores=False, rest=""):
+        about = function.__doc__[0].upper() + function.__doc__[1:] + "."
+        said = f"Example: python3 run.py {name} {example}".rstrip()
+        added = commands.add_parser(name, help=function.__doc__, description=about, epilog=said, allow_abbrev=False)
+        added.set_defaults(function=function, parser=added, rest=[], takes_more=bool(rest))
+        if cores:
+            added.add_argument("--cores", type=int, metavar="N", help="cores to use (all)")
         if rest:
-            added.add_argument("rest", nargs=argparse.REMAINDER, help="handed on as it stands")
-        else:
-            added.add_argument("--cores", type=int, help="cores to use (all)")
+            added.usage = f"{added.prog} [-h] {rest}"
+        found[name] = added
         return added
 
-    jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
-    main_job = command("reproduce", reproduce)
-    main_job.add_argument("job", nargs="?", choices=["all", "main", "alternatives"], default="all", help=jobs)
-    main_job.add_argument("--cohort", metavar="FOLDER", help="a cohort folder of your own instead of the synthetic one")
-    main_job.add_argument("--out", metavar="FOLDER", help="where everything is written (runs/PROFILE)")
-    main_job.add_argument("--profile", default="default", metavar="NAME", help="a folder of profiles/ (default)")
-    command("statistics", only_statistics)
-    command("test", test, rest=True)
-    command("check", check)
-    command("accept", accept).add_argument("--bands", action="store_true", help="also from the runs of `bands`")
-    command("bands", bands).add_argument("--seeds", type=int, default=5, help="how many seeds (5)")
-    trial = command("validity", validity)
-    trial.add_argument("--profile", default="default", metavar="NAME", help="default: 40 minutes or more, small: ten")
-    trial.add_argument(
-        "--only", metavar="QUESTIONS", help="some of dial,null,crossfit,coverage,seeds,shortcuts,expected"
-    )
-    trial.add_argument("--seeds", type=int, default=10, help="training seeds, kept for `accept --bands` (10)")
-    packing = command("release", release)
-    packing.add_argument("--run", metavar="FOLDER", help="a finished run (runs/default)")
-    packing.add_argument("--out", metavar="FOLDER", required=True, help="a new folder, or an earlier release")
-    applying = command("validate", validate)
-    applying.add_argument("--model", metavar="FOLDER", required=True, help="a release")
-    applying.add_argument("--cohort", metavar="FOLDER", required=True, help="its patients who are `validation`")
-    applying.add_argument("--out", metavar="FOLDER", required=True, help="where everything is written")
-    beside = "also show a new baseline, and a new slope, beside the model"
-    applying.add_argument("--recalibrate", action="store_true", help=beside)
-    applying.add_argument("--profile", default="default", metavar="NAME", help="a folder of profiles/ (default)")
-    command("cohort", cohort, rest=True)
-    command("new-cohort", new_cohort, rest=True)
-    command("check-cohort", check_cohort, rest=True)
-    command("check-private", check_private, rest=True)
-    command("lab", lab, rest=True)
-    command("environment", environment)
+    def option(parser, name, metavar, about, **more):
+        parser.add_argument(name, metavar=metavar, help=about, **more)
 
-    asked = parser.parse_args(words)
+    def profile(parser, about="a folder of profiles/ (default)"):
+        option(parser, "--profile", "NAME", about, default="default")
+
+    jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
+    added = command("reproduce", reproduce, "--cohort my_hospital --out runs/my_hospital", cores=True)
+    added.add_argument("job", nargs="?", choices=["all", "main", "alternatives"], default="all", help=jobs)
+    option(added, "--cohort", "FOLDER", "a cohort folder of your own instead of the synthetic one")
+    option(added, "--out", "FOLDER", "where everything is written (runs/PROFILE)")
+    profile(added, "a folder of profiles/: smoke, a few patients; paper, ImageNet weights; slurm, a cluster (default)")
+    command("statistics", only_statistics, cores=True)
+    added = command("test", test, "--quick -k nomogram", rest="[--quick] [PYTEST'S OPTIONS]")
+    added.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
+    command("check", check, cores=True)
+    added = command("accept", accept, "--bands", cores=True)
+    added.add_argument("--bands", action="store_true", help="also the bands, from the runs of `bands`")
+    option(command("bands", bands, "--seeds 5", cores=True), "--seeds", "N", "how many (5)", type=int, default=5)
+    added = command("validity", validity, "--profile small --only null,coverage", cores=True)
+    profile(added, "default: 40 minutes or more, small: ten")
+    option(added, "--only", "QUESTIONS", "some of dial,null,crossfit,coverage,seeds,shortcuts,expected")
+    option(added, "--seeds", "N", "training seeds, kept for `accept --bands` (10)", type=int, default=10)
+    added = command("release", release, "--run runs/default --out model")
+    option(added, "--run", "FOLDER", "a finished run (runs/default)")
+    option(added, "--out", "FOLDER", "a new folder, or an earlier release", required=True)
+    added = command("validate", validate, "--model model --cohort my_hospital --out runs/validated", cores=True)
+    option(added, "--model", "FOLDER", "a release", required=True)
+    option(added, "--cohort", "FOLDER", "its patients who are `validation`", required=True)
+    option(added, "--out", "FOLDER", "where everything is written", required=True)
+    beside = "also show a new baseline, and a new slope, beside the model"
+    added.add_argument("--recalibrate", action="store_true", help=beside)
+    profile(added)
+    added = command("cohort", cohort, "--seed 7 --signal 0.5 --out runs/other_cohort")
+    option(added, "--out", "FOLDER", "the folder to write", required=True)
+    option(added, "--seed", "N", "the only seed (that of data_synthetic)", type=int)
+    option(added, "--signal", "S", "how much the images tell of the risk, 0 to 1 (1)", type=float)
+    option(added, "--patients", "N", "only so many of the 235, for a trial", type=int)
+    option(added, "--jobs", "N", "processes that render (2)", type=int)
+    added.add_argument("--free-counts", action="store_true", help="do not hold the counts to the paper's")
+    only = added.add_mutually_exclusive_group()
+    only.add_argument("--tables-only", action="store_true", help="no images")
+    only.add_argument("--images-only", action="store_true", help="leave the tables as they are")
+    option(command("new-cohort", new_cohort, "my_hospital"), "folder", "FOLDER", "a new folder")
+    added = command("check-cohort", check_cohort, "my_hospital --out runs/findings")
+    option(added, "folder", "FOLDER", "a cohort folder")
+    option(added, "--out", "FOLDER", "folder for the pages; private, since they may name patients", required=True)
+    option(added, "--jobs", "N", "processes that read images (2)", type=int)
+    added = command("check-private", check_private, "runs/my_hospital --cohort my_hospital")
+    option(added, "folder", "RUN", "a finished run, or what is to be handed on of it")
+    option(added, "--cohort", "FOLDER", "the cohort folder that it was made from", required=True)
+    command("lab", lab, "--no-browser --port 8890", rest="[JUPYTERLAB'S OPTIONS]")
+    command("environment", environment)
+    return whole, found
+
+
+def commands_md() -> str:
+    """Return docs/commands.md: every command with its options and an example."""
+    text = "# Commands\n\n`python3 run.py COMMAND --help` says what each option means.\n\n"
+    text += "| command | what it does | example |\n|---|---|---|\n"
+    for name, parser in parsers()[1].items():
+        usage = " ".join(parser.format_usage().split()).split(f"{parser.prog} [-h]")[1]
+        example = parser.epilog.removeprefix("Example: ")
+        text += f"| `{f'{name}{usage}'.replace('|', chr(92) + '|')}` | {parser.description} | `{example}` |\n"
+    return text
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command that the words ask for; return the exit status."""
+    whole, _ = parsers()
+    asked, more = whole.parse_known_args(words)
     if not hasattr(asked, "function"):
-        parser.print_help()
+        whole.print_help()
         return 0
+    if more and not asked.takes_more:
+        asked.parser.error(f"unrecognized arguments: {' '.join(more)}")
+    asked.rest = [word for word in more if word != "--"]
     try:
         return asked.function(asked)
     except Stop as why:

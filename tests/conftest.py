@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -15,6 +16,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 # the same examples on every machine, and no verdict on how busy it is
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+# Files of which some tests need torch or MONAI; `run.py test --quick` installs neither, and two need them at once.
+IMAGING = {"test_dicom", "test_explain", "test_images", "test_release", "test_run", "test_study", "test_train"}
+if importlib.util.find_spec("torch") is None:
+    collect_ignore = ["test_explain.py", "test_train.py"]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in IMAGING:
+            item.add_marker(pytest.mark.imaging)
+
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]

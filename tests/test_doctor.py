@@ -13,11 +13,13 @@ from html.parser import HTMLParser
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import yaml
 from PIL import Image
+from traitlets.config import Config
 
-from dlrs import cohort
+from dlrs import cohort, config
 from dlrs.imaging import volumes
 from dlrs_site import doctor, intake
 
@@ -709,6 +711,21 @@ def test_the_example_passes(example):
     t2w, dwi, mask = (nib.load(example / f"images/EXAMPLE1/{s}.nii.gz") for s in ("t2w", "dwi_b0", "t2w_roi"))
     assert t2w.shape != dwi.shape and t2w.shape == mask.shape and (t2w.affine == mask.affine).all()
     assert sum(path.stat().st_size for path in example.rglob("*")) < 3e6
+
+
+def test_the_example_runs_through_notebook_01_which_says_what_one_patient_cannot_tell(example, tmp_path):
+    where = dict(run_dir=str(tmp_path / "run"), cohort_dir=str(example))
+    notebook = config.ROOT / "notebooks" / "01_cohort.ipynb"
+    (tmp_path / "run").mkdir()
+    papermill.execute_notebook(
+        str(notebook), str(tmp_path / "n.ipynb"), parameters=where, cwd=str(notebook.parent), kernel_name="python3",
+        progress_bar=False, config=Config({"KernelManager": {"transport": "ipc", "ip": str(tmp_path / "kernel")}}),
+    )  # fmt: skip
+    entries = json.loads((tmp_path / "run" / "results" / "01_cohort.json").read_text())["entries"]
+    sd = entries["table1.age.validation.sd"]
+    assert sd["value"] is None and "one patient" in sd["reason"]
+    assert entries["table1.age.primary.sd"]["value"] == pytest.approx(49**0.5 / 2**0.5)
+    assert "nan" not in (tmp_path / "run" / "tables" / "table1.html").read_text()
 
 
 def test_a_folder_that_is_there_is_left_alone(example, capsys):

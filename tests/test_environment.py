@@ -4,6 +4,7 @@ import re
 import tomllib
 from importlib.metadata import distributions
 
+import pytest
 import yaml
 from packaging.markers import Marker, default_environment
 
@@ -51,6 +52,7 @@ def test_where_the_lock_forks_one_version_applies():
             assert ("triton" in names) == (system == "linux")
 
 
+@pytest.mark.imaging
 def test_the_environment_of_this_test_is_the_locks():
     here = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower(): d.version for d in distributions()}
     wanted = {name: version for name, version, marker in pins() if marker is None or Marker(marker).evaluate()}

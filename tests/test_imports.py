@@ -64,6 +64,18 @@ def test_importing_everything_else_brings_neither_torch_nor_monai():
     assert said.stdout.strip() == "[]"
 
 
+def test_the_statistics_bring_no_reader_of_images():
+    """Only the check of a hospital's folder needs them at once; everything else imports them where it reads a file."""
+    others = ", ".join(f"dlrs.{path.stem}" for path in SOURCES if path.stem not in {"train", "doctor", "__init__"})
+    readers = ["nibabel", "pydicom", "highdicom"]
+    code = f"import sys, {others}; print([name for name in {readers} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout.strip() == "[]"
+    for name, text in notebooks_code():
+        top = [node for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert not {module.split(".")[0] for node in top for module in imported(node)} & set(readers), name
+
+
 def notebooks_code():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from PIL import Image
@@ -154,6 +155,24 @@ def test_an_executed_notebook_becomes_a_page_without_script_or_path(tmp_path):
     text = pages.notebook_page(tmp_path / "n.ipynb", title="n")
     assert 'id="cell-id=cell-02"' in text and "read paper" in text and str(ROOT) not in text
     assert "<script" not in text and not re.search(r"(src|href)=.https?:", text)
+
+
+def test_a_notebooks_page_has_no_progress_bars_and_spells_what_a_frame_calls_by_its_column(tmp_path):
+    def stream(name, text):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    bars = [stream("stderr", f"\rROIs:  {n}%|#   | {n}/9 [00:00<?, ?patient/s]") for n in (0, 11, 99)]
+    bars += [stream("stderr", "\n"), stream("stderr", "\repochs: 5%|# |\nUserWarning: the optimiser stopped early\n")]
+    frame = pd.DataFrame({"p_jackknife": [0.5, None], "plain": ["None", "a"]}, index=["ct_stage[T.cT4]", "A & B"])
+    shown = nbformat.v4.new_output("execute_result", data={"text/html": frame.to_html(), "text/plain": "frame"})
+    cell = nbformat.v4.new_code_cell("x = 1", outputs=[*bars, stream("stdout", "50% of them\n"), shown])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    text = pages.notebook_page(tmp_path / "n.ipynb", title="n", spell=report.spell_identifier)
+    assert "%|" not in text and "50% of them" in text
+    assert text.count("output_stderr") == 1 and "the optimiser stopped early" in text  # a warning is not hidden
+    for heading in ("P, jackknife", "plain", "cT stage: cT4", "A &amp; B"):
+        assert f"<th>{heading}</th>" in text
+    assert "<td></td>" in text and "NaN" not in text
 
 
 # ---------------------------------------------------------------- checklists

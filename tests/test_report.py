@@ -106,6 +106,18 @@ def test_a_table_is_stamped_and_its_text_escaped(tmp_path):
     assert "&lt;b&gt;" in page and "&lt;i&gt;" in page and "<b>" not in page
 
 
+def test_a_heading_that_is_an_identifier_is_spelt(tmp_path):
+    tidy = pd.DataFrame({"n_high": [3], "DLRS (95% CI)": [0.7], "horizon_months": [36]})
+    report.save_table(tidy, tidy, "t", run_dir=tmp_path, provenance="SYNTHETIC", caption="Table")
+    text = (tmp_path / "tables" / "t.html").read_text()
+    for heading in ("Patients, high risk", "DLRS (95% CI)", "Horizon months"):
+        assert f"<th>{heading}</th>" in text
+    assert (tmp_path / "tables" / "t.csv").read_text().startswith("n_high,")
+    spelt = {"ypn_stage[T.ypN2]": "ypN stage: ypN2", "C(cea, Treatment('Normal'))[T.Elevated]": "CEA: Elevated"}
+    assert {name: report.spell(name) for name in spelt} == spelt
+    assert report.spell_identifier("age") == "age" and report.spell_identifier("P [two-sided]") == "P [two-sided]"
+
+
 def test_no_cell_of_an_exported_table_is_a_formula_and_numbers_stay(tmp_path):
     bad = ["=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "\t=1", "\r=1", "-x", "-0.5", "<script>alert(1)</script>"]
     tidy = pd.DataFrame({"centre": bad, "=level": pd.Categorical(bad), "difference": np.linspace(-1, 1, len(bad))})
@@ -189,6 +201,25 @@ def test_a_killed_write_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, os.fspath(path)])
     assert done.returncode == -9
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_an_empty_run_dir_is_the_newest_finished_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    with pytest.raises(config.InputError, match=r"no run is finished.*`python3 run.py statistics`") as refused:
+        config.run_folder()
+    assert len(str(refused.value).splitlines()) == 1
+    for age, name in enumerate(["newest", "older", "unfinished", "validity"]):
+        (tmp_path / "runs" / name / "interim").mkdir(parents=True)
+        if name != "validity":
+            (tmp_path / "runs" / name / "interim" / "patients.csv").touch()
+        if name != "unfinished":
+            (tmp_path / "runs" / name / "results.json").touch()
+            os.utime(tmp_path / "runs" / name / "results.json", (1e9 - age, 1e9 - age))
+    os.utime(tmp_path / "runs" / "validity" / "results.json", (2e9, 2e9))  # no run of the study's notebooks
+    assert config.run_folder() == config.run_folder("") == tmp_path / "runs" / "newest"
+    assert config.run_folder("runs/unfinished") == tmp_path / "runs" / "unfinished"
+    with pytest.raises(config.InputError, match="runs/missing: there is no such folder"):
+        config.run_folder("runs/missing")
 
 
 def test_an_input_error_crosses_processes():

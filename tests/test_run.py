@@ -12,11 +12,16 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 import yaml
+from packaging.markers import Marker, default_environment
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 
 from dlrs import cohort
 from dlrs.config import sha256
@@ -52,6 +57,14 @@ STAGES = [
 ]
 
 
+LINUX = [f"manylinux_2_{minor}_x86_64" for minor in range(39, 4, -1)] + ["manylinux2014_x86_64", "manylinux1_x86_64"]
+
+
+def linux_tags():
+    """The wheels that fit CPython 3.11 on Linux, the best first."""
+    return [*cpython_tags((3, 11), platforms=LINUX), *compatible_tags((3, 11), "cp311", platforms=LINUX)]
+
+
 def load_run(root: Path):
     spec = importlib.util.spec_from_file_location("run", root / "run.py")
     module = importlib.util.module_from_spec(spec)
@@ -77,7 +90,7 @@ class Project:
         (root / "data_synthetic" / "truth.csv").write_text("patient_id\n")
         (root / "data_synthetic" / "clinical.csv").write_text("patient_id,cohort\nP1,primary\nP2,validation\n")
         (root / "profiles" / "default" / "config.yaml").write_text("configfile: parameters.yaml\n")
-        start = f"import sys, run\nrun.set_up = lambda: {sys.executable!r}\nsys.exit(run.main(sys.argv[1:]))\n"
+        start = f"import sys, run\nrun.set_up = lambda *_: {sys.executable!r}\nsys.exit(run.main(sys.argv[1:]))\n"
         (root / "start.py").write_text(start)
         self.profile()
         self.notebook("a", WRITE, "put('a.txt', 'a')")
@@ -173,10 +186,13 @@ def test_uv_is_fetched_with_pip_into_a_folder_of_its_own(run, monkeypatch, tmp_p
     ]
 
 
-def test_set_up_asks_uv_once_per_lock(run, monkeypatch, tmp_path):
-    calls = []
+def test_set_up_asks_uv_once_per_lock_and_group(run, monkeypatch, tmp_path, capsys):
+    calls, imported = [], []
 
     def uv(command, *, cwd, env):
+        if command[0] != "uv":
+            imported.append((command[2], "PYTHONDONTWRITEBYTECODE" in env))
+            return subprocess.CompletedProcess(command, 0)
         calls.append((command[1:], env["UV_PYTHON_DOWNLOADS"], Path(env["UV_PYTHON"]).is_file()))
         (tmp_path / ".venv" / "bin").mkdir(parents=True, exist_ok=True)
         (tmp_path / ".venv" / "bin" / "python").write_text("")
@@ -187,11 +203,95 @@ def test_set_up_asks_uv_once_per_lock(run, monkeypatch, tmp_path):
     monkeypatch.setattr(run.subprocess, "run", uv)
     for name in ("uv.lock", "pyproject.toml"):
         (tmp_path / name).write_text("first")
+    monkeypatch.setattr(run.sys, "dont_write_bytecode", False)
+    sync = ["sync", "--frozen", "--inexact", "--no-default-groups"]
     assert run.set_up() == run.set_up() == str(tmp_path / ".venv" / "bin" / "python")
-    assert calls == [(["sync", "--frozen", "--compile-bytecode"], "never", True)]
-    (tmp_path / "uv.lock").write_text("second")
+    assert calls == [(sync, "never", True)]
+    assert "(statistics): up to 265 MB to fetch, " in capsys.readouterr().out
+
+    # Groups are added to what is there; a smaller command takes none away, and asks uv for nothing.
+    run.set_up("io", "imaging")
+    assert calls[1][0] == [*sync, "--group=imaging", "--group=io"]
+    assert "(io, imaging): up to 2758 MB to fetch, " in capsys.readouterr().out
+    run.set_up("io")
     run.set_up()
-    assert len(calls) == 2
+    assert len(calls) == 2 and not capsys.readouterr().out
+    run.set_up("io", "dev")
+    assert calls[2][0] == [*sync, "--group=dev", "--group=imaging", "--group=io"]
+    assert "(dev): up to 66 MB to fetch, " in capsys.readouterr().out
+
+    (tmp_path / "uv.lock").write_text("second")
+    monkeypatch.setattr(run.sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    run.set_up()
+    assert calls[3][0] == calls[2][0] and imported == [(f"import {run.USED}", False)]
+    assert "to the new uv.lock" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "groups"),
+    [
+        (["statistics"], set()),
+        (["check"], set()),
+        (["lab"], set()),
+        (["cohort", "--out", "F"], {"io"}),
+        (["new-cohort", "F"], {"io"}),
+        (["check-cohort", "F", "--out", "O"], {"io"}),
+        (["check-private", "F", "--cohort", "O"], {"io"}),
+        (["reproduce"], {"io", "imaging"}),
+        (["release", "--out", "F"], {"io", "imaging"}),
+        (["validate", "--model", "F", "--cohort", "O", "--out", "P"], {"io", "imaging"}),
+        (["test", "--quick"], {"io", "dev"}),
+        (["test"], {"io", "imaging", "dev"}),
+    ],
+)
+def test_a_command_installs_the_groups_that_it_needs(run, monkeypatch, tmp_path, words, groups):
+    asked = []
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "profiles" / "default").mkdir(parents=True)
+    (tmp_path / "profiles" / "default" / "config.yaml").write_text("")
+    python = str(tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(run, "set_up", lambda *names: asked.append(set(names)) or python)
+    monkeypatch.setattr(run.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    monkeypatch.chdir(tmp_path)
+    assert run.main(words) == 0
+    assert set().union(*asked) == groups
+
+
+def test_what_a_command_says_that_it_fetches_is_the_locks_sum(run):
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    ours = next(package for package in lock if package["name"] == "dlrs")
+    place = default_environment() | {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
+    place |= {"python_version": "3.11", "python_full_version": "3.11.9"}
+    tags = {tag: rank for rank, tag in enumerate(linux_tags())}
+
+    def applies(needed):
+        return "marker" not in needed or Marker(needed["marker"]).evaluate(place)
+
+    def fetched(wheels):
+        named = [(unquote(wheel["url"].split("/")[-1]), wheel["size"]) for wheel in wheels]
+        ranks = [(tags[tag], size) for name, size in named for tag in parse_wheel_filename(name)[3] if tag in tags]
+        return min(ranks)[1]
+
+    sizes, there = {}, set()
+    for group in run.SIZES:
+        waiting = [*ours["dependencies"], *ours["dev-dependencies"].get(group, [])]
+        sizes[group] = 0
+        while waiting:
+            needed = waiting.pop()
+            if not applies(needed):
+                continue
+            versions = [
+                p for p in lock if p["name"] == needed["name"] and needed.get("version") in (None, p["version"])
+            ]
+            (package,) = versions
+            more = [d for extra in needed.get("extra", []) for d in package["optional-dependencies"][extra]]
+            if package["name"] not in there:
+                sizes[group] += fetched(package["wheels"]) if "wheels" in package else package["sdist"]["size"]
+                there.add(package["name"])
+                more += package.get("dependencies", [])
+            waiting += [d for d in more if applies(d) and d["name"] not in there]
+    assert {group: round(size / 1e6) for group, size in sizes.items()} == {g: mb for g, (mb, _) in run.SIZES.items()}
 
 
 def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
@@ -478,7 +578,7 @@ def test_profiles_set_cost_and_place_only():
 
 def study(words: str, **environment) -> subprocess.CompletedProcess:
     """Call run.py's own functions on the environment that runs these tests."""
-    start = f"import sys, run; from pathlib import Path; run.set_up = lambda: {sys.executable!r}; sys.exit({words})"
+    start = f"import sys, run; from pathlib import Path; run.set_up = lambda *_: {sys.executable!r}; sys.exit({words})"
     return subprocess.run(
         [sys.executable, "-c", start], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
     )

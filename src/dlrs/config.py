@@ -53,6 +53,28 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
+def run_folder(run_dir: str | Path = "") -> Path:
+    """Return a run's folder; without a name that of the newest finished run, the last whose numbers were joined.
+
+    Raises
+    ------
+    InputError
+        No run below `runs/` is finished, or the folder that was named is missing.
+    """
+    if str(run_dir):
+        if not resolve(run_dir).is_dir():
+            remedy = "Correct run_dir, or leave it empty for the newest finished run."
+            raise InputError(display_path(resolve(run_dir)), "there is no such folder", expected="a run", remedy=remedy)
+        return resolve(run_dir)
+    finished = [
+        path for path in ROOT.glob("runs/*/results.json") if (path.parent / "interim" / "patients.csv").is_file()
+    ]
+    if not finished:
+        remedy = "Make one with `python3 run.py statistics`, a minute, or `python3 run.py reproduce`."
+        raise InputError("runs", "no run is finished", expected="a run with results.json", remedy=remedy)
+    return max(finished, key=lambda path: path.stat().st_mtime_ns).parent
+
+
 def display_path(path: str | Path) -> str:
     """Return a path as it may be printed: relative to the repository's root where it lies inside."""
     path = Path(path)

@@ -31,6 +31,18 @@ NAMES = {
     "ypn_stage": "ypN stage",
     "dl_prob": "DL-prob",
     "event": "Distant metastasis",
+    "t2w_prob": "T2W probability",
+    "adc_prob": "ADC probability",
+    "uno_c": "Uno's C",
+    "n_high": "Patients, high risk",
+    "n_low": "Patients, low risk",
+    "n_used": "Replicates used",
+    "events_high": "Events, high risk",
+    "events_low": "Events, low risk",
+    "p_jackknife": "P, jackknife",
+    "p_bootstrap": "P, bootstrap",
+    "p_survcomp_one_sided": "P, survcomp, one-sided",
+    "p_survcomp_two_sided": "P, survcomp, two-sided",
 }
 
 
@@ -51,6 +63,11 @@ def spell(column: str) -> str:
 def horizon_key(months: float) -> str:
     """Return how a result's key names a horizon: `3y` for 36 months, as the paper's numbers are filed, else `24m`."""
     return "3y" if months == 36 else f"{months:g}m"
+
+
+def spell_identifier(text: str) -> str:
+    """Spell a heading that is an identifier, with an underscore or a bracket; leave every other as it is."""
+    return spell(text) if re.fullmatch(r"\w*_\w*|[^\s\[]+\[\S+\]", text) else text
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -502,6 +519,7 @@ def save_table(
     folder = resolve(run_dir) / "tables"
     with whole_file(folder / f"{name}.csv") as partial:
         exportable(tidy.assign(**{"class": provenance})).to_csv(partial, index=False)
+    shown = shown.rename(columns=lambda name: spell_identifier(str(name)))
     body = shown.to_html(index=False, border=0, escape=True, na_rep="")
     body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
     page = TABLE_PAGE.format(title=html.escape(name), stamp=STAMPS[provenance], table=body, notes=html.escape(notes))

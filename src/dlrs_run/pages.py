@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -118,10 +118,31 @@ def cells_of(notebook: str | Path, keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def notebook_page(path: str | Path, *, title: str) -> str:
+def _without_progress(output: dict) -> bool:
+    """Take the lines of progress bars out of an output; say whether anything is left of it."""
+    if output.get("output_type") != "stream":
+        return True
+    text = "".join(output["text"])
+    lines = [part for line in text.splitlines(keepends=True) for part in re.split(r"\r(?!\n)", line)]
+    output["text"] = "".join(line for line in lines if not re.search(r"\d+%\|", line))
+    return bool(output["text"].strip()) or output["name"] == "stdout"
+
+
+def _readable(table: str, spell: Callable[[str], str]) -> str:
+    """Spell the headings of a data frame's HTML that are identifiers, and leave empty what it calls NaN or None."""
+
+    def heading(found: re.Match) -> str:
+        return found[1] + html.escape(spell(html.unescape(found[2])), quote=False) + found[3]
+
+    table = re.sub(r"(<th[^>]*>)([^<]+)(</th>)", heading, table)
+    return re.sub(r"(<td[^>]*>)\s*(?:NaN|nan|None|NaT|&lt;NA&gt;)\s*(</td>)", r"\1\2", table)
+
+
+def notebook_page(path: str | Path, *, title: str, spell: Callable[[str], str] = str) -> str:
     """Return an executed notebook as one light HTML page: no script, no request, pictures with few colours.
 
-    Cells keep their ids as anchors (`#cell-id=cell-12`); the repository's own path is taken out.
+    Cells keep their ids as anchors (`#cell-id=cell-12`); the repository's own path and progress bars, which are in
+    the logs, are taken out. `spell` says how a heading of a table is written.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -129,7 +150,12 @@ def notebook_page(path: str | Path, *, title: str) -> str:
 
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if _without_progress(output)]
         for output in cell.get("outputs", []):
+            shown = output.get("data", {})
+            if "text/html" in shown:
+                shown["text/html"] = _readable("".join(shown["text/html"]), spell)
             picture = output.get("data", {}).get("image/png")
             if picture:
                 output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(picture))).decode()

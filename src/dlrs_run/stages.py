@@ -109,7 +109,10 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
     folder = resolve(run_dir) / "notebooks"
     for name in names:
         with whole_file(folder / f"{name}.html") as partial:
-            partial.write_text(pages.notebook_page(folder / f"{name}.ipynb", title=name), encoding="utf-8")
+            partial.write_text(
+                pages.notebook_page(folder / f"{name}.ipynb", title=name, spell=report.spell_identifier),
+                encoding="utf-8",
+            )
 
 
 def publish(run_dir: str | Path, reports_dir: str | Path) -> None:

@@ -193,7 +193,9 @@ def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
         remedy = "Remove one, or name the one that is meant: `table: {file: clinical.xlsx}` in cohort.yaml."
         what = "clinical.csv and clinical.xlsx are both there"
         return names[0], Problem("table-twice", names[0], what, expected, remedy)
-    remedy = "Give the folder that holds clinical.csv, or make a synthetic one with `python3 run.py cohort`."
+    remedy = (
+        "Give the folder that holds clinical.csv, or make a synthetic one with `python3 run.py cohort --out FOLDER`."
+    )
     return names[0], Problem("table-missing", names[0], "the file is missing", expected, remedy)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import SegmentationStorage
+
+if TYPE_CHECKING:  # the statistics run without pydicom: it is imported where a file is read
+    from pydicom.dataset import Dataset
 
 # Where the makers keep the b-value when the standard's (0018,9087) is not there: group, private creator, element.
 PRIVATE_B_VALUES = (
@@ -126,6 +125,9 @@ def frames(path: str | Path) -> list[Frame]:
     Unusable
         Nothing there is a picture that says where it lies.
     """
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
     found, n_dicom = [], 0
     for file in files_of(Path(path)):
         try:
@@ -233,6 +235,10 @@ def read(path: str | Path, *, b_value: float | None = None, named: bool = False)
 
 def segmentation_file(path: str | Path) -> Path | None:
     """Return the DICOM segmentation that a path is or holds, None where it is something else."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+    from pydicom.uid import SegmentationStorage
+
     for file in files_of(Path(path)):
         try:
             kind = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")

@@ -46,7 +46,7 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
     """
     index = resolve(index)
     shown = display_path(index)
-    remedy = "Run notebook 02 (python3 run.py reproduce does), or delete the table so that the boxes are made again."
+    remedy = "Run notebook 02 (`python3 run.py reproduce` does), or delete the table so that the boxes are made again."
     if sequence not in SEQUENCES:
         raise ValueError(f"sequence must be one of {', '.join(SEQUENCES)}; found {sequence!r}")
     if not index.is_file():

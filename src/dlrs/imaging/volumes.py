@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
-from nibabel.spatialimages import HeaderDataError
 
 from dlrs.config import InputError, display_path
 from dlrs.imaging import dicom
@@ -26,7 +22,6 @@ ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a f
 B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
 READABLE = "a readable three-dimensional volume (NIfTI, a DICOM multi-frame file, or a folder with one DICOM series)"
 EXPORT_AGAIN = "Export or copy it again; make DICOM of another kind NIfTI first."
-HEADER_ERRORS = (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
 
 
 class Volume(NamedTuple):
@@ -79,6 +74,8 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
 
 def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
     """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
+    from nibabel.orientations import inv_ornt_aff, io_orientation
+
     if len(shape) != 3 or min(shape) < 1:
         raise Unusable(f"has shape {tuple(shape)}, not three dimensions")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
@@ -166,6 +163,8 @@ def read_volume(path: str | Path, *, name: str | None = None, b_value: float | N
 def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None = None) -> Volume:
     """Read a volume or a mask, turn it to RAS and refuse what is no finite number; a segmentation needs its image."""
     import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
+    from nibabel.affines import voxel_sizes
+    from nibabel.orientations import apply_orientation, ornt2axcodes
 
     try:
         segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None
@@ -186,7 +185,7 @@ def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None
         remedy = "Find the step that made them; write background as 0."
         raise InputError(name, what, expected="a finite number in every voxel", remedy=remedy)
     stored = "".join(ornt2axcodes(orientation))
-    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+    return Volume(array, affine, tuple(float(x) for x in voxel_sizes(affine)), stored)
 
 
 def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
@@ -228,6 +227,8 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
 
 def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> None:
     """Raise when a volume in RAS does not share the grid of the one it belongs to."""
+    from nibabel.affines import voxel_sizes
+
     remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
     if tuple(shape) != tuple(like_shape):
         what = f"the grid has {_times(shape)} voxels"
@@ -235,7 +236,7 @@ def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, l
         raise InputError(name, what, expected=expected, remedy=remedy)
     corners = np.array([[*corner, 1] for corner in itertools.product(*[(0, n - 1) for n in shape])])
     apart = np.linalg.norm(((affine - like_affine) @ corners.T)[:3], axis=0).max()
-    limit = GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
+    limit = GEOMETRY_TOLERANCE_VOXELS * voxel_sizes(like_affine).min()
     if apart > limit:
         what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
         raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
@@ -406,9 +407,13 @@ def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
     """Return shape and affine in RAS from a NIfTI header; None for a DICOM folder, which is read whole later."""
     if is_dicom(path):
         return None
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         header = nib.load(path)
         return _canonical(_three_dimensional(header.shape), header.affine)[1:]
-    except HEADER_ERRORS as error:
+    except (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
         what = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
         raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
