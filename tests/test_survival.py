@@ -225,6 +225,26 @@ def test_cox_term_tests_leave_out_whole_factors():
     assert tests["chi2"][1] == approx(2 * (full - age))
 
 
+def test_added_value_is_the_model_with_the_addition_against_the_one_without():
+    from lifelines import CoxPHFitter
+
+    random = np.random.default_rng(5)
+    lp, addition = random.normal(size=(2, 80))
+    time = np.ceil(20 * random.exponential(np.exp(-0.4 * lp - 0.6 * addition)))
+    event = random.random(80) < 0.7
+    frame = pd.DataFrame({"time": time, "event": event, "lp": lp, "addition": addition})
+    whole = CoxPHFitter().fit(frame, "time", "event", fit_options={"precision": 1e-12})
+    without = CoxPHFitter().fit(frame[["time", "event", "lp"]], "time", "event", fit_options={"precision": 1e-12})
+    added = cox.added_value(time, event, lp, addition)
+    row = whole.summary.loc["addition"]
+    assert added.chi2 == approx(2 * (whole.log_likelihood_ - without.log_likelihood_), rel=1e-6)
+    limits = [row["exp(coef)"], row["exp(coef) lower 95%"], row["exp(coef) upper 95%"]]
+    assert list(added[3:]) == approx(limits, rel=1e-6)
+    # neither the old model's centre and slope nor the addition's unit changes the test
+    again = cox.added_value(time, event, 3 * lp + 7, addition / 2)
+    assert (again.chi2, again.hr) == approx((added.chi2, added.hr**2), rel=1e-8)
+
+
 def test_cox_refusals():
     time, event, x = [1, 2, 3, 4], [1, 1, 0, 1], np.array([0.0, 1, 0, 1])
     with pytest.raises(ValueError, match="event must be true in at least one row; found none in 4 rows"):
