@@ -155,7 +155,7 @@ def validity():
     n = {"null": config.get("n_replicates", 2000), "dial": config.get("n_replicates", 2000) // 10, "coverage": config.get("n_intervals", 400)}
     for part, n_replicates in n.items():
         if part in wanted:
-            about = dict(parameters={"n_replicates": n_replicates}, reads=by_heart, writes=[f"parts/{part}.csv"])
+            about = dict(parameters=base | {"n_replicates": n_replicates}, reads=[*by_heart, *of_the_base("dl_prob.csv")], writes=[f"parts/{part}.csv"])
             found.append(dict(name=part, function=f"dlrs.synthetic.studies.{part}_study", threads=workflow.cores or 1, **about))
     reads = [*of_the_base("patients.csv", "dl_prob.csv"), *(name for stage in found for name in stage["writes"] if "boxes.csv" not in name and "manifest" not in name)]
     found.append(dict(name="09_validity", parameters=base, reads=reads, writes=[*table("validity"), "results/09_validity.json"]))

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import zipfile
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -275,8 +276,8 @@ def test_an_incomplete_run_says_what_is_missing_and_why(text):
 
 def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
     said = re.search(r'<section id="answer">.*?</section>', text, re.DOTALL)[0]
-    assert "<b>in most studies</b>: NRI is better (primary)" in said
-    assert "<b>no more often than chance</b>: C is better (validation)" in said
+    assert "<b>in most studies</b>: NRI is better (primary 90 %)" in said
+    assert "<b>about as often as by chance, or less</b>: C is better (validation 3 %)" in said
     assert "Reached although nothing is there." in said and "Not answered yet" not in said
 
 
@@ -287,6 +288,45 @@ def test_every_published_entry_has_its_row_with_class_and_source(text):
     assert ">235<" in row and "SYNTHETIC" in row and "the same" in row
     assert re.search(r'href="notebooks/01_cohort\.html#cell-id=cell-\d+"', row)
     assert "missing in this run" in re.search(r'<tr id="n-table2.cindex.DLRS.validation">.*?</tr>', text)[0]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The page of the committed numbers, all of them."""
+    folder = tmp_path_factory.mktemp("whole")
+    everything = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))
+    (folder / "results").mkdir()
+    for stage in {entry["notebook"] for entry in everything.values()}:
+        entries = {key: entry for key, entry in everything.items() if entry["notebook"] == stage}
+        part = {"inputs": {}, "entries": entries}
+        (folder / "results" / f"{stage}.json").write_text(json.dumps(part), encoding="utf-8")
+    for name in ("tables", "figures"):
+        shutil.copytree(ROOT / "reports" / name, folder / name)
+    return everything, execute(folder)
+
+
+def test_agreement_is_counted_apart_for_counts_p_values_and_estimates(whole):
+    results, said = whole
+    kinds = dict.fromkeys(pages.KINDS, 0)
+    for key, _ in pages.published_entries(published()):
+        if pages.of_this_run(results, key)[1] is not None:
+            kinds[pages.kind_of(key)] += 1
+    assert f"of {kinds['estimates']} estimates (AUC, C-index" in said
+    estimates = {key: said for key, said in pages.published_entries(published()) if "ci" in said}
+    assert all(pages.kind_of(key) == "estimates" for key in estimates) and len(estimates) >= 19
+    assert pages.kind_of("table1.gender.p") == pages.kind_of("fig4.pcr.n") == "counts"
+    assert pages.kind_of("fig2.logrank_p.primary") == pages.kind_of("fig4.pcr.p") == "P values"
+    same = re.findall(r"(\d+) of \d+ (?:counts|P values|estimates)", said)
+    assert sum(map(int, same)) == len(re.findall(r'class="same"', said))
+    assert "would be printed the same, " not in said and "Expected reason for a difference" in said
+
+
+def test_beside_the_papers_t_test_stands_the_same_kind_of_test(whole):
+    results, said = whole
+    row = re.search(r'<tr id="n-cindex_comparison.Nomogram_vs_Clinical.p">.*?</tr>', said)[0]
+    one_sided = results["cindex_comparison.Nomogram vs Clinical.p_survcomp_one_sided"]["value"]
+    assert f"{report.format_p(one_sided)} (survcomp, one-sided)" in row
+    assert report.format_p(results["cindex_comparison.Nomogram vs Clinical.p"]["value"]) not in row
 
 
 def test_text_from_the_data_is_escaped(text):

@@ -21,6 +21,29 @@ from dlrs.config import ROOT
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
 ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
 COUNTED = ("cohort", "table1", "audit")  # counts, shares of them, and checks of printed numbers
+KINDS = ("counts", "P values", "estimates")
+
+
+def kind_of(key: str) -> str:
+    """Return what an entry is: one of `KINDS`.
+
+    P values are those of models and curves. Those of Table 1 follow from its counts and are called counts with them,
+    as are sizes and shares.
+    """
+    parts = key.split(".")
+    if parts[0] not in COUNTED and (parts[-1] == "p" or "logrank_p" in parts):
+        return "P values"
+    is_estimate = any(map(ESTIMATES.fullmatch, parts)) or parts[-1].startswith("cutoff")
+    return "estimates" if is_estimate and parts[0] not in COUNTED else "counts"
+
+
+def of_this_run(results: Mapping[str, Mapping], key: str) -> tuple[str, Mapping | None]:
+    """Return this run's entry, and its key, that is of the same kind as the paper's entry `key`; None without one.
+
+    For the paper's "paired Student t test" of C-indices that is survcomp's one-sided P, not the jackknife's.
+    """
+    one_sided = f"{key.removesuffix('.p')}.p_survcomp_one_sided"
+    return (one_sided, results[one_sided]) if one_sided in results else (key, results.get(key))
 
 
 def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterator[tuple[str, dict]]:

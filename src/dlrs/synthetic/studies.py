@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc, expit, ndtr, ndtri
+from scipy.special import chdtrc, expit, logit, ndtr, ndtri
 from scipy.stats import binomtest
 
 from dlrs import cohort, report
@@ -37,22 +37,40 @@ MODELS = {
 }
 SIGNALS = (0.0, 0.25, 0.5, 1.0)
 JUDGED = ("Nomogram", "Clinical", "DLRS")
+# The sound test of added value: neither the clinical model nor the networks were fitted on these patients.
+ADDED_VALUE = "DL-prob added to the clinical linear predictor, likelihood ratio"
 CHUNK = 100  # studies drawn at once; part of what a replicate's numbers depend on, unlike the number of workers
-# Mean and spread of the log odds that the default run's networks give; a view's own spread is 1.
-LOG_ODDS = {"t2w": (-1.7, 1.0), "adc": (-1.3, 0.8)}
+VIEWS = ("t2w", "adc")
+LogOdds = Mapping[str, tuple[float, float]]  # of each view: mean, standard deviation
 
 
-def probabilities(study: pd.DataFrame, *, overfit: Mapping[str, float] | None = None) -> np.ndarray:
+def log_odds(probabilities: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of each network's log odds in the validation cohort, for `probabilities`.
+
+    Parameters
+    ----------
+    probabilities
+        A run's `dl_prob.csv`: ``cohort``, ``t2w_prob``, ``adc_prob``. Patients whom the networks were trained on are
+        left out: `overfit` describes what is particular to them.
+    """
+    unseen = probabilities[probabilities["cohort"] == "validation"]
+    scales = {view: logit(unseen[f"{view}_prob"].to_numpy(float)) for view in VIEWS}
+    return {view: (float(values.mean()), float(values.std(ddof=1))) for view, values in scales.items()}
+
+
+def probabilities(study: pd.DataFrame, log_odds: LogOdds, *, overfit: Mapping[str, float] | None = None) -> np.ndarray:
     """Return DL-prob of a simulated study: each view on the scale of a network's probability, summed.
 
     Parameters
     ----------
     study
         From `simulate.draw_studies`: `t2w_view`, `adc_view`, `cohort`, `time_months`, `event`.
+    log_odds : mapping of `t2w` and `adc` to mean and standard deviation
+        The scale of each network's log odds, as the function `log_odds` takes it from a run; a view has mean 0, SD 1.
     overfit : mapping of `t2w` and `adc` to a shift, optional
-        What the networks have learnt by heart: by how many standard deviations of a view the primary patients with
-        metastasis by the horizon are moved up. See `shift_of_auc`. Validation patients, and primary ones without or
-        with unknown metastasis, stay where they are.
+        By how many standard deviations of a view the primary patients with metastasis by the horizon are moved up, as
+        overfitted networks move the patients that they were trained on. See `shift_of_auc`. Validation patients, and
+        primary ones without or with unknown metastasis, stay where they are.
 
     Returns
     -------
@@ -60,10 +78,10 @@ def probabilities(study: pd.DataFrame, *, overfit: Mapping[str, float] | None = 
         In [0, 2], higher meaning higher risk.
     """
     early = study["event"].to_numpy(bool) & (study["time_months"].to_numpy() <= HORIZON_MONTHS)
-    taught = early & (study["cohort"] == "primary").to_numpy()
+    moved = early & (study["cohort"] == "primary").to_numpy()
     total = np.zeros(len(study))
-    for view, (mean, spread) in LOG_ODDS.items():
-        total += expit(mean + spread * (study[f"{view}_view"].to_numpy() + (overfit or {}).get(view, 0.0) * taught))
+    for view, (mean, sd) in log_odds.items():
+        total += expit(mean + sd * (study[f"{view}_view"].to_numpy() + (overfit or {}).get(view, 0.0) * moved))
     return total
 
 
@@ -197,10 +215,20 @@ def findings(study: pd.DataFrame, generator: np.random.Generator, *, n_boot: int
     p = chdtrc(1, 2 * (nomogram.log_likelihood - clinical.log_likelihood))
     rows = [("DL-prob in the Cox model, likelihood ratio", "primary", 2, nomogram.coefficients[-1], p)]
     for name, group in groups.items():
-        rows += [
-            (finding, name, *values) for finding, *values in _findings(judge(models, group), models, n_boot, generator)
-        ]
+        judged = judge(models, group)
+        rows += [(finding, name, *values) for finding, *values in _findings(judged, models, n_boot, generator)]
+        if name == "validation":
+            rows.append((ADDED_VALUE, name, 2, *_added_value(judged)))
     return pd.DataFrame(rows, columns=["finding", "cohort", "sides", "estimate", "p"])
+
+
+def _added_value(j: Judged) -> tuple[float, float]:
+    """Return the log hazard ratio of DL-prob next to the clinical linear predictor, and P; NaN without a maximum."""
+    try:
+        added = cox.added_value(j.time, j.event, j.lp["Clinical"], j.dl_prob)
+    except ValueError:  # few events of few patients, separated by one of the two
+        return np.nan, np.nan
+    return float(np.log(added.hr)), added.p
 
 
 def _findings(j: Judged, models: Models, n_boot: int, generator: np.random.Generator):
@@ -321,10 +349,10 @@ def coefficients(models: Models) -> pd.DataFrame:
     )
 
 
-def _studies(chunk: int, n: int, seed: int, signal: float, overfit: Mapping[str, float] | None):
+def _studies(chunk: int, n: int, seed: int, signal: float, log_odds: LogOdds, overfit: Mapping[str, float] | None):
     """Yield (replicate, study) of one chunk of simulated studies of 170 and 65 patients."""
     drawn = simulate.draw_studies(int(stream(seed, "studies", chunk).integers(2**31)), CHUNK, signal=signal)
-    drawn["dl_prob"] = probabilities(drawn, overfit=overfit)
+    drawn["dl_prob"] = probabilities(drawn, log_odds, overfit=overfit)
     for number, study in drawn.groupby("study"):
         if number < n:
             yield chunk * CHUNK + number, study.reset_index(drop=True)
@@ -346,6 +374,7 @@ def replicates(
     n_replicates: int,
     *,
     seed: int,
+    log_odds: LogOdds,
     signal: float = 0.0,
     overfit: Mapping[str, float] | None = None,
     n_jobs: int = 1,
@@ -360,8 +389,9 @@ def replicates(
         How many studies; the first of them do not depend on how many there are.
     seed
         Of everything: chunk and replicate have their own streams, so that the result does not depend on `n_jobs`.
-    signal, overfit
-        The law: what the views know (`simulate.views`), and what was learnt by heart (`probabilities`).
+    log_odds, signal, overfit
+        The data-generating model: scale of the probabilities (`log_odds`), signal strength (`simulate.views`) and
+        overfitting (`probabilities`).
     n_jobs
         Processes.
 
@@ -370,7 +400,7 @@ def replicates(
     DataFrame
         What `function` returned, with ``replicate``; where it raised a ValueError one row with its ``reason``.
     """
-    law = dict(signal=signal, overfit=overfit)
+    law = dict(signal=signal, log_odds=log_odds, overfit=overfit)
     sizes = [min(CHUNK, n_replicates - done) for done in range(0, n_replicates, CHUNK)]
     tasks = (delayed(_replicate)(function, chunk, n, seed, law) for chunk, n in enumerate(sizes))
     frames = [frame for chunk in Parallel(n_jobs=n_jobs)(tasks) for frame in chunk]
@@ -431,6 +461,30 @@ def rejections(
     return pd.DataFrame(rows)
 
 
+def concordance_within(
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, stratum: ArrayLike
+) -> tuple[float, float, float]:
+    """Return Harrell's C over the pairs of patients of the same stratum, with its 95 % interval.
+
+    C = sum n_s C_s / sum n_s, with n_s the comparable pairs of a stratum; strata are independent, so that the variance
+    is sum n_s^2 SE_s^2 / (sum n_s)^2, SE_s the infinitesimal jackknife's. A stratum without a comparable pair, or with
+    too few patients for `concordance.concordance`, adds nothing.
+    """
+    time, event, prediction, stratum = (np.asarray(values) for values in (time, event, prediction, stratum))
+    c, se, pairs = [], [], []
+    for value in np.unique(stratum):
+        rows = stratum == value
+        if not event[rows].any() or time[rows][event[rows].astype(bool)].min() >= time[rows].max():
+            continue
+        found = concordance.concordance(time[rows], event[rows], prediction[rows])
+        c.append(found.c)
+        se.append(found.se)
+        pairs.append(found.concordant + found.discordant + found.tied_prediction)
+    share = np.array(pairs) / np.sum(pairs)
+    pooled, half = float(share @ c), checks.critical_value(0.95) * float(np.sqrt((share**2) @ np.square(se)))
+    return pooled, max(pooled - half, 0.0), min(pooled + half, 1.0)
+
+
 class Targets(NamedTuple):
     """A very large cohort of each kind, whose patients share the law of the small ones, and what is fitted there."""
 
@@ -439,12 +493,12 @@ class Targets(NamedTuple):
     cutoff: float
 
 
-def large_cohorts(n: int, *, seed: int, signal: float) -> Targets:
-    """Draw the very large cohorts in which a fitted model's value is read off; nobody in them was learnt by heart."""
+def large_cohorts(n: int, *, seed: int, signal: float, log_odds: LogOdds) -> Targets:
+    """Draw the very large cohorts in which a fitted model's value is read off; no network was trained on them."""
     study = simulate.draw_studies(
         int(stream(seed, "large").integers(2**31)), 1, n_primary=n, n_validation=n, signal=signal
     )
-    groups = by_cohort(study.assign(dl_prob=probabilities(study)))
+    groups = by_cohort(study.assign(dl_prob=probabilities(study, log_odds)))
     models = fit_models(groups["primary"])
     return Targets(groups, coefficients(models).set_index("quantity")["estimate"], models.cutoff)
 
@@ -774,6 +828,18 @@ def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
     report.save_json(cohort.read_settings(base_dir), interim / "study.json")
 
 
+def fold_of(run_dir: str | Path, patient_id: pd.Series) -> np.ndarray:
+    """Return the fold whose networks were not trained on each patient: 1, 2, ...; 0 for the validation cohort."""
+    fold = pd.Series(0, index=patient_id.to_numpy())
+    crossfit = cohort.read_patients(control_folder(run_dir, "crossfit") / "interim" / "patients.csv")
+    primary = set(crossfit.loc[crossfit["cohort"] == "primary", "patient_id"])
+    for folder in control_folder(run_dir, "").glob("fold-*"):
+        patients = cohort.read_patients(folder / "interim" / "patients.csv")
+        left_out = patients.loc[patients["cohort"] == "validation", "patient_id"]
+        fold[[name for name in left_out if name in primary]] = int(folder.name.split("-")[1])
+    return fold.to_numpy()
+
+
 def taught_by(patients: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return whose outcome each patient's images were taught with when notebook 03 permuted the target.
 
@@ -850,7 +916,7 @@ def learnt_by_heart(run_dir: str | Path) -> dict[str, float]:
     found = permuted_controls(run_dir).groupby("sequence")["training_auc"].mean()
     if not {"T2W", "ADC"} <= set(found.index):
         return {}
-    return {view: shift_of_auc(found[view.upper()]) for view in LOG_ODDS}
+    return {view: shift_of_auc(found[view.upper()]) for view in VIEWS}
 
 
 def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = simulate.DEFAULT_SEED) -> None:
@@ -887,13 +953,22 @@ def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int, n_folds
     return guess
 
 
+def _scale(base_dir: str | Path) -> dict[str, tuple[float, float]]:
+    return log_odds(pd.read_csv(resolve(base_dir) / "interim" / "dl_prob.csv", dtype={"patient_id": str}))
+
+
 def null_study(
-    run_dir: str | Path, n_replicates: int, jobs: int | None = None, seed: int = simulate.DEFAULT_SEED
+    run_dir: str | Path,
+    base_dir: str | Path,
+    n_replicates: int,
+    jobs: int | None = None,
+    seed: int = simulate.DEFAULT_SEED,
 ) -> None:
-    """Write `parts/null.csv`: all findings of many studies whose images know nothing, under both nulls."""
+    """Write `parts/null.csv`: all findings of many studies with uninformative images, under both nulls."""
+    options = dict(seed=seed, log_odds=_scale(base_dir), n_jobs=jobs or cpu_count())
     laws = {"independent": None, "learnt by heart": learnt_by_heart(run_dir) or None}
     frames = [
-        replicates(findings, n_replicates, seed=seed, overfit=overfit, n_jobs=jobs or cpu_count()).assign(law=law)
+        replicates(findings, n_replicates, overfit=overfit, **options).assign(law=law)
         for law, overfit in laws.items()
         if overfit or law == "independent"
     ]
@@ -901,32 +976,34 @@ def null_study(
 
 
 def dial_study(
-    run_dir: str | Path, n_replicates: int, jobs: int | None = None, seed: int = simulate.DEFAULT_SEED
+    run_dir: str | Path,
+    base_dir: str | Path,
+    n_replicates: int,
+    jobs: int | None = None,
+    seed: int = simulate.DEFAULT_SEED,
 ) -> None:
-    """Write `parts/dial.csv`: all findings of studies whose readers see both views of each signal undimmed."""
-    frames = [
-        replicates(findings, n_replicates, seed=seed, signal=signal, n_jobs=jobs or cpu_count()).assign(signal=signal)
-        for signal in SIGNALS
-    ]
+    """Write `parts/dial.csv`: all findings of studies whose reader has both views of each signal without error."""
+    options = dict(seed=seed, log_odds=_scale(base_dir), n_jobs=jobs or cpu_count())
+    frames = [replicates(findings, n_replicates, signal=signal, **options).assign(signal=signal) for signal in SIGNALS]
     _write_csv(pd.concat(frames), resolve(run_dir) / "parts" / "dial.csv")
 
 
 def coverage_study(
     run_dir: str | Path,
+    base_dir: str | Path,
     n_replicates: int,
     jobs: int | None = None,
     n_boot: int = 200,
     seed: int = simulate.DEFAULT_SEED,
 ) -> None:
     """Write `parts/coverage.csv`: the printed intervals of many studies beside what they should hold."""
-    targets = large_cohorts(10_000, seed=seed, signal=1.0)
+    law = dict(seed=seed, signal=1.0, log_odds=_scale(base_dir))
+    targets = large_cohorts(10_000, **law)
     laws = {"honest": None, "learnt by heart": learnt_by_heart(run_dir) or None}
     function = partial(interval_replicate, targets=targets, n_boot=n_boot)
     frames = [
-        replicates(function, n_replicates, seed=seed, signal=1.0, overfit=overfit, n_jobs=jobs or cpu_count()).assign(
-            law=law
-        )
-        for law, overfit in laws.items()
-        if overfit or law == "honest"
+        replicates(function, n_replicates, **law, overfit=overfit, n_jobs=jobs or cpu_count()).assign(law=name)
+        for name, overfit in laws.items()
+        if overfit or name == "honest"
     ]
     _write_csv(pd.concat(frames), resolve(run_dir) / "parts" / "coverage.csv")
