@@ -102,21 +102,67 @@ def test_accepting_then_checking_passes_until_a_number_moves(repository, capsys)
     assert expected.freeze(default) == 0 and expected.accept(statistics, *seeds) == 0
     assert (repository / "data_synthetic" / "dl_prob.csv").read_text() == "default"
     assert expected.check(statistics, default) == 0
-    assert "inside   table2.cindex.DLRS.validation: 0.71 in 0.6900 to 0.7300" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and said[2].startswith("1 numbers: 0 moved, 0 new, 0 missing. 0 table pages: 0 faults.")
+    assert said[2].endswith(
+        "1 numbers inside their bands, 0 outside (by chance at most one training in 4), 0 bands too wide to check."
+    )
 
     assert expected.accept(statistics) == 0  # without seeds the bands stay
     moved = {"table2.cindex.DLRS.validation": {**ENTRY, "value": 0.99}}
     (repository / "statistics" / "results.json").write_text(json.dumps(moved))
     assert expected.check(statistics, default) == 1
-    assert "moved    table2.cindex.DLRS.validation/value: expected 0.71, found 0.99" in capsys.readouterr().out
+    assert (
+        "moved    table2.cindex.DLRS.validation  0.710 (0.600 to 0.900) -> 0.990 (0.600 to 0.900)"
+        in capsys.readouterr().out
+    )
+    assert "found" in (repository / "statistics" / "check.csv").read_text()
 
     assert expected.accept(statistics) == 0
     (repository / "default" / "results.json").write_text(json.dumps(moved))
     assert expected.check(statistics, default) == 1
-    assert (
-        "training: 1 bands, 1 numbers outside; by chance alone at most about one training in 4 "
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "outside  table2.cindex.DLRS.validation: 0.99 in 0.6900 to 0.7300" in said and "1 outside (by chance" in said
+
+
+def test_a_check_of_much_that_moved_is_ten_lines(repository, capsys):
+    statistics, default = str(repository / "statistics"), str(repository / "default")
+    expected.freeze(default)
+    before = {f"k{n}": {**ENTRY} for n in range(40)}
+    (repository / "statistics" / "results.json").write_text(json.dumps(before))
+    expected.accept(statistics)
+    now = {k: {**e, "value": 0.76} for k, e in before.items()} | {f"n{n}": ENTRY for n in range(9)}
+    now.pop("k3")
+    now["k0"] = {**ENTRY, "p": 0.5}
+    (repository / "statistics" / "results.json").write_text(json.dumps(now))
+    capsys.readouterr()
+    assert expected.check(statistics, default) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) <= 12 and "39 moved, 9 new, 1 missing" in said[0]
+    assert said[1] == "moved    k0  0.750 (0.600 to 0.900) -> 0.750 (0.600 to 0.900), P 0.5000"
+    assert "new      n0, n1, n2 and 6 more" in said and "missing  k3" in said
+    assert "accept" in said[-2] and "git checkout" in said[-1]
+    assert len((repository / "statistics" / "check.csv").read_text().splitlines()) == 50
+
+
+def test_a_figure_that_is_gone_or_of_another_size_fails_the_check(repository, capsys):
+    from PIL import Image
+
+    statistics, default = str(repository / "statistics"), str(repository / "default")
+    figures = repository / "statistics" / "figures"
+    figures.mkdir()
+    for name in ("fig1", "fig2"):
+        Image.new("RGB", (40, 30)).save(figures / f"{name}.png")
+        (figures / f"{name}.svg").write_text("<svg></svg>")
+    expected.freeze(default)
+    expected.accept(statistics)
+    assert expected.check(statistics, default) == 0
+    Image.new("RGB", (41, 30)).save(figures / "fig1.png")
+    (figures / "fig2.svg").unlink()
+    assert expected.check(statistics, default) == 1
+    said = capsys.readouterr().out
+    assert "figure   fig1: expected [40, 30], found [41, 30]" in said
+    assert "figure   fig2: expected [40, 30], found [0, 0]" in said
 
 
 def test_frozen_probabilities_that_moved_fail_the_check(repository, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs.results import format_estimate, format_p
 
 EXPECTED = "reports/expected.json"
 FROZEN = "data_synthetic/dl_prob.csv"
@@ -178,32 +180,108 @@ def _read(path: Path, remedy: str) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+SHOWN = 6  # moved entries that the terminal shows; the file has all
+
+
+def _entry(entry: Mapping | str) -> str:
+    """Return an entry as one reads it, `0.126 (0.034 to 0.218), P 0.007`."""
+    if isinstance(entry, str):
+        return entry
+    text = format_estimate(entry.get("value"), *(entry.get("ci") or (None, None)))
+    if not isinstance(entry.get("value"), float):
+        text = str(entry.get("value"))
+    return text + (f", P {format_p(entry['p'], 4)}" if isinstance(entry.get("p"), (int, float)) else "")
+
+
+def moved_entries(expected: Mapping, found: Mapping) -> pd.DataFrame:
+    """Return one row an entry that moved: `key`, `what` (moved, new or missing), `fields`, `expected`, `found`."""
+    rows: dict[str, dict] = {}
+    for place, a, b in differences(expected, found):
+        key, field = place.rsplit("/", place.count("/"))[0], place.partition("/")[2]
+        what = "new" if key not in expected else "missing" if key not in found else "moved"
+        row = dict(key=key, what=what, fields=[], expected=expected.get(key, "-"), found=found.get(key, "-"))
+        rows.setdefault(key, row)["fields"].append(f"{field}: {a} -> {b}" if what == "moved" else field)
+    for row in rows.values():
+        same = _entry(row["expected"]) == _entry(row["found"])  # what moved is not what is printed
+        row |= dict(expected=_entry(row["expected"]), found=_entry(row["found"]), fields="; ".join(row["fields"]))
+        row["line"] = row["fields"] if same else f"{row['expected']} -> {row['found']}"
+    return pd.DataFrame(list(rows.values()), columns=["key", "what", "expected", "found", "fields", "line"])
+
+
+def figure_sizes(run_dir: str | Path) -> dict[str, list[int]]:
+    """Return width and height in pixels of a run's figures by name, read from the PNG files' heads."""
+    sizes = {}
+    for path in sorted(Path(run_dir).glob("figures/*.png")):
+        with open(path, "rb") as file:
+            head = file.read(24)
+        whole = head[:8] == b"\x89PNG\r\n\x1a\n" and path.with_suffix(".svg").is_file()
+        sizes[path.stem] = list(struct.unpack(">II", head[16:24])) if whole else [0, 0]
+    return sizes
+
+
 def check(run_dir: str, default_dir: str) -> int:
-    """Compare the statistics' numbers, and the default run's where there is one; print what moved."""
+    """Compare a statistics run with what is expected, and the default run's training with the bands, in a few lines.
+
+    The summary comes first; then an entry a line, at most `SHOWN`; the whole list is `check.csv` in the run. The last
+    line says what to do. Pages are held to their tables' files, figures to their sizes.
+    """
     expected = _read(resolve(EXPECTED), "Write it with `python3 run.py accept`.")
-    moved = differences(expected["statistics"], _read(Path(run_dir) / "results.json", "Run the statistics."))
-    if sha256(resolve(FROZEN)) != expected["dl_prob_sha256"]:
-        moved.insert(0, (FROZEN, expected["dl_prob_sha256"], sha256(resolve(FROZEN))))
-    for place, a, b in moved:
-        print(f"moved    {place}: expected {a}, found {b}")
-    print(f"statistics: {len(expected['statistics'])} numbers expected, {len(moved)} values moved")
-    false = pages_and_frames(Path(run_dir) / "tables")
-    for fault in false:
-        print(f"page     {fault}")
-    print(f"pages: {len(list((Path(run_dir) / 'tables').glob('*.html')))} held to their frames, {len(false)} faults")
-    outside = 0
-    trained = Path(default_dir) / "results.json"
-    if trained.is_file() and expected["bands"]:
-        verdicts = hold_to_bands(expected["bands"]["numbers"], _read(trained, ""))
-        outside = sum(verdict == "outside" for _, verdict, _ in verdicts)
-        for key, verdict, words in verdicts:
-            print(f"{verdict:8} {key}: {words}")
-        seeds = max((band["n"] for band in expected["bands"]["numbers"].values()), default=0)
-        print(f"training: {len(verdicts)} bands, {outside} numbers outside", end="; ")
-        print(f"by chance alone at most about one training in {seeds + 1} has a number outside")
-    else:
-        print("training: no check, there is no " + ("band" if trained.is_file() else "finished default run"))
-    return int(bool(moved or false or outside))
+    found = _read(Path(run_dir) / "results.json", "Run the statistics.")
+    moved = moved_entries(expected["statistics"], found)
+    frozen = sha256(resolve(FROZEN)) == expected["dl_prob_sha256"]
+    pages = pages_and_frames(Path(run_dir) / "tables")
+    sizes, wanted = figure_sizes(run_dir), expected.get("figures", {})
+    figures = [
+        f"{name}: expected {a}, found {sizes.get(name, 'none')}" for name, a in wanted.items() if sizes.get(name) != a
+    ]
+    words = _bands_in_words(expected, Path(default_dir) / "results.json")
+    outside = words.pop("outside")
+    counts = moved["what"].value_counts()
+    n_pages = len(list((Path(run_dir) / "tables").glob("*.html")))
+    print(
+        f"{len(expected['statistics'])} numbers: "
+        + ", ".join(f"{counts.get(what, 0)} {what}" for what in ("moved", "new", "missing"))
+        + f". {n_pages} table pages: {len(pages)} faults. {len(wanted)} figures: {len(figures)} faults. {words['said']}"
+    )
+    if not frozen:
+        print(f"moved    {FROZEN}: it is not the file that the expected numbers were made from")
+    for row in moved[moved["what"] == "moved"].head(SHOWN).itertuples():
+        print(f"moved    {row.key}  {row.line}")
+    for what in ("new", "missing"):
+        keys = moved.loc[moved["what"] == what, "key"].tolist()
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            print(f"{what:8} {', '.join(keys[:3])}{more}")
+    for kind, faults in {"page": pages, "figure": figures, "outside": outside}.items():
+        for fault in faults[:3]:
+            print(f"{kind:8} {fault}")
+        if len(faults) > 3:
+            print(f"{kind:8} and {len(faults) - 3} more")
+    wrong = bool(len(moved) or not frozen or pages or figures or outside)
+    if wrong:
+        with whole_file(Path(run_dir) / "check.csv") as partial:
+            moved.drop(columns="line").to_csv(partial, index=False)
+        print(
+            f"All of it: {display_path(Path(run_dir) / 'check.csv')}. Meant? `python3 run.py accept` takes it as expected. "
+        )
+        print("Not meant? `git diff` shows what was changed, `git checkout notebooks src` takes it back.")
+    return int(wrong)
+
+
+def _bands_in_words(expected: Mapping, trained: Path) -> dict:
+    """Hold a finished training to the bands: one sentence, and the numbers that are outside."""
+    if not trained.is_file() or not expected["bands"]:
+        return {
+            "said": "Training: not checked, there is no " + ("band." if trained.is_file() else "default run."),
+            "outside": [],
+        }
+    verdicts = hold_to_bands(expected["bands"]["numbers"], _read(trained, ""))
+    outside = [f"{key}: {words}" for key, verdict, words in verdicts if verdict == "outside"]
+    n = {verdict: sum(v == verdict for _, v, _ in verdicts) for verdict in ("inside", "outside", "no check")}
+    seeds = max((band["n"] for band in expected["bands"]["numbers"].values()), default=0)
+    by_chance = f"by chance at most one training in {seeds + 1}"
+    said = f"Training: {n['inside']} numbers inside their bands, {n['outside']} outside ({by_chance})"
+    return {"said": f"{said}, {n['no check']} bands too wide to check.", "outside": outside}
 
 
 def freeze(default_dir: str) -> int:
@@ -234,6 +312,7 @@ def accept(run_dir: str, *band_runs: str) -> int:
         runs = [_read(Path(run) / "results.json", "Run `python3 run.py bands` to its end.") for run in band_runs]
         measured = {"rule": BAND_RULE, "numbers": bands(runs)}
     content = {"dl_prob_sha256": sha256(resolve(FROZEN)), "bands": measured, "statistics": results}
+    content["figures"] = figure_sizes(run_dir)
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{EXPECTED}: {len(results)} numbers, {len(measured.get('numbers', {}))} bands")
