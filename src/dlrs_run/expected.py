@@ -261,9 +261,8 @@ def check(run_dir: str, default_dir: str) -> int:
     if wrong:
         with whole_file(Path(run_dir) / "check.csv") as partial:
             moved.drop(columns="line").to_csv(partial, index=False)
-        print(
-            f"All of it: {display_path(Path(run_dir) / 'check.csv')}. Meant? `python3 run.py accept` takes it as expected. "
-        )
+        print(f"All of it: {display_path(Path(run_dir) / 'check.csv')}")
+        print("Meant? `python3 run.py accept` takes it as expected.", end=" ")
         print("Not meant? `git diff` shows what was changed, `git checkout notebooks src` takes it back.")
     return int(wrong)
 
