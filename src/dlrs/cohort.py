@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dlrs.config import InputError, display_path
+from dlrs_site.intake import UNKNOWN_WORDS
 
 # The first level is the reference of every model formula.
 LEVELS: dict[str, list[str]] = {
@@ -31,6 +32,7 @@ NUMBERS = {"time_months": (0.0, 600.0), "age": (0.0, 120.0), "event": (0.0, 1.0)
 COLUMNS = ["patient_id", "centre", "time_months", "event", "age", *LEVELS]
 COVARIATES = ["age", *(name for name in LEVELS if name != "cohort")]  # what a hospital may not know of everybody
 DAYS_PER_MONTH = 30.4375
+UNKNOWN_WORDS |= {"\u672a\u77e5", "\u4e0d\u8be6", "\u4e0d\u660e", "\u7f3a\u5931", "inconnu", "unbekannt"}
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
