@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -42,9 +43,10 @@ def write(path, array, affine):
 def write_patient(folder, seed):
     """Write five small volumes: a body with a tumour of ADC 1100, noise of its own."""
     rng = np.random.default_rng(seed)
+    radii = rng.uniform(0.3, 0.45, 2)
     for stem, shape, affine in (("t2w", (36, 32, 10), T2W_AFFINE), ("dwi", (24, 24, 8), DWI_AFFINE)):
         body = ellipsoid(shape, (0.9, 0.8, 3))
-        tumour = ellipsoid(shape, (*rng.uniform(0.3, 0.45, 2), 0.7), rng.uniform(-0.15, 0.15, 3))
+        tumour = ellipsoid(shape, (*radii, 0.7), rng.uniform(-0.15, 0.15, 3))
         signal = np.where(tumour, 400.0, np.where(body, 700.0, 5.0))
         write(folder / f"{stem}_roi.nii.gz", tumour.astype(np.uint8), affine)
         weights = {"t2w": 1.0} if stem == "t2w" else {"dwi_b0": 1.0, "dwi_b1000": np.exp(-1.1)}
@@ -542,6 +544,8 @@ def test_every_code_is_planted():
     elsewhere = {"folder-missing", "image-refused", "few-events", "few-patients"}
     elsewhere |= {"series-not-placed", "series-mixed", "series-overlap", "series-gap"}  # tests/test_dicom.py
     elsewhere |= {"b-value-missing", "b-value-other"}
+    other_files = (Path(__file__).parent / "test_other_files.py").read_text(encoding="utf-8")
+    elsewhere |= {code for code in doctor.CODES if f'"{code}"' in other_files}
     assert planted >= doctor.CODES.keys() - elsewhere
     assert len(planted) >= 70
 
@@ -597,9 +601,26 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_what_the_study_would_refuse_is_an_error(folder, monkeypatch):
     """The reader has the last word: what it stops at is never only a warning here."""
     refusal = "images/P03/t2w.nii.gz: something new; expected nothing."
-    monkeypatch.setattr(volumes, "check_images", lambda path, sequence: refusal if path.name == "P03" else "")
+    monkeypatch.setattr(volumes, "check_images", lambda path, sequence, **_: refusal if path.name == "P03" else "")
     found = [finding for finding in doctor.check(folder, jobs=1).findings if finding.code == "image-refused"]
     assert [(f.severity, f.file, f.row, f.message) for f in found] == [("error", "images/P03", 5, refusal)]
+
+
+@pytest.mark.parametrize("b_values", [[0, 800], [50, 800], [0, 400, 800]])
+def test_the_check_uses_the_b_values_of_the_cohort(folder, before, b_values):
+    """An ADC of 500 is tissue; taken at another pair of b-values the same signals would be none, or missing."""
+    for patient in (folder / "images").iterdir():
+        base = nib.load(patient / "dwi_b0.nii.gz")
+        signal = np.asarray(base.dataobj, dtype=float) + 4000
+        for stem in ("dwi_b0", "dwi_b1000"):
+            (patient / f"{stem}.nii.gz").unlink()
+        for b in b_values:
+            write(patient / f"dwi_b{b}.nii.gz", (signal * np.exp(-b * 3300e-6)).astype(np.float32), base.affine)
+    with (folder / "cohort.yaml").open("a") as file:
+        file.write(f"b_values: {b_values}\n")
+    assert places(doctor.check(folder, jobs=1)) == before
+    (folder / "cohort.yaml").write_text("name: Test\nclass: COHORT\nb_values: [800, 0]\n")
+    assert ("settings-mapping", "cohort.yaml", None) in places(doctor.check(folder, jobs=1))
 
 
 # ---------------------------------------------------------------- what is written

@@ -108,15 +108,22 @@ def test_a_layer_without_places_is_refused(network, boxes, layer):
 def test_a_randomised_network_differs_in_every_part(network, boxes):
     other = gradcam.randomised(network, seed=1)
     one = weights(network)
-    for part in gradcam.PARTS:
+    for part in gradcam.parts_of(network):
         names = [name for name in one if name.startswith(part) and name.endswith("weight") and one[name].dim() > 1]
         assert all(not torch.equal(one[name], other.state_dict()[name]) for name in names), part
     assert torch.equal(other.backbone.bn1.running_mean, torch.zeros(64))  # normalisation as before training
     assert not np.allclose(gradcam.grad_cam(other, boxes), gradcam.grad_cam(network, boxes))
 
 
-def test_every_weight_belongs_to_a_part(network):
-    assert all(name.startswith(gradcam.PARTS) for name in network.state_dict())
+def test_every_weight_belongs_to_a_part_from_the_output_back(network):
+    parts = gradcam.parts_of(network)
+    assert parts == [
+        "logit",
+        *(f"backbone.{n}" for n in ("layer4", "layer3", "layer2", "layer1", "bn1", "conv1")),
+        "mix",
+    ]
+    assert all(name.startswith(tuple(parts)) for name in network.state_dict())
+    assert gradcam.parts_of(torch.nn.Sequential(*network, torch.nn.PReLU()))[0] == "4"
 
 
 def test_only_the_parts_asked_for_forget(network):

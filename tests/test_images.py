@@ -166,12 +166,11 @@ def test_a_real_ct_series_of_pydicom_is_read_in_the_order_of_its_positions(tmp_p
         np.testing.assert_allclose(volume.affine @ [15, 15, z, 1], [-left, -back, up, 1], atol=1e-3)
 
 
-def test_a_real_siemens_series_of_nibabel_is_read(tmp_path):
+def test_real_siemens_mosaics_of_nibabel_are_refused_as_mosaics(tmp_path):
+    """Their 48 slices of 128 x 128 lie on one picture; stacked as two slices they would show nobody's anatomy."""
     files = [NIBABEL_FILES / "0.dcm", NIBABEL_FILES / "1.dcm"]
-    volume = volumes.read_volume(real_series(tmp_path / "dwi_b0", files))
-    assert volume.array.shape == (256, 256, 2) and volume.stored == "LPS"
-    assert volume.spacing_mm == pytest.approx((1.796875, 1.796875, 3.0), abs=1e-3)
-    np.testing.assert_array_equal(volumes.axial(volume.array, 0), pydicom.dcmread(files[0]).pixel_array)
+    with pytest.raises(InputError, match="is a Siemens mosaic, all slices on one picture: convert it with dcm2niix"):
+        volumes.read_volume(real_series(tmp_path / "dwi_b0", files))
 
 
 @pytest.mark.parametrize(
@@ -276,6 +275,28 @@ def test_a_finished_adc_map_takes_the_place_of_the_signals(tmp_path):
     np.testing.assert_array_equal(given.volume.array, computed.volume.array)
     np.testing.assert_array_equal(given.roi, volumes["dwi_roi"] > 0)
     assert volumes.check_images(folder, "ADC") == ""
+
+
+@pytest.mark.parametrize("b_values", [[0, 800], [50, 800], [0.0, 1000.0], [50, 400, 800], [0, 50, 400, 1000]])
+def test_adc_is_the_truth_for_every_pair_of_b_values_and_for_the_fit(tmp_path, b_values):
+    truth = np.random.default_rng(2).uniform(300, 2500, SHAPE)
+    signal = np.random.default_rng(3).uniform(4000, 9000, SHAPE)
+    names = volumes.SIGNALS if b_values in ([0, 800], [0.0, 1000.0]) else [f"dwi_b{b:g}" for b in b_values]
+    for name, b in zip(names, b_values, strict=True):
+        save((signal * np.exp(-truth * b / 1e6)).astype(np.float32), tmp_path / f"{name}.nii.gz")
+    save(anatomy()["dwi_roi"], tmp_path / "dwi_roi.nii.gz")
+    found = volumes.read_sequence(tmp_path, "ADC", b_values=b_values)
+    np.testing.assert_allclose(found.volume.array, truth, rtol=1e-3)
+    assert not found.nonpositive.any()
+    assert volumes.check_images(tmp_path, "ADC", b_values=b_values) == ""
+
+
+def test_a_fit_without_a_positive_signal_at_one_b_value_is_no_adc():
+    adc, nonpositive = volumes.adc_fit([np.full(2, 900.0), np.array([500.0, 0.0]), np.full(2, 300.0)], [0, 500, 1000])
+    assert nonpositive.tolist() == [False, True] and adc[1] == 0
+    assert adc[0] == pytest.approx(1e6 * np.log(3) / 1000)
+    with pytest.raises(ValueError, match="b_values must be two or more, one a signal; found 1 for 1"):
+        volumes.adc_fit([np.ones(2)], [0])
 
 
 # ---------------------------------------------------------------- boxes
@@ -396,6 +417,53 @@ def test_an_roi_grows_shrinks_and_moves_by_millimetres():
     coarse = (2.5, 2.5, 4.0)
     sizes = [cropping.adjust_roi(roi, coarse, grow_mm=grow).sum() for grow in (-2.0, -1.0, 1.0, 2.0)]
     assert sizes[0] < sizes[1] == roi.sum() == sizes[2] < sizes[3]
+
+
+def one_voxel(where: str) -> dict[str, np.ndarray]:
+    """A patient whose ROI is one voxel: on one slice, or altogether, in T2W and DWI."""
+    volumes = anatomy()
+    for name in ("t2w_roi", "dwi_roi"):
+        roi = volumes[name] if where == "slice" else np.zeros(SHAPE, dtype=np.uint8)
+        roi[:, :, 12] = 0
+        roi[14, 12, 12] = 1
+        volumes[name] = roi
+    return volumes
+
+
+@pytest.mark.parametrize("stored", ["RAS", "LPS"])
+@pytest.mark.parametrize("where", ["slice", "tumour"])
+def test_a_roi_of_one_voxel_is_boxed_and_drawn(tmp_path, where, stored, recwarn):
+    from dlrs.imaging import gradcam
+    from dlrs_site import doctor
+
+    folder = save_patient(tmp_path / "images" / "P001", one_voxel(where), stored=stored)
+    index = build(tmp_path, tmp_path / "interim" / "boxes", ["P001"])
+    assert index["n_constant_slices"].tolist() == [0, 0] if where == "slice" else [1, 1]
+    samples = cropping.read_samples(tmp_path, table("P001"), jobs=1)
+    boxes = [np.load(tmp_path / "interim" / file) for file in index["file"]]
+    cropping.quality_sheet(samples, boxes, ["row 2"] * 2).canvas.draw()
+    image = volumes.read_sequence(folder, "T2W")
+    assert gradcam.roi_box(image.roi, box_size=28)[0].any()
+    gradcam.overlay(boxes[0][0], gradcam.roi_box(image.roi)[0], np.ones((4, 4)))
+    found = {finding.code for finding in doctor._examine_patient(folder, 2).findings}
+    assert ("roi-tiny" in found) == (where == "tumour") and not any("refused" in code for code in found)
+    assert not [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)]
+
+
+def test_a_view_of_one_voxel_is_handed_on_with_plain_strides():
+    volume = np.arange(24.0).reshape(2, 3, 4)
+    mask = np.zeros((2, 3, 4), dtype=bool)
+    mask[1, 2, 3] = True
+    patch = volumes.axial(volume, 3)[cropping.rectangle(volumes.axial(mask, 3))]
+    assert min(patch.strides) < 0 and np.ascontiguousarray(patch, dtype=float).strides == patch.strides
+    assert volumes.own_copy(patch).strides == (4, 4)
+    assert (cropping.resize(patch, 4) == volume[1, 2, 3]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 26, 24), (30, 1, 24), (30, 26, 1)])
+def test_a_volume_of_one_slice_stored_backwards_has_plain_strides(tmp_path, shape):
+    save(np.random.default_rng(1).normal(size=shape), tmp_path / "t2w.nii.gz", stored="LPI")
+    assert min(volumes.read_volume(tmp_path / "t2w.nii.gz").array.strides) > 0
 
 
 # ---------------------------------------------------------------- bad files

@@ -11,6 +11,7 @@ from dlrs.config import ROOT
 
 FLOORS = [
     {"config", "resample", "checks", "scan", "dicom"},
+    {"nifti"},
     {"cohort", "images", "survival", "groups"},
     {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram"},
     {"doctor", "release", "plots", "report", "audit", "validity", "page", "calculator", "privacy"},

@@ -23,7 +23,7 @@ FORMULAS = {**SIGNATURES, "Clinical": CLINICAL, "Nomogram": f"{CLINICAL} + dl_pr
 HOME = "/home/somebody/resnet18.pth"
 ABOUT = {
     "parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": HOME},
-    "network": {"n_slices": 20, "dropout": 0.5},
+    "box_shape": [20, 112, 112],
 }
 COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
 
@@ -320,9 +320,8 @@ def with_networks(run, tmp_path_factory):
     model, interim = base / "model", base / "out" / "interim"
     release.pack(run, model)
     torch.manual_seed(3)
-    about = {name: value for name, value in (ABOUT | COUNTS).items() if name != "network"}
     for name in release.SEQUENCES:
-        resnet.save_model(resnet.build_network(), model / name, about)
+        resnet.save_model(resnet.build_network(), model / name, ABOUT | COUNTS)
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
@@ -385,7 +384,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
     shutil.copytree(with_networks[0], model)
     resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
     described = json.loads((model / "T2W" / "model.json").read_text())
-    described["network"] = ABOUT["network"]
+    described["network"] = resnet.architecture(resnet.build_network())
     write_json(described, model / "T2W" / "model.json")
     rewrite(model, lambda manifest: None)
     with pytest.raises(InputError, match="model.safetensors: 1 tensors do not fit, first mix.weight"):

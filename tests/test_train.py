@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from dlrs.config import InputError, sha256
+from dlrs import report
+from dlrs.config import ROOT, InputError, sha256
 from dlrs.imaging import resnet, textures, training
+from dlrs_site import intake
 
 SMALL = {"images": 16, "size": 32, "batch_size": 8}
 CPU = torch.device("cpu")
@@ -143,7 +145,7 @@ def test_backbone_has_the_textures_weights(tmp_path):
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 512)
 
 
-def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path):
+def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path, capsys):
     command = [
         sys.executable,
         "-m",
@@ -165,6 +167,9 @@ def test_killed_pretraining_leaves_nothing_that_passes_for_a_backbone(tmp_path):
     receipt = tmp_path / "receipt.json"
     textures.main(["textures", "--cache", str(tmp_path), "--threads", "1", *small, "--receipt", str(receipt)])
     [path] = tmp_path.glob("*.safetensors")
+    explained = textures.explained_variance(tmp_path, SMALL)
+    assert tuple(explained) == textures.TEXTURE_TARGETS and all(value < 1 for value in explained.values())
+    assert "explained variance: " + ", ".join(f"{k} {v:.2f}" for k, v in explained.items()) in capsys.readouterr().out
     assert json.loads(receipt.read_text())["sha256"] == sha256(path)
 
 
@@ -455,7 +460,8 @@ def test_model_comes_back_bit_for_bit(tmp_path):
     again, about = resnet.load_model(tmp_path / "T2W")
     assert np.array_equal(training.predict(again, boxes, device=CPU), before)
     assert about["best_epoch"] == 4
-    assert about["network"] == {"n_slices": 4, "dropout": 0.3}
+    assert about["network"]["parts"]["dropout"] == {"layer": "Dropout", "settings": {"p": 0.3, "inplace": False}}
+    assert repr(again) == repr(network)
     assert set(about["versions"]) == {"torch", "torchvision", "dlrs"}
     assert sorted(p.name for p in (tmp_path / "T2W").iterdir()) == ["model.json", "model.safetensors"]
 
@@ -479,3 +485,64 @@ def test_data_hash_follows_boxes_and_target(index):
     assert first == training.data_hash(index, "T2W", ["P0", "P1"], [False, True])
     others = [("ADC", ["P0", "P1"], [0, 1]), ("T2W", ["P1", "P0"], [0, 1]), ("T2W", ["P0", "P1"], [1, 1])]
     assert all(training.data_hash(index, *other) != first for other in others)
+
+
+def test_layers_are_written_down_as_they_are_and_others_are_refused_before_training(tmp_path):
+    layers = [nn.Conv2d(20, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.GELU(), nn.Flatten(), nn.LayerNorm([8])]
+    again = resnet._assembled(
+        json.loads(json.dumps(resnet.architecture(nn.Sequential(*layers, nn.Sequential(nn.PReLU())))))
+    )
+    assert repr(again) == repr(nn.Sequential(*layers, nn.Sequential(nn.PReLU())))
+    other = resnet.build_network(n_slices=4)
+    other.backbone.conv1 = nn.Conv2d(4, 64, 7, stride=2)  # no longer torchvision's
+    for network in (nn.Sequential(type("Mine", (nn.Module,), {})()), nn.MultiheadAttention(8, 2), other):
+        with pytest.raises(ValueError, match="network must hold torch.nn layers"):
+            resnet.save_model(network, tmp_path, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "changed", "layer"),
+    [
+        ("dropout=nn.Dropout(dropout)", "dropout=nn.Sequential(nn.LayerNorm(512), nn.Dropout(0.2))", "LayerNorm"),
+        ("mix=resnet.slice_mix(boxes.shape[1])", "mix=nn.Conv2d(4, 3, kernel_size=3, padding=1)", "kernel_size=(3, 3)"),
+        (
+            "logit=nn.Linear(512, 1)",
+            "hidden=nn.Linear(512, 8), act=nn.ReLU(), logit=nn.Linear(8, 1)",
+            "Linear(in_features=512",
+        ),
+    ],
+)
+def test_a_layer_changed_on_the_notebooks_page_is_the_one_that_is_saved(tmp_path, line, changed, layer):
+    made = run_notebook_03(tmp_path, {line: changed})
+    network, _ = resnet.load_model(tmp_path / "models" / "T2W")
+    assert layer in repr(network)
+    assert repr(network) == repr(made["network"])
+
+
+def test_the_page_has_the_papers_network(tmp_path):
+    assert repr(run_notebook_03(tmp_path, {})["network"]) == repr(resnet.build_network(n_slices=4))
+
+
+def run_notebook_03(run, changes):
+    """Run notebook 03 on random boxes of 30 patients, one epoch, with lines of its cells changed; return its names."""
+    patients = intake.read_cohort(ROOT / "data_synthetic").patients
+    patients = patients.groupby(["cohort", "event"], observed=True).head(10)
+    report.save_csv(patients, run / "interim" / "patients.csv")
+    rows, draws = [], np.random.default_rng(4)
+    for name in patients["patient_id"]:
+        np.save(run / "interim" / f"{name}.npy", draws.normal(size=(4, 32, 32)).astype(np.float32))
+        rows.append({"patient_id": name, "sequence": "T2W", "file": f"{name}.npy"})
+    index = pd.DataFrame(rows).assign(sha256=[sha256(run / "interim" / row["file"]) for row in rows])
+    report.save_csv(index, run / "interim" / "boxes.csv")
+    cells = json.loads((ROOT / "notebooks" / "03_train_sequence.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    given = dict(run_dir=str(run), cohort_dir=str(ROOT / "data_synthetic"), weights="none", max_epochs=1, device="cpu")
+    code.insert(1, "\n".join(f"{name} = {value!r}" for name, value in given.items()))
+    text = "\n".join(code)
+    for line, changed in changes.items():
+        assert text.count(line) == 1
+        text = text.replace(line, changed)
+    names = {}
+    exec(compile(text, "03_train_sequence", "exec"), names)
+    return names

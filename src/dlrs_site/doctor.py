@@ -14,6 +14,7 @@ import json
 import re
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,13 +25,13 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt2axcodes
 from scipy import ndimage
 
 from dlrs.cohort import LEVELS
 from dlrs.config import InputError, display_path, sha256, whole_file
-from dlrs.imaging import dicom, volumes
-from dlrs_site.intake import SETTINGS, Problem, survey
+from dlrs.imaging import dicom, nifti, volumes
+from dlrs_site.intake import SETTINGS, Problem, are_b_values, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
@@ -43,6 +44,16 @@ MAX_VOXELS = 2**29  # more is a damaged header, and memory
 MIN_ROI_VOXELS, MIN_ROI_MM3 = 20, 200.0
 MAX_ROI_SHARE = 0.3  # of the volume: more is a mask turned inside out
 DARK_SHARE = 0.05  # ROI signal over the brightest tissue: less is air
+OUTLINE_SHARE = 1.5  # voxels of the filled ROI over those drawn: more is an outline without its inside, or a ring
+MAX_OUTLINE_RATIO = 2.0  # of one tumour's volume on T2W and on DWI, where none of these says why it is so
+SAYS_SIZE = (
+    "roi-tiny",
+    "roi-one-slice",
+    "roi-covers-image",
+    "roi-outline-only",
+    "spacing-units",
+    "spacing-implausible",
+)
 MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
@@ -52,6 +63,7 @@ CODES: dict[str, tuple[str, str]] = {
     "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
     "settings-unknown": ("warning", "Correct the spelling; a setting that is not known is not followed."),
     "covariate-missing": ("warning", "Fill the cell in, or leave it: complete cases are studied, as in the paper."),
+    "rows-hidden": ("warning", "Show all rows and delete those that are meant to be left out: hidden ones are read."),
     "row-repeated": ("warning", "Make sure that these are two patients; remove the row if it is one."),
     "example-patient": ("warning", "Delete the example rows and their folders when your own patients are in."),
     "age-implausible": ("warning", "Compare with the source; age is in years."),
@@ -88,6 +100,8 @@ CODES: dict[str, tuple[str, str]] = {
     "series-not-placed": ("error", "Export the original series; slices without position cannot be stacked."),
     "series-mixed": ("error", "Put one series into the folder: one sequence, one orientation, one matrix."),
     "series-overlap": ("error", "Put one b-value, echo or trace image a place into the folder."),
+    "series-mosaic": ("error", "Convert it with dcm2niix, which unfolds mosaics."),
+    "image-compressed": ("error", "Store it uncompressed, for instance with `gdcmconv --raw` or `dcmdjpeg`."),
     "series-gap": ("error", "Copy the series again; a slice is missing."),
     "b-value-missing": ("error", "Give dwi_b0 and dwi_b1000 as two series, or as NIfTI."),
     "b-value-other": ("error", "Put the series with b = 0 and 1000 s/mm2 there, or give the ADC map as adc."),
@@ -95,6 +109,8 @@ CODES: dict[str, tuple[str, str]] = {
     "image-repeated": ("error", "Find out whose images these are; one patient under two names spoils every result."),
     "spacing-units": ("error", "The voxel size must be in mm: convert from DICOM again, or correct the affine."),
     "spacing-implausible": ("warning", "Compare the voxel size with the scanner's protocol."),
+    "affine-identity": ("warning", "Convert it from DICOM again: spacing, place and sides are not the scanner's."),
+    "places-differ": ("warning", "Write one place into both: ITK-SNAP reads the one, this study the other."),
     "grid-shape": ("error", "Draw or resample it on its own image (nearest neighbour for a mask)."),
     "grid-affine": ("error", "Draw or resample it on its own image; its header places it elsewhere in the patient."),
     "grid-orientation": (
@@ -111,11 +127,21 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "roi-one-slice": ("warning", "Draw the tumour on every slice that shows it."),
     "roi-tiny": ("warning", "Make sure that this is the whole tumour."),
+    "roi-several-files": ("error", "Leave one segmentation in the folder, the tumour's."),
+    "roi-structure-set": (
+        "error",
+        "Convert the contours to a mask: a DICOM segmentation or NIfTI, on its image's grid.",
+    ),
+    "roi-outline-only": ("warning", "Fill the outline, unless the tumour is drawn as a ring around the lumen."),
+    "roi-sizes-differ": ("warning", "Look at both pictures: one outline may miss part of the tumour, or hold more."),
     "roi-touches-border": ("warning", "Make sure that the tumour is not cut off by the field of view."),
     "roi-covers-image": ("warning", "Look at the picture: the mask may be turned inside out."),
     "roi-on-background": ("warning", "Look at the picture: the mask may belong to another image."),
     "roi-repeated": ("warning", "Make sure that the mask was drawn on this patient."),
-    "b-values-swapped": ("error", "Exchange dwi_b0 and dwi_b1000; tissue is darker at the higher b-value."),
+    "b-value-named": ("warning", "Compare with the protocol: only the sequence's name says the b-values."),
+    "signal-negative": ("warning", "Export it again: values above 32767 may have turned negative (int16)."),
+    "slices-repeated": ("warning", "Export it again: a slice was copied in place of another."),
+    "b-values-swapped": ("error", "Exchange the two signals; tissue is darker at the higher b-value."),
     "b-values-identical": ("error", "Export the two b-values again; one was copied under both names."),
     "adc-units": ("error", "Give ADC in 1e-6 mm2/s (tumour: about 1000)."),
     "adc-implausible": ("error", "Check the b-values and the ROI; no tissue has such an ADC."),
@@ -213,7 +239,9 @@ def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
             what = "days" if middle > MAX_FOLLOW_UP_MONTHS else "years"
             found.append(_finding("time-units", file, None, f"half of the times exceed {middle:.4g}: are they {what}?"))
     said = [c for c in known if c not in ("patient_id", "row")]
-    for _, same in patients[patients[said].duplicated(keep=False)].groupby(said, dropna=False, sort=False):
+    for _, same in (
+        () if not said else patients[patients[said].duplicated(keep=False)].groupby(said, dropna=False, sort=False)
+    ):
         first = same["row"].iloc[0]
         say("row-repeated", same["row"].iloc[1:], f"everything but the name equals row {first}")
     return found
@@ -265,26 +293,30 @@ def _read_stored(
 
     A DICOM segmentation is read onto the image that it belongs to, `on`; without one it is not looked at.
     """
-    segmentation = dicom.segmentation_file(path) if is_roi and volumes.is_dicom(path) else None
+    said: list[tuple[str, str]] = []
     try:
+        segmentation = dicom.segmentation_file(path) if is_roi and volumes.is_dicom(path) else None
         if volumes.is_dicom(path):
             if segmentation and on is None:
                 return None, []
             if segmentation:
                 array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
             else:
-                array, affine = dicom.read(path, b_value=b_value, named=path.name.startswith("dwi_b"))
+                array, affine = dicom.read(path, b_value=b_value, named=path.name.startswith("dwi_b"), remarks=said)
             image = nib.Nifti1Image(array, affine)
         else:
-            image = nib.load(path)
+            image = nifti.volume(path, b_value)
+            said += _header_findings(image)
         shape = tuple(int(n) for n in image.shape)
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) != 3 or min(shape) < 1 or np.prod(shape, dtype=float) > MAX_VOXELS:
             return None, [("image-dimensions", f"the shape is {' x '.join(map(str, shape)) or 'a single number'}")]
         array = np.asanyarray(image.dataobj).reshape(shape)
+        if not volumes.is_dicom(path):
+            nifti.check_whole(path)
     except dicom.Unusable as error:
-        return None, [(error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
+        return None, [*said, (error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
     except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
         what = "the file ends too early" if isinstance(error, EOFError) else "the file cannot be read"
         return None, [("image-unreadable", f"{what} ({type(error).__name__})")]
@@ -292,7 +324,6 @@ def _read_stored(
         return None, [("image-dimensions", f"voxels of type {array.dtype} are not single numbers")]
     affine = np.asarray(image.affine, dtype=float)
     spacing = nib.affines.voxel_sizes(affine)
-    said = []
     if np.isfinite(affine).all() and (spacing > 0).all():
         low, high = SPACING_RANGE_MM
         if not ((spacing >= low) & (spacing <= high)).all():
@@ -304,7 +335,7 @@ def _read_stored(
             np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine[:3, :3] / spacing)) > 1e-3
         ):
             raise ValueError
-        orientation = io_orientation(affine)
+        orientation = volumes.orientation_of(affine)
         turned = apply_orientation(array, orientation)
         affine = affine @ inv_ornt_aff(orientation, shape)
     except (ValueError, np.linalg.LinAlgError, nib.orientations.OrientationError):
@@ -317,6 +348,17 @@ def _read_stored(
     if not is_roi and array.min() == array.max():
         return None, [*said, ("image-constant", f"every voxel has the value {array.flat[0]:g}")]
     return stored, said
+
+
+def _header_findings(image: nib.spatialimages.SpatialImage) -> list[tuple[str, str]]:
+    """Say what is doubtful about where a NIfTI header places the voxels."""
+    said = []
+    if nifti.has_identity(np.asarray(image.affine)):
+        said.append(("affine-identity", "voxels of 1 x 1 x 1 mm that start at 0, 0, 0: an array saved without header?"))
+    apart = nifti.places_differ(image)
+    if apart > volumes.GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(image.affine).min():
+        said.append(("places-differ", f"sform and qform place the corners up to {apart:.1f} mm apart"))
+    return said
 
 
 def _grid_findings(stored: _Stored, like: _Stored) -> list[tuple[str, str]]:
@@ -337,13 +379,15 @@ def _grid_findings(stored: _Stored, like: _Stored) -> list[tuple[str, str]]:
 def _label_findings(mask: np.ndarray) -> tuple[list[tuple[str, str]], bool]:
     """Say whether a mask's voxels are labels, and whether there is an ROI to go on with."""
     values = np.unique(mask)
-    if (values != np.round(values)).any() or (values < 0).any():
-        odd = values[(values != np.round(values)) | (values < 0)][0]
+    near = np.abs(values - np.round(values)) <= volumes.LABEL_TOLERANCE
+    values[near] = np.round(values[near])  # stored with a scale
+    if not near.all() or (values < 0).any():
+        odd = values[~near | (values < 0)][0]
         return [("roi-fractions", f"the mask holds {odd:g}, which is no label")], False
     if not (values > 0).any():
         return [("roi-empty", "no voxel is above 0")], False
-    labels = ", ".join(f"{value:g}" for value in values[values > 0][:5])
-    return [("roi-several-labels", f"the labels are {labels}")] if (values > 0).sum() > 1 else [], True
+    labels = ", ".join(f"{value:g}" for value in np.unique(values[values > 0])[:5])
+    return [("roi-several-labels", f"the labels are {labels}")] if "," in labels else [], True
 
 
 def _roi_findings(roi: np.ndarray, spacing: np.ndarray) -> list[tuple[str, str]]:
@@ -364,6 +408,10 @@ def _roi_findings(roi: np.ndarray, spacing: np.ndarray) -> list[tuple[str, str]]
         for window, n, name in zip(windows, roi.shape, ("side", "front or back", "first or last slice"), strict=True)
         if window.start == 0 or window.stop == n
     ]
+    held = roi.sum(axis=(0, 1))
+    filled = sum(int(ndimage.binary_fill_holes(roi[:, :, z]).sum()) for z in np.flatnonzero(held))
+    if filled > OUTLINE_SHARE * n_voxels:
+        said.append(("roi-outline-only", f"holes inside the ROI have {filled - n_voxels} voxels, the ROI {n_voxels}"))
     if edges:
         said.append(("roi-touches-border", f"the ROI touches the volume's {', '.join(edges)}"))
     pieces, n_pieces = ndimage.label(roi[windows], structure=np.ones((3, 3, 3)))
@@ -386,14 +434,18 @@ def _adc_findings(values: np.ndarray) -> list[tuple[str, str]]:
     return [("adc-implausible", f"the median in the ROI is {middle:.4g}, outside {low:g} to {high:g} (1e-6 mm2/s)")]
 
 
-def _signal_findings(low: np.ndarray, high: np.ndarray, where: np.ndarray) -> list[tuple[str, str]]:
-    """Compare the signals at b = 0 and 1000 in the ROI, or in the body where there is no ROI."""
-    if np.array_equal(low, high):
-        return [("b-values-identical", "dwi_b0 and dwi_b1000 hold the same voxels")]
-    first, second = float(np.median(low[where])), float(np.median(high[where]))
-    if second > first:
-        return [("b-values-swapped", f"the median signal is {first:.4g} at b = 0 and {second:.4g} at b = 1000")]
-    adc, undefined = volumes.adc_map(low[where].astype(float), high[where].astype(float))
+def _signal_findings(
+    signals: Sequence[np.ndarray], b_values: Sequence[float], where: np.ndarray
+) -> list[tuple[str, str]]:
+    """Compare the signals at all b-values in the ROI, or in the body where there is no ROI."""
+    for (low, b_low), (high, b_high) in itertools.pairwise(zip(signals, b_values, strict=True)):
+        if np.array_equal(low, high):
+            return [("b-values-identical", f"b = {b_low:g} and b = {b_high:g} hold the same voxels")]
+        first, second = float(np.median(low[where])), float(np.median(high[where]))
+        if second > first:
+            found = f"the median signal is {first:.4g} at b = {b_low:g} and {second:.4g} at b = {b_high:g}"
+            return [("b-values-swapped", found)]
+    adc, undefined = volumes.adc_fit([signal[where].astype(float) for signal in signals], b_values)
     said = []
     if undefined.mean() > MAX_UNDEFINED_ADC:
         said.append(("adc-undefined", f"{undefined.mean():.0%} of the ROI's voxels have no positive signal"))
@@ -458,7 +510,7 @@ def _unlogged():
         nib.imageglobals.logger.disabled = before
 
 
-def _examine_patient(folder: Path, row: int | None) -> Examined:
+def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = volumes.B_VALUES) -> Examined:
     """Read all of one patient's volumes and masks and say everything that is wrong or doubtful about them."""
     shown = f"images/{folder.name}"
     out = Examined([], [], [], 0)
@@ -469,20 +521,25 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
             out.findings.append(finding)
 
     if not folder.is_dir():
-        say("patient-without-images", "", "the folder is missing")
+        near = [path.name for path in sorted(folder.parent.iterdir()) if _alike(path.name) == _alike(folder.name)]
+        say("patient-without-images", "", "the folder is missing" + (f"; is it {near[0]!r}?" if near else ""))
         return out
     if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
         say("link-leaves-folder", "", "the folder is a link to somewhere else")
-    expected = {path.name for stem in (*VOLUME_STEMS, *ROI_STEMS) for path in _there(folder, stem)}
+    signals = volumes.signal_stems(folder, b_values)
+    expected = {path.name for stem in (*VOLUME_STEMS, *signals, *ROI_STEMS) for path in _there(folder, stem)}
     for path in sorted(folder.iterdir()):
-        if path.name not in expected and not path.name.startswith("."):
+        beside = path.name.endswith(nifti.SIDECARS) and any(
+            path.name == stem + ending for stem in (*VOLUME_STEMS, *signals) for ending in nifti.SIDECARS
+        )
+        if path.name not in expected and not path.name.startswith(".") and not beside:
             say("unexpected-file", path.name, "no volume of the study has this name")
     if not expected:
         say("patient-without-images", "", "the folder holds none of the volumes")
         return out
-    n_volumes = 0
+    n_volumes, outlines = 0, {}
     for sequence in volumes.SEQUENCES:
-        *stems, roi_stem = volumes.stems_of(folder, sequence)
+        *stems, roi_stem = volumes.stems_of(folder, sequence, b_values)
         files = {}
         for stem in (*stems, roi_stem):
             there = _there(folder, stem)
@@ -491,32 +548,51 @@ def _examine_patient(folder: Path, row: int | None) -> Examined:
             elif there:
                 say("image-twice", stem, "the volume is there as " + ", ".join(path.name for path in there))
             else:
-                say("image-missing", f"{stem}.nii.gz", "the volume is missing")
+                others = sorted(p.name for p in folder.glob(f"{stem}.*") if not p.name.endswith(nifti.SIDECARS))
+                seen = f"; {others[0]} is of a kind that is not read: save it as {stem}.nii.gz" if others else ""
+                say("image-missing", f"{stem}.nii.gz", f"the volume is missing{seen}")
         n_before = len(out.findings)
         complete = len(files) == len(stems) + 1
-        if "dwi" in files:  # one series for both
-            stems, series = list(volumes.SIGNALS), files.pop("dwi")
+        if "dwi" in files:  # one series for all
+            stems, series = signals, files.pop("dwi")
             files = {**dict.fromkeys(stems, series), **files}
-        n_volumes += _examine_sequence(files, stems, roi_stem, say, out)
+        b_of = dict(zip(signals, b_values, strict=True)) if stems == signals else {}
+        n_volumes += _examine_sequence(files, b_of, stems, roi_stem, say, out, outlines)
         if complete and all(f.severity == "warning" for f in out.findings[n_before:]):
-            refused = volumes.check_images(folder, sequence)  # the study's own reader has the last word
+            refused = volumes.check_images(
+                folder, sequence, b_values=b_values
+            )  # the study's own reader has the last word
             if refused:
                 say("image-refused", "", refused)
+    explained = any(finding.code in SAYS_SIZE for finding in out.findings)
+    for code, message in () if explained else _outline_findings(outlines):
+        say(code, "dwi_roi", message)
     return out._replace(n_volumes=n_volumes)
 
 
-def _examine_quietly(folder: Path, row: int | None) -> Examined:
+def _examine_quietly(folder: Path, row: int | None, b_values: Sequence[float]) -> Examined:
     with _unlogged():
-        return _examine_patient(folder, row)
+        return _examine_patient(folder, row, b_values)
 
 
-def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: str, say, out: Examined) -> int:
-    """Examine one sequence, volumes first; return how many volumes and masks could be read."""
+def _examine_sequence(
+    files: dict[str, Path],
+    b_of: dict[str, float],
+    stems: Sequence[str],
+    roi_stem: str,
+    say,
+    out: Examined,
+    outlines: dict[str, float],
+) -> int:
+    """Examine one sequence, volumes first; return how many volumes and masks could be read.
+
+    `b_of` says the b-value (s/mm2) of each diffusion signal among `stems`;
+    `outlines` takes the ROI's volume in mm3.
+    """
     stored: dict[str, _Stored] = {}
-    b_values = dict(zip(volumes.SIGNALS, volumes.B_VALUES, strict=True))
     for stem, path in files.items():
         is_roi, on = stem == roi_stem, next((stored[name] for name in stems if name in stored), None)
-        volume, said = _read_stored(path, is_roi, b_values.get(stem), on)
+        volume, said = _read_stored(path, is_roi, b_of.get(stem), on)
         for code, message in said:
             say(code, path.name, message)
         if volume is not None:
@@ -541,16 +617,16 @@ def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: st
         mask = stored[roi_stem]
         said, usable = _label_findings(mask.array)
         if usable:
-            drawn = mask.array > 0
+            drawn = mask.array > 0.5
             out.digests.append((_digest(drawn), files[roi_stem].name, True))
             said = said + _roi_findings(drawn, mask.spacing)
             roi = drawn if first and fits[roi_stem] else None
+            if roi is not None:
+                outlines[roi_stem] = roi.sum() * float(np.prod(mask.spacing))
         for code, message in said:
             say(code, files[roi_stem].name, message)
-    for code, message in _contrast_findings(readable, roi, fits):
-        say(
-            code, files["dwi_b1000" if "dwi_b1000" in files and code != "roi-on-background" else stems[0]].name, message
-        )
+    for code, message in _contrast_findings(readable, b_of, roi, fits):
+        say(code, files[stems[0] if code == "roi-on-background" else stems[-1]].name, message)
     without = "" if roi is not None else " (no ROI drawn: there is none that fits)"
     for stem, volume in readable.items():
         seen = roi if stem == first or fits[stem] else None
@@ -559,12 +635,21 @@ def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: st
     return len(stored)
 
 
-def _contrast_findings(volumes: dict[str, _Stored], roi: np.ndarray | None, fits: dict) -> list[tuple[str, str]]:
+def _contrast_findings(
+    volumes: dict[str, _Stored], b_of: dict[str, float], roi: np.ndarray | None, fits: dict
+) -> list[tuple[str, str]]:
     """Say whether the values where the ROI lies can be tissue, and whether the diffusion values make sense."""
     said, first = [], next(iter(volumes), None)
     if first is None:
         return said
     array = volumes[first].array
+    for stem, volume in volumes.items():
+        if volume.array.min() < 0 and stem != "adc":
+            n, inside = int((volume.array < 0).sum()), int((volume.array[roi] < 0).sum()) if roi is not None else 0
+            said.append(("signal-negative", f"{stem}: {n} voxels are negative, {inside} of them in the ROI"))
+        same = _equal_neighbours(volume.array)
+        if same:
+            said.append(("slices-repeated", f"{stem}: {same} slices equal the one below them, voxel by voxel"))
     if roi is not None and first != "adc":
         middle, bright = float(np.median(array[roi])), float(np.percentile(array[::2, ::2, ::2], 99))
         if middle < DARK_SHARE * bright:
@@ -573,12 +658,32 @@ def _contrast_findings(volumes: dict[str, _Stored], roi: np.ndarray | None, fits
             )
     if first == "adc":
         inside = array[roi] if roi is not None else array[array > 0]
+        without = int((inside <= 0).sum())
+        if without:
+            said.append(("adc-undefined", f"{without} of the ROI's {inside.size} voxels have an ADC of 0 or below"))
         return said + (_adc_findings(inside.astype(float)) if inside.size else [])
-    if set(volumes) == {"dwi_b0", "dwi_b1000"} and fits["dwi_b1000"]:
-        both = [volumes[stem].array for stem in ("dwi_b0", "dwi_b1000")]
-        where = roi if roi is not None else _body(both[0]) | _body(both[1])
-        said += _signal_findings(*both, where)
+    if b_of and set(volumes) == set(b_of) and all(fits[stem] for stem in list(b_of)[1:]):
+        signals = [volumes[stem].array for stem in b_of]
+        where = roi if roi is not None else _body(signals[0]) | _body(signals[-1])
+        said += _signal_findings(signals, list(b_of.values()), where)
     return said
+
+
+def _equal_neighbours(array: np.ndarray) -> int:
+    """Count slices that hold the same picture as the slice below them."""
+    return sum(
+        bool(np.ptp(array[:, :, z]) > 0 and np.array_equal(array[:, :, z], array[:, :, z - 1]))
+        for z in range(1, array.shape[2])
+    )
+
+
+def _outline_findings(outlines: dict[str, float]) -> list[tuple[str, str]]:
+    """Compare the volumes (mm3) of a patient's two outlines, T2W and DWI."""
+    if len(outlines) < 2:
+        return []
+    t2w, dwi = outlines.values()
+    sizes = f"the outlines hold {t2w / 1000:.2g} ml on T2W and {dwi / 1000:.2g} ml on DWI"
+    return [("roi-sizes-differ", sizes)] if max(t2w, dwi) > MAX_OUTLINE_RATIO * min(t2w, dwi) else []
 
 
 def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Finding], set[str]]:
@@ -589,7 +694,7 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
             other, other_row, other_file = first.setdefault((digest, is_mask), (patient, row, file))
             if (other, other_file) == (patient, file) or (other == patient and is_mask):
                 continue
-            if other == patient and {file, other_file} <= {f"{s}{e}" for s in volumes.SIGNALS for e in volumes.ENDINGS}:
+            if other == patient and file.startswith("dwi_b") and other_file.startswith("dwi_b"):
                 continue  # said as b-values-identical
             who = "the same patient" if other == patient else f"{other} (row {other_row})"
             code = "roi-repeated" if is_mask else "image-repeated"
@@ -599,6 +704,11 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
     return found, concerned
 
 
+def _alike(name: str) -> str:
+    """Return what is left of a name without case, blanks, wide letters and the zeros that a spreadsheet drops."""
+    return unicodedata.normalize("NFKC", name).casefold().strip().lstrip("0")
+
+
 def _folder_findings(folder: Path, patients: set[str]) -> list[Finding]:
     """Point out what lies in images/ and belongs to no patient of the table."""
     found = []
@@ -606,7 +716,8 @@ def _folder_findings(folder: Path, patients: set[str]) -> list[Finding]:
         if path.name.startswith(".") or path.name in patients or path.name == "manifest.json":
             continue
         code = "unexpected-folder" if path.is_dir() else "unexpected-file"
-        near = get_close_matches(path.name, patients, 1, 0.8)
+        near = [name for name in sorted(patients) if _alike(name) == _alike(path.name)]
+        near = near or get_close_matches(path.name, patients, 1, 0.8)
         message = "no patient of the table has this name" + (f"; is it {near[0]}?" if near else "")
         found.append(_finding(code, f"images/{path.name}", None, message))
     return found
@@ -644,6 +755,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     found = survey(folder)
     facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
     findings = [_of_problem(problem) for problem in found.problems] + _setting_findings(found.settings)
+    findings += [_finding(p.code, p.file, p.row, p.found) for p in found.remarks]
     findings += _row_findings(found.patients, found.file) + _design_findings(found.patients, found.file)
     table = {}
     if "patient_id" in found.patients:
@@ -659,7 +771,9 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         findings += _folder_findings(folder, set(table))
     else:
         rows = {path.name: None for path in sorted((folder / "images").iterdir()) if path.is_dir()}
-    tasks = (delayed(_examine_quietly)(folder / "images" / name, row) for name, row in rows.items())
+    asked = found.settings.get("b_values", list(volumes.B_VALUES))
+    b_values = [float(b) for b in asked] if are_b_values(asked) else volumes.B_VALUES  # a wrong one is a finding
+    tasks = (delayed(_examine_quietly)(folder / "images" / name, row, b_values) for name, row in rows.items())
     results = Parallel(n_jobs=min(jobs, max(len(rows), 1)), return_as="generator")(tasks)
     shown = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
     examined = {name: (rows[name], result) for name, result in zip(rows, shown, strict=True)}
@@ -743,7 +857,7 @@ def write_report(report: Report, out: str | Path) -> Path:
 def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
     """Return a hash of everything in a cohort folder, and of the code that judges it."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    code = [Path(__file__).with_name(f"{name}.py") for name in ("cohort", "doctor", "images")]
+    code = [Path(__file__).with_name(f"{name}.py") for name in ("cohort", "dicom", "doctor", "images", "nifti")]
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]

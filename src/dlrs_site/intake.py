@@ -6,12 +6,15 @@ import codecs
 import csv
 import datetime
 import io
+import itertools
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -32,6 +35,7 @@ SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
 LISTS = ("missing", "keep")
 SETTINGS = ("name", "class", "share", "small_cell", "acquisition", "b_values", *LISTS, *SECTIONS)
 HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to the notebooks, in interim/study.json
+B_VALUES = [0.0, 1000.0]  # s/mm2 (paper)
 SMALL_CELL = 5  # patients: a smaller count may point to somebody
 NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
 TABLE_OPTIONS = {
@@ -42,6 +46,25 @@ TABLE_OPTIONS = {
     "encoding": (r"[\w-]+", "utf-8, cp1252, latin-1 or another encoding's name"),
     "date_order": (r"dmy|mdy|ymd", "dmy, mdy or ymd"),
 }
+# What people write for a value that is not known; it is taken for that once cohort.yaml declares it.
+UNKNOWN_WORDS = {
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    ".",
+    "-",
+    "--",
+    "?",
+    "unknown",
+    "missing",
+    "nk",
+    "k.a.",
+    "99",
+    "999",
+}
+UNKNOWN_WORDS |= {"\u672a\u77e5", "\u4e0d\u8be6", "\u4e0d\u660e", "\u7f3a\u5931", "inconnu", "unbekannt"}
 CORRECT = "Correct the table and start again; nothing was computed from it."
 DESCRIBE = "Correct cohort.yaml; `python3 run.py new-cohort FOLDER` writes an example with every setting explained."
 
@@ -73,6 +96,7 @@ class Survey(NamedTuple):
     patients: pd.DataFrame  # our columns as text, as far as they are there, empty cells as NaN, and `row`
     problems: list[Problem]
     file: str  # the table's name in the folder
+    remarks: list[Problem] = []  # what is allowed and doubtful about the table's file
 
 
 def _twice(text: str) -> list[str]:
@@ -123,6 +147,8 @@ def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     least = settings.get("small_cell", SMALL_CELL)
     if isinstance(least, bool) or not isinstance(least, int) or least < 2:
         wrong.append((f"small_cell is {least!r}", "a whole number from 2 on"))
+    if "b_values" in settings and not are_b_values(settings["b_values"]):
+        wrong.append((f"b_values is {settings['b_values']!r}", "two b-values or more in s/mm2, ascending: [0, 1000]"))
     said = dict(NOTHING_SAID)
     for name, empty in NOTHING_SAID.items():
         section = words.get(name) or empty
@@ -141,6 +167,12 @@ def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     said["codes"] = {key: {k: str(v) for k, v in codes.items()} for key, codes in flat.items()}
     wrong += _mapping_problems(said)
     return settings, said, [*problems, *(Problem("settings-mapping", file, *pair, DESCRIBE) for pair in wrong)]
+
+
+def are_b_values(value) -> bool:
+    """Say whether a setting is two or more b-values (s/mm2) that rise by at least 50."""
+    numbers = isinstance(value, list) and all(type(b) in (int, float) and 0 <= b <= 20_000 for b in value)
+    return numbers and len(value) > 1 and all(low + 50 <= high for low, high in itertools.pairwise(value))
 
 
 def _mapping_problems(said: dict) -> list[tuple[str, str]]:
@@ -216,21 +248,58 @@ class _Unreadable(Exception):
         self.found, self.expected, self.code = found, expected, code
 
 
-def _xlsx_rows(path: Path, said: dict) -> list[list[str]]:
-    """Return the rows of the one sheet that is not empty, or of the one declared."""
+def _xlsx_rows(path: Path, said: dict) -> tuple[list[list[str]], list[int], list[str]]:
+    """Return the rows of the one sheet that is not empty, or of the one declared; hidden rows; formulas without value.
+
+    The sheet is streamed: a formatted cell in the last row would make the
+    reader fill a million rows above it.
+    """
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(path, data_only=True)
+        book = openpyxl.load_workbook(path, data_only=True, read_only=True)
+        filled = {sheet.title: (_filled(sheet.values), *_hidden_and_unvalued(path, sheet)) for sheet in book.worksheets}
+        book.close()
     except Exception as error:  # a damaged archive makes the reader raise a dozen different kinds
         raise _Unreadable(f"cannot be read ({type(error).__name__})", "an XLSX workbook") from error
-    filled = {sheet.title: [[_as_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets}
-    filled = {name: rows for name, rows in filled.items() if any(any(row) for row in rows)}
+    filled = {name: found for name, found in filled.items() if found[0]}
     wanted = said["table"].get("sheet")
     if wanted in filled or (wanted is None and len(filled) == 1):
         return filled[wanted or next(iter(filled))]
     one = f"a sheet {wanted!r}" if wanted else "one, or its name in cohort.yaml: `table: {sheet: NAME}`"
     raise _Unreadable("the sheets that are not empty are " + (", ".join(filled) or "none"), one)
+
+
+def _filled(values) -> list[list[str]]:
+    """Return a sheet's rows as text down to the last one that holds something."""
+    rows, empty = [], 0
+    for row in values:
+        if all(cell is None for cell in row):
+            empty += 1
+            continue
+        rows += [[] for _ in range(empty)]
+        empty = 0
+        rows.append([_as_text(cell) for cell in row])
+    while rows and not any(rows[-1]):
+        rows.pop()
+    return rows
+
+
+def _hidden_and_unvalued(path: Path, sheet) -> tuple[list[int], list[str]]:
+    """Return a sheet's hidden rows, and the cells whose formula was saved without its value (such as F2)."""
+    hidden, unvalued = [], []
+    with zipfile.ZipFile(path) as archive, archive.open(sheet._worksheet_path) as file:
+        for _, row in ElementTree.iterparse(file):
+            if not row.tag.endswith("}row"):
+                continue
+            if row.get("hidden") in ("1", "true"):
+                hidden.append(int(row.get("r", 0)))
+            for cell in row:
+                parts = {part.tag.rsplit("}", 1)[1]: part.text for part in cell}
+                if "f" in parts and not parts.get("v"):
+                    unvalued.append(cell.get("r", ""))
+            row.clear()
+    return hidden, unvalued
 
 
 def _csv_text(path: Path, said: dict) -> str:
@@ -241,7 +310,7 @@ def _csv_text(path: Path, said: dict) -> str:
     try:
         text = raw.decode(encoding)
     except (UnicodeError, LookupError) as error:
-        expected = "UTF-8, or its encoding in cohort.yaml: `table: {encoding: cp1252}`"
+        expected = "UTF-8, or its encoding in cohort.yaml: `table: {encoding: cp1252}` (gb18030 of Chinese programs)"
         raise _Unreadable(f"is not {encoding} text", expected) from error
     if "\0" in text:
         raise _Unreadable("is no text file", "a CSV file")
@@ -278,23 +347,34 @@ def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, l
 
     The index is the row in the file; `attrs["separator"]` is the CSV's, None for a spreadsheet.
     """
-    file, separator, rows = path.name, None, []
+    file, separator, rows, first, hidden, unvalued = path.name, None, [], 1, [], []
     try:
         if path.suffix.lower() == ".xlsx":
-            rows = _xlsx_rows(path, said)
+            rows, hidden, unvalued = _xlsx_rows(path, said)
         else:
             text = _csv_text(path, said)
-            separator = _separator(text, said, wanted)
+            told = re.match(r"\"?sep=([,;\t])\"?[ \t]*\r?\n", text, re.IGNORECASE)  # Excel's own first line
+            first += bool(told)
+            separator = told[1] if told else _separator(text, said, wanted)
             rows = _csv_rows(text, separator)
     except _Unreadable as error:
         remedy = "Export it again, or declare in cohort.yaml what it is."
         return pd.DataFrame(), [Problem(error.code, file, error.found, error.expected, remedy)]
-    names, problems, body = (rows or [[]])[0], [], {}
+    heading = next((n for n, row in enumerate(rows[:10], start=1) if len(wanted & set(row)) > 2), first)
+    if heading > first and not wanted & set(rows[first - 1]):
+        what, remedy = f"the columns' names are in row {heading}", "Remove what stands above the names."
+        return pd.DataFrame(), [Problem("table-columns", file, what, f"them in row {first}", remedy)]
+    names, problems, body = (rows[first - 1 :] or [[]])[0], [], {}
+    for place in unvalued:
+        column, row = re.fullmatch(r"([A-Z]*)(\d*)", place).groups()
+        remedy = "Open the workbook in a spreadsheet program and save it, or write the values."
+        what = f"column {column} holds a formula that was saved without its value"
+        problems.append(Problem("cell-formula", file, what, "a value", remedy, int(row or 0) or None))
     while names and not names[-1]:
         names = names[:-1]
     for name in sorted({name for name in names if name and names.count(name) > 1}):
         problems.append(Problem("table-columns", file, f"column {name!r} is there twice", "each column once"))
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate(rows[first:], start=first + 1):
         if not any(row):
             continue
         if len(row) < len(names) or any(row[len(names) :]):
@@ -309,6 +389,7 @@ def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, l
     frame = pd.DataFrame.from_dict(body, orient="index", columns=names, dtype=object)
     frame = frame.loc[:, ~frame.columns.duplicated()]
     frame.attrs["separator"] = separator
+    frame.attrs["hidden"] = [row for row in hidden if row in body]
     return frame, problems
 
 
@@ -492,7 +573,10 @@ def _cell_problems(frame: pd.DataFrame, file: str, may_lack: Sequence[str]) -> l
             expected = str(case.check) if case.check != "not_nullable" else "a value"
             code, what = ("cell-empty", "is empty") if pd.isna(value) else ("cell-value", f"found {value!r}")
             code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
-            problem = Problem(code, file, what, expected, row=int(case.index), column=case.column)
+            remedy = CORRECT
+            if str(value).strip().casefold() in UNKNOWN_WORDS:
+                remedy = f"If it stands for unknown, declare it in cohort.yaml: `missing: [{str(value)!r}]`."
+            problem = Problem(code, file, what, expected, remedy, int(case.index), case.column)
             found.setdefault((problem.row, problem.column), problem)  # an empty cell breaks two rules, said once
     if "patient_id" in frame:
         named = frame[frame["patient_id"].notna()]
@@ -529,7 +613,10 @@ def survey(folder: str | Path) -> Survey:
     if problem:
         return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
     patients, wrong = _survey_table(folder / file, said, COVARIATES if settings.get("class") == "COHORT" else [])
-    return Survey(settings, patients, problems + wrong, file)
+    hidden = patients.attrs.get("hidden", [])
+    what = f"{len(hidden)} rows are hidden by a filter or by hand, the first is row {min(hidden, default=0)}"
+    remarks = [Problem("rows-hidden", file, what, "all rows shown")] if hidden else []
+    return Survey(settings, patients, problems + wrong, file, remarks)
 
 
 def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
@@ -545,7 +632,9 @@ def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.D
         for problem in _cell_problems(frame, path.name, may_lack)
         if not {(problem.row, problem.column), (None, problem.column)} & silent
     ]
-    return frame.assign(row=frame.index).reset_index(drop=True), [*form, *wrong, *cells]
+    patients = frame.assign(row=frame.index).reset_index(drop=True)
+    patients.attrs["hidden"] = raw.attrs["hidden"]
+    return patients, [*form, *wrong, *cells]
 
 
 def _refuse(folder: Path, problems: list[Problem]) -> None:
@@ -613,6 +702,19 @@ def read_class(folder: str | Path) -> str:
     settings, _, problems = _read_settings(Path(folder))
     _refuse(Path(folder), problems)
     return settings["class"]
+
+
+def read_b_values(folder: str | Path) -> list[float]:
+    """Return the b-values (s/mm2) that ADC is computed from, `b_values` of cohort.yaml; 0 and 1000 where it says none.
+
+    Raises
+    ------
+    InputError
+        cohort.yaml is missing or wrong.
+    """
+    settings, _, problems = _read_settings(Path(folder))
+    _refuse(Path(folder), problems)
+    return [float(b) for b in settings.get("b_values", B_VALUES)]
 
 
 def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
@@ -684,6 +786,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
     shared = settings["class"] == "COHORT" and settings.get("share", False)
     study = {name: settings[name] for name in HANDED_ON if name in settings}
+    study["b_values"] = [float(b) for b in settings.get("b_values", B_VALUES)]
     study |= {"smallest_count": settings.get("small_cell", SMALL_CELL) if shared else 0, "left_out": left_out}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)

@@ -54,6 +54,7 @@ COLUMN = re.compile(r"<th[^>]*>\s*patient[_ ]?id\s*</th>", re.IGNORECASE)
 BLOB = re.compile(r"data:[\w/+.-]*(?:;[\w=-]+)*;base64,([A-Za-z0-9+/=\s%]+)")
 PICTURE = re.compile(r"[A-Za-z0-9+/\s]{64,}=*\s*")  # of a notebook, as base64
 TOKEN = re.compile(r"[^\W_]+")
+IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 SHORT_NUMBER = 6  # digits: a shorter number is found everywhere
 
 
@@ -80,12 +81,19 @@ def _study_words() -> set[str]:
 
 
 def _name_forms(value: str) -> Iterator[str]:
-    """Yield a DICOM value as it may be written: `DOE^JANE` as `DOE JANE` and `JANE DOE`, 19550312 as a date."""
+    """Yield a DICOM value as it may be written: `DOE^JANE` as `DOE JANE` and `JANE DOE`, 19550312 as a date.
+
+    A name may have a Latin, an ideographic and a phonetic form, parted by `=`;
+    ideographic ones are written with and without a space.
+    """
     yield value
-    parts = [part for part in re.split(r"[\^ ]+", value) if part]
-    if "^" in value and len(parts) > 1:
-        yield " ".join(parts)
-        yield " ".join([*parts[1:], parts[0]])
+    for form in value.split("=") if "=" in value or "^" in value else ():
+        parts = [part for part in re.split(r"[\^ ]+", form) if part]
+        if parts:
+            for order in (parts, [*parts[1:], parts[0]]):
+                yield " ".join(order)
+                if IDEOGRAPH.search(form):
+                    yield "".join(order)
     if re.fullmatch(r"(19|20)\d{6}", value):
         year, month, day = value[:4], value[4:6], value[6:]
         yield from (f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}", f"{day}/{month}/{year}")
@@ -116,14 +124,25 @@ def _several(value) -> list:
     return list(value) if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
 
 
+def _is_marked(path: Path) -> bool:
+    """Say whether a file carries DICOM's mark; what else lies in a series' folder (Thumbs.db) names nobody."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def _headers(folder: Path) -> list[Path]:
     """List one file a series: what its header says of the patient, every slice's says."""
     found = []
     for patient in sorted(folder.iterdir()) if folder.is_dir() else ():
         for path in sorted(patient.iterdir()) if patient.is_dir() else ():
-            inside = next((p for p in sorted(path.rglob("*")) if p.is_file()), None) if path.is_dir() else path
-            found += [inside] if inside else []
+            files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path]
+            found += [next((p for p in files if _is_marked(p)), files[0])] if files else []
     return found
+
+
+def _tells(value: str) -> bool:
+    """Say whether a value is long enough to be somebody's: four letters, or two ideographs."""
+    return len(value) > 3 or len(IDEOGRAPH.findall(value)) > 1
 
 
 def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
@@ -158,8 +177,10 @@ def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
     with ThreadPoolExecutor(jobs) as pool:
         for fields in pool.map(_header_texts, _headers(folder / "images")):
             for field, value in fields:
-                if value.casefold() not in shown and value not in names and len(value) > 3 and anywhere(value):
-                    secrets += [Secret(f"the header field {field}", form) for form in _name_forms(value)]
+                if value.casefold() not in shown and value not in names and _tells(value) and anywhere(value):
+                    secrets += [
+                        Secret(f"the header field {field}", form) for form in _name_forms(value) if _tells(form)
+                    ]
     return list(dict.fromkeys(secrets))
 
 
@@ -260,8 +281,12 @@ class Search:
 
     def __init__(self, secrets: Iterable[Secret], folder: str | Path | None = None):
         self.by_token: dict[str, list[tuple[Secret, re.Pattern]]] = {}
+        self.unspaced: list[tuple[Secret, str]] = []  # ideographs have no blanks between words
         for secret in secrets:
             text = secret.text.casefold()
+            if IDEOGRAPH.search(text):
+                self.unspaced.append((secret, text))
+                continue
             tokens = TOKEN.findall(text)
             words = r"[\W_]+".join(map(re.escape, tokens)) if " " in text else re.escape(text)
             if secret.anywhere:
@@ -285,6 +310,8 @@ class Search:
         low, found = text.casefold(), []
         for token in self.by_token.keys() & set(TOKEN.findall(low)):
             found += [secret.kind for secret, pattern in self.by_token[token] for _ in pattern.finditer(low)]
+        for secret, name in self.unspaced:
+            found += [secret.kind] * low.count(name)
         found += ["the name of a personal header field"] * len(FIELD.findall(text))
         found += ["a column of patients"] * len(COLUMN.findall(text))
         if self.path:

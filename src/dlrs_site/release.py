@@ -299,7 +299,7 @@ def _check_content(folder: Path, manifest: dict) -> None:
         raise _Unfit(f"preprocessing has {', '.join(manifest['preprocessing'])}", ", ".join(sorted(options)))
     asked = manifest["preprocessing"]["n_slices"]
     for sequence in SEQUENCES:
-        read = _json(folder / sequence / "model.json", WHOLE)["network"]["n_slices"]
+        read = _json(folder / sequence / "model.json", WHOLE)["box_shape"][0]
         if read != asked:
             raise _Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
 

@@ -20,9 +20,20 @@ from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
 from dlrs.config import InputError, display_path, sha256, whole_file
-from dlrs.imaging.volumes import SEQUENCES, axial, check_images, find_volume, read_sequence, stems_of
+from dlrs.imaging import nifti
+from dlrs.imaging.volumes import (
+    B_VALUES,
+    SEQUENCES,
+    axial,
+    check_images,
+    find_volume,
+    is_dicom,
+    own_copy,
+    read_sequence,
+    stems_of,
+)
 
-CODE_VERSION = 1  # part of every cache key: raise it when the same input would give another box
+CODE_VERSION = 2  # part of every cache key: raise it when the same input would give another box
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 ZSCORES = ("slice", "box", "roi")
 BOX_OPTIONS = ("box_size", "n_slices", "interpolation", "zscore", "keep_outside_roi")
@@ -116,7 +127,7 @@ def resize(patch: np.ndarray, size: int, interpolation: str = "bilinear") -> np.
 
     smooth = interpolation != "nearest"
     mode = interpolation if smooth else "nearest-exact"
-    image = torch.from_numpy(np.ascontiguousarray(patch, dtype=np.float32))[None, None]
+    image = torch.from_numpy(own_copy(patch))[None, None]
     return interpolate(image, size=(size, size), mode=mode, antialias=smooth)[0, 0].numpy()
 
 
@@ -215,9 +226,10 @@ def _digest(task: dict) -> str:
     """Return the key of a box: a hash of the files it is made from, the options and the code's version."""
     folder, sequence = task["folder"], task["sequence"]
     total = hashlib.sha256(json.dumps([CODE_VERSION, sequence, task["options"]], sort_keys=True).encode())
-    for stem in stems_of(folder, sequence):
+    for stem in stems_of(folder, sequence, task["options"]["b_values"]):
         path = find_volume(folder, stem)
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        beside = [] if is_dicom(path) else nifti.sidecars(path)
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *beside]:
             total.update(f"{stem} {sha256(file)}\n".encode())
     return total.hexdigest()
 
@@ -225,7 +237,8 @@ def _digest(task: dict) -> str:
 def _write_box(task: dict) -> None:
     """Make one box on disk, then the record that declares it finished."""
     options, sequence = task["options"], task["sequence"]
-    image = read_sequence(task["folder"], sequence, name=task["name"], nonpositive_value=options["nonpositive_value"])
+    given = {name: options[name] for name in ("nonpositive_value", "b_values")}
+    image = read_sequence(task["folder"], sequence, name=task["name"], **given)
     volume, roi = image.volume, image.roi
     change = {name: options[name] for name in ("grow_mm", "shift_mm")}
     if options["grow_mm"] or any(options["shift_mm"]):
@@ -234,7 +247,7 @@ def _write_box(task: dict) -> None:
             what = "nothing is left of the ROI after " + ", ".join(f"{k}={v}" for k, v in change.items())
             remedy = "Choose a smaller change, or leave the patient out."
             raise InputError(
-                f"{task['name']}/{stems_of(task['folder'], sequence)[-1]}",
+                f"{task['name']}/{stems_of(task['folder'], sequence, options['b_values'])[-1]}",
                 what,
                 expected="a voxel or more",
                 remedy=remedy,
@@ -366,6 +379,7 @@ def build_boxes(
     zscore: str = "slice",
     keep_outside_roi: bool = True,
     nonpositive_value: float = 0.0,
+    b_values: Sequence[float] = B_VALUES,
     grow_mm: float = 0.0,
     shift_mm: Sequence[float] = (0.0, 0.0),
     jobs: int = 2,
@@ -395,6 +409,8 @@ def build_boxes(
         See `make_box`.
     nonpositive_value
         See `adc_map`.
+    b_values
+        Of the diffusion signals, in s/mm2: what `cohort.read_b_values` returns.
     grow_mm, shift_mm
         Change of every ROI before it is boxed, see `adjust_roi`; 0 is the paper's.
     jobs
@@ -432,13 +448,18 @@ def build_boxes(
         "zscore": zscore,
         "keep_outside_roi": keep_outside_roi,
         "nonpositive_value": nonpositive_value,
+        "b_values": [float(b) for b in b_values],
         "grow_mm": grow_mm,
         "shift_mm": [float(move) for move in shift_mm],
     }
     check_options(**{name: options[name] for name in BOX_OPTIONS if name != "keep_outside_roi"})
     tasks = _tasks(cohort_dir, patients, sequences, options=options)
+
+    def look(task):
+        return check_images(task["folder"], task["sequence"], name=task["name"], b_values=b_values)
+
     with ThreadPoolExecutor(jobs) as pool:  # headers and hashes: reading files, which threads do side by side
-        headers = list(pool.map(lambda t: check_images(t["folder"], t["sequence"], name=t["name"]), tasks))
+        headers = list(pool.map(look, tasks))
         _refuse(tasks, headers, out_dir, len(patients))
         keys = tqdm(pool.map(_digest, tasks), total=len(tasks), desc="files", disable=not progress, mininterval=0.5)
         for task, key in zip(tasks, keys, strict=True):
@@ -473,7 +494,7 @@ def _surroundings(mask: np.ndarray, sizes: Sequence[float]) -> tuple[slice, slic
 
 def _read_sample(task: dict) -> Sample:
     """Read a few of the boxed slices, cut to the tumour and as much again around it."""
-    image = read_sequence(task["folder"], task["sequence"], name=task["name"])
+    image = read_sequence(task["folder"], task["sequence"], name=task["name"], b_values=task["b_values"])
     volume, roi = image.volume, image.roi
     slices = select_slices(roi, task["n_slices"])
     chosen = slices[np.linspace(0, len(slices) - 1, task["n_views"] + 2).round().astype(int)[1:-1]]
@@ -491,9 +512,12 @@ def read_samples(
     sequences: Sequence[str] = SEQUENCES,
     n_slices: int = 20,
     n_views: int = 3,
+    b_values: Sequence[float] = B_VALUES,
     jobs: int = 2,
 ) -> list[Sample]:
     """Read what the quality sheet shows of some patients: `n_views` of the boxed slices with their ROI.
+
+    `b_values` as in `build_boxes`.
 
     Returns
     -------
@@ -505,7 +529,7 @@ def read_samples(
     InputError
         A volume or mask cannot be used.
     """
-    tasks = _tasks(Path(cohort_dir), patients, sequences, n_slices=n_slices, n_views=n_views)
+    tasks = _tasks(Path(cohort_dir), patients, sequences, n_slices=n_slices, n_views=n_views, b_values=b_values)
     results = _each(_read_sample, tasks, jobs=jobs, label="samples", progress=False)
     for _, message in results:
         if message:

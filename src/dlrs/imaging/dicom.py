@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:  # the statistics run without pydicom: it is imported where a file is read
-    from pydicom.dataset import Dataset
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage
 
 # Where the makers keep the b-value when the standard's (0018,9087) is not there: group, private creator, element.
 PRIVATE_B_VALUES = (
     (0x0019, "SIEMENS MR HEADER", 0x0C),
     (0x0043, "GEMS_PARM_01", 0x39),
     (0x2001, "Philips Imaging DD 001", 0x03),
+    (0x0065, "Image Private Header", 0x09),  # United Imaging
 )
+PHILIPS_SCALE = (0x2005, "Philips MR Imaging DD 001", 0x0E)  # stored value per unit of signal
+SEQUENCE_B_VALUE = re.compile(r"ep_b(\d+)")  # Siemens' name of the sequence, where nothing else is left
 # Units of a diffusion coefficient, written without blanks and signs, in 1e-6 mm2/s.
 DIFFUSION_UNITS = {
     "um2/s": 1.0,
@@ -29,6 +34,7 @@ DIFFUSION_UNITS = {
     "mm2/s": 1e6,
 }
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # a segmentation too, newer than pydicom knows
+SEGMENTATIONS = (SegmentationStorage, LABEL_MAP)
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -54,18 +60,37 @@ class Frame(NamedTuple):
 
     @property
     def b_value(self) -> float | None:
-        """The b-value in s/mm2: the standard's attribute, else those of Siemens, GE or Philips."""
+        """The b-value in s/mm2: the standard's attribute, else a maker's own, else that in the sequence's name."""
+        said = self.b_value_attribute
+        return self.named_b_value if said is None else said
+
+    @property
+    def b_value_attribute(self) -> float | None:
+        """The b-value in s/mm2 by an attribute made for it."""
         standard = self.get("DiffusionBValue")
         if standard is not None:
             return float(standard)
-        for source in self.sources:
-            for group, creator, element in PRIVATE_B_VALUES:
-                try:
-                    value = _first_number(source.private_block(group, creator)[element].value)
-                except KeyError:
-                    continue
+        for group, creator, element in PRIVATE_B_VALUES:
+            value = self.private(group, creator, element)
+            if value is not None:
                 # GE adds 1e9 to say that a flag is set
                 return value % 100_000 if creator.startswith("GEMS") else value
+        return None
+
+    @property
+    def named_b_value(self) -> float | None:
+        """The b-value in the sequence's name, such as `*ep_b1000t`; None where it names none."""
+        found = SEQUENCE_B_VALUE.search(str(self.get("SequenceName") or ""))
+        return float(found[1]) if found else None
+
+    def private(self, group: int, creator: str, element: int) -> float | None:
+        """Return a maker's own number, None where it is missing or blanked."""
+        for source in self.sources:
+            try:
+                value = _first_number(source.private_block(group, creator)[element].value)
+            except (KeyError, TypeError, ValueError, IndexError, struct.error):
+                continue
+            return value
         return None
 
     @property
@@ -73,7 +98,7 @@ class Frame(NamedTuple):
         """The slice, rows by columns, in the header's own scale; a diffusion coefficient in 1e-6 mm2/s."""
         stored = self.data.pixel_array if self.index is None else self.data.pixel_array[self.index]
         slope, intercept, unit = self.scale
-        return (stored * slope + intercept) * unit
+        return (_without_overlays(stored, self.data) * slope + intercept) * unit
 
     @property
     def scale(self) -> tuple[float, float, float]:
@@ -83,7 +108,21 @@ class Frame(NamedTuple):
         if unit and self.get("RealWorldValueSlope") is not None:
             return float(self.get("RealWorldValueSlope")), float(self.get("RealWorldValueIntercept") or 0), unit
         slope, intercept = self.get("RescaleSlope"), self.get("RescaleIntercept")
-        return float(1 if slope is None else slope), float(intercept or 0), _unit(self.get("RescaleType")) or 1.0
+        slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
+        own = self.private(*PHILIPS_SCALE)
+        unit = _unit(self.get("RescaleType"))
+        # Philips scales every image to its own range; only divided by this are two b-values on one scale.
+        return slope, intercept, unit or (1 / (slope * own) if own and slope else 1.0)
+
+
+def _without_overlays(stored: np.ndarray, data: Dataset) -> np.ndarray:
+    """Return pixels without the bits above BitsStored, where old files keep overlays."""
+    bits, kept = int(data.get("BitsAllocated") or 0), int(data.get("BitsStored") or 0)
+    if stored.dtype.kind not in "iu" or not 0 < kept < bits:
+        return stored
+    stored = stored & ((1 << kept) - 1)
+    signed = int(data.get("PixelRepresentation") or 0) == 1
+    return np.where(stored >> (kept - 1) & 1, stored - (1 << kept), stored) if signed else stored
 
 
 def _unit(text) -> float | None:
@@ -108,6 +147,42 @@ def _items(group: Dataset) -> list[Dataset]:
     return [element.value[0] for element in group if element.VR == "SQ" and element.value]
 
 
+def near_b_value(found: float, wanted: float) -> bool:
+    """Say whether two b-values (s/mm2) are one: two percent and 5 s/mm2 apart at most."""
+    return abs(found - wanted) <= 0.02 * wanted + 5
+
+
+def opened(file: Path) -> Dataset | None:
+    """Open a DICOM file, with or without its preamble; None for what is no DICOM.
+
+    Raises
+    ------
+    Unusable
+        The file is empty, or DICOM that is damaged.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(132)
+    if not start:
+        raise Unusable("holds an empty file (0 bytes): copy it again", "image-unreadable")
+    marked = start[128:] == b"DICM"
+    try:
+        data = pydicom.dcmread(file, force=not marked)
+        whole = "SOPClassUID" in data and ("Rows" in data or marked)
+        syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
+        if whole and syntax is None:  # as old nodes wrote it
+            implicit = data.original_encoding[0] is not False
+            data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # a damaged file makes the reader raise a dozen different kinds
+        if marked or not any(start[:128]):
+            raise Unusable(
+                f"holds a damaged file ({type(error).__name__}): copy it again", "image-unreadable"
+            ) from error
+        return None
+    return data if whole or marked else None
+
+
 def files_of(path: Path) -> list[Path]:
     """Return a DICOM file, or all files in a series' folder."""
     if not path.is_dir():
@@ -120,23 +195,19 @@ def frames(path: str | Path) -> list[Frame]:
 
     Raises
     ------
-    InvalidDicomError
-        Nothing there is DICOM.
     Unusable
-        Nothing there is a picture that says where it lies.
+        Nothing there is DICOM, or a picture that says where it lies; or a file is damaged.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    found, n_dicom = [], 0
+    found, n_dicom, kinds = [], 0, set()
     for file in files_of(Path(path)):
-        try:
-            data = pydicom.dcmread(file)
-        except InvalidDicomError:
+        data = opened(file)
+        if data is None:
             continue
         n_dicom += 1
-        if "Rows" not in data:
+        kinds.add(data.get("SOPClassUID"))
+        if "Rows" not in data or data.get("SOPClassUID") in SEGMENTATIONS:
             continue
+        _refuse_unreadable(data)
         shared = [data[tag][0] for tag in ("RealWorldValueMappingSequence", "MRDiffusionSequence") if data.get(tag)]
         shared = [*shared, data]
         if data.get("SharedFunctionalGroupsSequence"):
@@ -148,13 +219,35 @@ def frames(path: str | Path) -> list[Frame]:
         else:
             found.append(Frame(data, None, shared))
     if not n_dicom:
-        raise InvalidDicomError
+        raise Unusable("cannot be read: it holds no DICOM file", "image-unreadable")
+    if not found and RTStructureSetStorage in kinds:
+        what = "is a structure set (RTSTRUCT), not a mask: convert it to a DICOM segmentation or a NIfTI mask "
+        raise Unusable(what + "on its image's grid, for instance in 3D Slicer", "roi-structure-set")
     lone = [f for f in found if f.index is None and int(f.data.get("NumberOfFrames") or 1) > 1]
     if not found or lone or any(f.get(tag) is None for f in found for tag in PLACED):
         raise Unusable("is not a series of slices with position, orientation and pixel spacing", "series-not-placed")
     if any(int(f.data.get("SamplesPerPixel") or 1) > 1 for f in found):
         raise Unusable("is in colours", "image-dimensions")
     return found
+
+
+def _refuse_unreadable(data: Dataset) -> None:
+    """Refuse pixels that cannot be decoded here, and mosaics: many slices on one picture."""
+    syntax = data.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and not _decodable(syntax):
+        what = f"is compressed as {syntax.name}, which is not read here: store it uncompressed (gdcmconv --raw)"
+        raise Unusable(what, "image-compressed")
+    kind = data.get("ImageType") or []
+    if "MOSAIC" in ([kind] if isinstance(kind, str) else kind):
+        what = "is a Siemens mosaic, all slices on one picture: convert it with dcm2niix, which unfolds it"
+        raise Unusable(what, "series-mosaic")
+
+
+def _decodable(syntax) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
 
 
 def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> list[Frame]:
@@ -177,11 +270,12 @@ def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> l
     said = [frame.b_value for frame in found]
     if named and all(b is None for b in said):
         return found
-    chosen = [f for f, b in zip(found, said, strict=True) if b is not None and abs(b - wanted) <= 0.02 * wanted + 5]
+    chosen = [f for f, b in zip(found, said, strict=True) if b is not None and near_b_value(b, wanted)]
     if not chosen:
         known = ", ".join(f"{b:g}" for b in sorted({b for b in said if b is not None}))
         if not known:
-            raise Unusable("has no b-value in its headers", "b-value-missing")
+            makers = "the standard's attribute, those of Siemens, GE, Philips and United Imaging, the sequence's name"
+            raise Unusable(f"has no b-value in its headers (looked for: {makers})", "b-value-missing")
         raise Unusable(f"has the b-values {known} s/mm2 in its headers, not {wanted:g}", "b-value-other")
     traces = [f for f in chosen if f.get("DiffusionDirectionality") not in ("DIRECTIONAL", "BMATRIX")]
     return traces or chosen
@@ -214,6 +308,11 @@ def stack(found: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(places)
     gaps = np.diff(places[order])
     if gaps.size and gaps.min() < 1e-3:
+        numbers = [(f.data.get("SOPInstanceUID"), f.index) for f in found]
+        if len(set(numbers)) < len(numbers):
+            raise Unusable(
+                "holds two slices at one place that are one (a copy of a file?): remove the copies", "series-overlap"
+            )
         raise Unusable("holds two slices at one place (two b-values, directions or echoes in one?)", "series-overlap")
     if gaps.size and np.ptp(gaps) > 0.05 * np.median(gaps):
         what = f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)"
@@ -227,26 +326,40 @@ def stack(found: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([found[place].pixels.T for place in order], axis=-1), TO_RAS @ affine
 
 
-def read(path: str | Path, *, b_value: float | None = None, named: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Read one volume from a DICOM file or folder: (array, affine to RAS millimetres); see `with_b_value`, `stack`."""
+def read(
+    path: str | Path, *, b_value: float | None = None, named: bool = False, remarks: list | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one volume from a DICOM file or folder: (array, affine to RAS millimetres); see `with_b_value`, `stack`.
+
+    `remarks` takes (code, message) of what is read and doubtful.
+    """
     found = frames(path)
-    return stack(found if b_value is None else with_b_value(found, b_value, named=named))
+    chosen = found if b_value is None else with_b_value(found, b_value, named=named)
+    named_only = any(frame.b_value_attribute is None and frame.named_b_value is not None for frame in chosen)
+    if remarks is not None and b_value is not None and named_only:
+        remarks.append(("b-value-named", f"b = {b_value:g} stands in the sequence's name only"))
+    return stack(chosen)
 
 
 def segmentation_file(path: str | Path) -> Path | None:
-    """Return the DICOM segmentation that a path is or holds, None where it is something else."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-    from pydicom.uid import SegmentationStorage
+    """Return the DICOM segmentation that a path is or holds, None where it is something else.
 
+    Raises
+    ------
+    Unusable
+        It holds more than one.
+    """
+    found = []
     for file in files_of(Path(path)):
         try:
             kind = pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID")
-        except (InvalidDicomError, OSError):
+        except Exception:  # damaged, or no DICOM: `frames` says which
             continue
-        if kind in (SegmentationStorage, LABEL_MAP):
-            return file
-    return None
+        if kind in SEGMENTATIONS:
+            found.append(file)
+    if len(found) > 1:
+        raise Unusable(f"holds {len(found)} segmentations: keep the tumour's", "roi-several-files")
+    return found[0] if found else None
 
 
 def read_segmentation(file: str | Path, shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -264,8 +377,8 @@ def read_segmentation(file: str | Path, shape: Sequence[int], affine: np.ndarray
 
     Returns
     -------
-    array of uint8, shape `shape`
-        1 inside.
+    array of whole numbers, shape `shape`
+        The segment's number inside, 0 outside.
     affine
         As the file places it; it may differ from the image's by rounding.
 
@@ -277,18 +390,24 @@ def read_segmentation(file: str | Path, shape: Sequence[int], affine: np.ndarray
     import highdicom
 
     seg = highdicom.seg.segread(file)
-    if seg.segmentation_type == highdicom.seg.SegmentationTypeValues.FRACTIONAL:
-        raise Unusable("is a fractional segmentation, not a mask", "roi-fractions")
-    drawn = seg.get_volume(combine_segments=True, skip_overlap_checks=True, allow_missing_positions=True)
+    try:
+        drawn = seg.get_volume(combine_segments=True, skip_overlap_checks=True, allow_missing_positions=True)
+    except ValueError as error:
+        if seg.segmentation_type != highdicom.seg.SegmentationTypeValues.FRACTIONAL:
+            raise
+        raise Unusable("is a fractional segmentation that holds fractions, not a mask", "roi-fractions") from error
     target = highdicom.VolumeGeometry(TO_RAS @ affine, spatial_shape=tuple(shape), coordinate_system="PATIENT")
-    placed = drawn.affine
-    if drawn.spatial_shape[0] == 1:  # a lone slice has no neighbour to tell the gap; the image has
-        direction = drawn.unit_vectors()[0]
-        along = [abs(way @ direction) > 0.999 for way in target.unit_vectors()]
-        steps = [size for size, same in zip(target.spacing, along, strict=True) if same]
-        placed = placed.copy()
-        placed[:3, 0] = direction * (steps[0] if steps else drawn.spacing[0])
-    array = (drawn.array > 0).astype(np.uint8)
+    placed, array = drawn.affine.copy(), drawn.array
+    direction = drawn.unit_vectors()[0]
+    along = [abs(way @ direction) > 0.999 for way in target.unit_vectors()]
+    step = next((size for size, same in zip(target.spacing, along, strict=True) if same), drawn.spacing[0])
+    # A lone slice has no neighbour to tell the gap, and of every second slice the gap is twice the image's.
+    times = 1 if len(array) == 1 else max(round(drawn.spacing[0] / step), 1)
+    if len(array) == 1 or times > 1:
+        placed[:3, 0] = direction * (step if len(array) == 1 else drawn.spacing[0] / times)
+        spread = np.zeros(((len(array) - 1) * times + 1, *array.shape[1:]), dtype=array.dtype)
+        spread[::times] = array
+        array = spread
     volume = highdicom.Volume(array, placed, coordinate_system="PATIENT")
     try:
         matched = volume.match_geometry(target, tol=0.05)

@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 LAST_LAYER = "backbone.layer4"
-# From the output back to the box, the order in which a sanity check replaces what was learnt.
-PARTS = (
-    "logit",
-    "backbone.layer4",
-    "backbone.layer3",
-    "backbone.layer2",
-    "backbone.layer1",
-    "backbone.bn1",
-    "backbone.conv1",
-    "mix",
-)
 
 
 def grad_cam(
@@ -115,7 +104,19 @@ def grad_cam(
     return np.concatenate(maps)
 
 
-def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] = PARTS) -> nn.Module:
+def parts_of(network: nn.Module) -> list[str]:
+    """Name a network's parts with weights from the output back to the box, the order in which they are randomised.
+
+    A backbone counts layer by layer.
+    """
+    names = []
+    for name, child in network.named_children():
+        inside = [f"{name}.{part}" for part, module in child.named_children() if any(True for _ in module.parameters())]
+        names += inside or ([name] if any(True for _ in child.parameters()) else [])
+    return names[::-1]
+
+
+def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] | None = None) -> nn.Module:
     """Return a copy of a network in which some parts have forgotten what they learnt.
 
     A map that stays the same shows the network's architecture and the
@@ -128,7 +129,7 @@ def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] = PARTS) -
     seed
         Draws the weights; torch's own random state is not touched.
     parts
-        Names of modules, each replaced with all that is in it; everything if not said.
+        Names of modules, each replaced with all that is in it; `parts_of(network)` if not said.
 
     Returns
     -------
@@ -149,6 +150,7 @@ def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] = PARTS) -
 
     network = copy.deepcopy(network)
     names = dict(network.named_modules())
+    parts = parts_of(network) if parts is None else parts
     unknown = [part for part in parts if part not in names]
     if unknown:
         top = [name for name in names if name and name.count(".") < 2]
@@ -317,5 +319,5 @@ def features(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32) -
 
     network = network.eval()
     with torch.inference_mode():
-        parts = [network.backbone(network.mix(x)).float() for x in boxes.split(batch_size)]
+        parts = [network[:-1](x).float() for x in boxes.split(batch_size)]
     return torch.cat(parts).numpy()

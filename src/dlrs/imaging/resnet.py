@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections import OrderedDict
@@ -191,7 +192,7 @@ def slice_mix(n_slices: int = 20) -> nn.Conv2d:
 
 
 def build_network(features: nn.Module | None = None, *, n_slices: int = 20, dropout: float = 0.5) -> nn.Sequential:
-    """Put the slices' 1x1 convolution before a backbone, and dropout and one logit behind it.
+    """Put the slices' 1x1 convolution before a backbone, and dropout and one logit behind it, as notebook 03 does.
 
     Parameters
     ----------
@@ -216,33 +217,110 @@ def build_network(features: nn.Module | None = None, *, n_slices: int = 20, drop
     return nn.Sequential(OrderedDict(parts))
 
 
+def architecture(network: nn.Module) -> dict:
+    """Return a network's layers as JSON can hold them: class, settings, and the layers inside.
+
+    It is read from the network itself, so what is saved is what was trained.
+
+    Parameters
+    ----------
+    network
+        torch.nn layers in `nn.Sequential`, and torchvision's ResNets.
+
+    Returns
+    -------
+    dict
+        `layer` (the class's name), `settings` (of its constructor) and, of a
+        `Sequential`, `parts` by name; of a ResNet, what stands for its last layer.
+
+    Raises
+    ------
+    ValueError
+        The network holds a layer that these settings would not give again.
+
+    Examples
+    --------
+    >>> architecture(nn.Dropout(0.5))
+    {'layer': 'Dropout', 'settings': {'p': 0.5, 'inplace': False}}
+    """
+    described = _described(network)
+    if repr(_assembled(described)) != repr(network):
+        expected = "network must hold torch.nn layers in nn.Sequential and torchvision's ResNets to be saved"
+        raise ValueError(f"{expected}; found a {type(network).__name__} that is not made again from its settings")
+    return described
+
+
+def _described(module: nn.Module) -> dict:
+    from torchvision.models.resnet import ResNet
+
+    name = type(module).__name__
+    if type(module) is nn.Sequential:
+        return {"layer": name, "parts": {part: _described(child) for part, child in module.named_children()}}
+    if type(module) is ResNet:
+        blocks = [getattr(module, f"layer{place}") for place in (1, 2, 3, 4)]
+        shape = {"groups": module.groups, "width_per_group": module.base_width}
+        settings = {"block": type(blocks[0][0]).__name__, "layers": [len(block) for block in blocks], **shape}
+        return {"layer": name, "settings": settings, "parts": {"fc": _described(module.fc)}}
+    if getattr(nn, name, None) is not type(module) or list(module.children()):
+        expected = "network must hold torch.nn layers in nn.Sequential and torchvision's ResNets to be saved"
+        raise ValueError(f"{expected}; found a {name}")
+    asked = inspect.signature(type(module)).parameters
+    settings = {key: getattr(module, key) for key in asked if hasattr(module, key)}
+    if "bias" in settings:
+        settings["bias"] = module.bias is not None
+    return {"layer": name, "settings": settings}
+
+
+def _assembled(described: Mapping) -> nn.Module:
+    """Return the untrained network that `architecture` describes."""
+    from torchvision.models import resnet
+
+    name, settings = described["layer"], dict(described.get("settings", {}))
+    parts = {part: _assembled(inside) for part, inside in described.get("parts", {}).items()}
+    if name == "Sequential":
+        return nn.Sequential(OrderedDict(parts))
+    if name == "ResNet":
+        block = {"BasicBlock": resnet.BasicBlock, "Bottleneck": resnet.Bottleneck}[settings.pop("block")]
+        network = resnet.ResNet(block, **settings)
+        network.fc = parts["fc"]
+        return network
+    kind = getattr(nn, name)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ValueError(f"layer must be one of torch.nn; found {name!r}")
+    return kind(**settings)
+
+
 def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
     """Write `model.safetensors` and `model.json`: the weights, and how they came about.
 
     Parameters
     ----------
     network
-        As `build_network` makes it.
+        Of layers that `architecture` can describe.
     folder
         Where the two files go; each appears whole or not at all.
     about
         What JSON can hold: parameters, data hash, chosen epoch. The network's
-        shape, the weights' hash and the versions of torch and torchvision are added.
+        layers, the weights' hash and the versions of torch and torchvision are added.
+
+    Raises
+    ------
+    ValueError
+        The network holds a layer that cannot be described; nothing is written.
     """
     from safetensors.torch import save
 
-    folder = resolve(folder)
+    folder, layers = resolve(folder), architecture(network)
     with whole_file(folder / "model.safetensors") as partial:
         partial.write_bytes(save({name: x.cpu().contiguous() for name, x in network.state_dict().items()}))
         digest = sha256(partial)
-    shape = {"n_slices": network.mix.in_channels, "dropout": network.dropout.p}
     versions = {name: version(name) for name in ("torch", "torchvision", "dlrs")}
-    content = {**about, "network": shape, "versions": versions, "weights_sha256": digest}
+    content = {**about, "network": layers, "versions": versions, "weights_sha256": digest}
     with whole_file(folder / "model.json") as partial:
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tuple[nn.Sequential, dict]:
+def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tuple[nn.Module, dict]:
     """Return a saved network, ready to predict, and what was saved about it.
 
     Raises
@@ -257,8 +335,8 @@ def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tup
         raise InputError(display_path(described), "the file is missing", expected=expected, remedy=remedy)
     try:
         about = json.loads(described.read_text(encoding="utf-8"))
-        digest, network = about["weights_sha256"], build_network(**about["network"])
-    except (ValueError, KeyError, TypeError) as error:
+        digest, network = about["weights_sha256"], _assembled(about["network"])
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         found = "does not describe a network"
         raise InputError(display_path(described), found, expected=expected, remedy=remedy) from error
     state = _read_weights(weights)

@@ -8,20 +8,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
+from nibabel.spatialimages import HeaderDataError
 
 from dlrs.config import InputError, display_path
-from dlrs.imaging import dicom
+from dlrs.imaging import dicom, nifti
 from dlrs.imaging.dicom import Unusable
 
 SEQUENCES = ("T2W", "ADC")
-SIGNALS = ("dwi_b0", "dwi_b1000")
+SIGNALS = ("dwi_b0", "dwi_b1000")  # the two signals' names, whatever the pair of b-values
 # ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
 GEOMETRY_TOLERANCE_VOXELS = 0.1
 ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a folder with a DICOM series
 B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
+MAX_TILT_DEGREES = 65.0  # of an axial slice against the scanner's axis
+LABEL_TOLERANCE = 1e-3  # of a mask's label that was stored with a scale
 READABLE = "a readable three-dimensional volume (NIfTI, a DICOM multi-frame file, or a folder with one DICOM series)"
 EXPORT_AGAIN = "Export or copy it again; make DICOM of another kind NIfTI first."
+HEADER_ERRORS = (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error)
 
 
 class Volume(NamedTuple):
@@ -65,7 +72,9 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
     if not found:
         expected = f"{stem}.nii.gz, {stem}.nii, {stem}.dcm or a folder {stem} with one DICOM series"
         remedy = "Put the volume there, or leave the patient out of clinical.csv."
-        raise InputError(shown, "the volume is missing", expected=expected, remedy=remedy)
+        others = sorted(path.name for path in folder.glob(f"{stem}.*") if not path.name.endswith(nifti.SIDECARS))
+        what = "the volume is missing" + (f" ({others[0]} is of a kind that is not read)" if others else "")
+        raise InputError(shown, what, expected=expected, remedy=remedy)
     if len(found) > 1:
         what = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
         raise InputError(shown, what, expected="one of them", remedy="Remove those that are not meant.")
@@ -74,16 +83,34 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
 
 def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
     """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
-    from nibabel.orientations import inv_ornt_aff, io_orientation
-
     if len(shape) != 3 or min(shape) < 1:
         raise Unusable(f"has shape {tuple(shape)}, not three dimensions")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise Unusable("has an affine that does not place it in the patient")
-    orientation = io_orientation(affine)
+    orientation = orientation_of(affine)
     turned = np.empty(3, dtype=int)
     turned[orientation[:, 0].astype(int)] = shape
     return orientation, tuple(int(n) for n in turned), affine @ inv_ornt_aff(orientation, shape)
+
+
+def orientation_of(affine: np.ndarray) -> np.ndarray:
+    """Return a volume's orientation (nibabel's form): which axis runs to the right, to the front, to the head.
+
+    Thick slices count as axial up to a tilt of `MAX_TILT_DEGREES`, as rectal
+    protocols tilt them across the tumour; the nearest axis would be another
+    one from 45 degrees on.
+    """
+    orientation, sizes = io_orientation(affine), nib.affines.voxel_sizes(affine)
+    ways, slices = affine[:3, :3] / sizes, int(sizes.argmax())
+    first, second = (axis for axis in range(3) if axis != slices)
+    thick = sizes[slices] >= 1.5 * max(sizes[first], sizes[second])
+    if orientation[slices, 0] == 2 or not thick or abs(ways[2, slices]) < np.cos(np.radians(MAX_TILT_DEGREES)):
+        return orientation
+    if abs(ways[0, first]) + abs(ways[1, second]) < abs(ways[1, first]) + abs(ways[0, second]):
+        first, second = second, first
+    for place, axis in enumerate((first, second, slices)):
+        orientation[axis] = place, np.sign(ways[place, axis])
+    return orientation
 
 
 def _three_dimensional(shape: Sequence[int]) -> tuple[int, ...]:
@@ -101,14 +128,17 @@ def _load(path: Path, b_value: float | None) -> tuple[np.ndarray, np.ndarray]:
         return dicom.read(path, b_value=b_value, named=named)
     from monai.data import NibabelReader
 
+    image = nifti.volume(path, b_value)
     reader = NibabelReader()
-    array, meta = reader.get_data(reader.read(path))
+    reader.filenames = (str(path),)  # what its `read` sets; that opens the file as nibabel does, mending nothing
+    array, meta = reader.get_data(image)
+    nifti.check_whole(path)
     return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
 
 
 def is_dicom(path: Path) -> bool:
-    """Say whether a volume's path is DICOM: a folder of a series, or one multi-frame file."""
-    return path.is_dir() or path.suffix == ".dcm"
+    """Say whether a volume's path is DICOM: a folder of a series, or one file, named .dcm or without ending."""
+    return path.is_dir() or path.suffix in (".dcm", "")
 
 
 def read_volume(path: str | Path, *, name: str | None = None, b_value: float | None = None) -> Volume:
@@ -163,17 +193,15 @@ def read_volume(path: str | Path, *, name: str | None = None, b_value: float | N
 def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None = None) -> Volume:
     """Read a volume or a mask, turn it to RAS and refuse what is no finite number; a segmentation needs its image."""
     import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
-    from nibabel.affines import voxel_sizes
-    from nibabel.orientations import apply_orientation, ornt2axcodes
 
     try:
-        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None
+        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None  # refuses several
         if segmentation:
             array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
         else:
             array, affine = _load(path, b_value)
         orientation, _, affine = _canonical(array.shape, affine)
-        array = np.ascontiguousarray(apply_orientation(array, orientation), dtype=np.float32)
+        array = own_copy(apply_orientation(array, orientation))
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
@@ -185,7 +213,7 @@ def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None
         remedy = "Find the step that made them; write background as 0."
         raise InputError(name, what, expected="a finite number in every voxel", remedy=remedy)
     stored = "".join(ornt2axcodes(orientation))
-    return Volume(array, affine, tuple(float(x) for x in voxel_sizes(affine)), stored)
+    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
 
 
 def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
@@ -214,21 +242,20 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
     name = name or display_path(path)
     mask = _read(Path(path), name, on=volume)
     _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
-    odd = (mask.array != np.round(mask.array)) | (mask.array < 0)
+    odd = (np.abs(mask.array - np.round(mask.array)) > LABEL_TOLERANCE) | (mask.array < -LABEL_TOLERANCE)
     if odd.any():
         what = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
         remedy = "Save it as labels; resample masks with nearest neighbour only."
         raise InputError(name, what, expected="whole numbers, 0 outside the ROI", remedy=remedy)
-    if not mask.array.any():
+    drawn = mask.array > 0.5
+    if not drawn.any():
         remedy = "Draw the ROI, or leave the patient out of clinical.csv."
         raise InputError(name, "the mask is empty", expected="at least one voxel above 0", remedy=remedy)
-    return mask.array > 0
+    return drawn
 
 
 def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> None:
     """Raise when a volume in RAS does not share the grid of the one it belongs to."""
-    from nibabel.affines import voxel_sizes
-
     remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
     if tuple(shape) != tuple(like_shape):
         what = f"the grid has {_times(shape)} voxels"
@@ -236,7 +263,7 @@ def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, l
         raise InputError(name, what, expected=expected, remedy=remedy)
     corners = np.array([[*corner, 1] for corner in itertools.product(*[(0, n - 1) for n in shape])])
     apart = np.linalg.norm(((affine - like_affine) @ corners.T)[:3], axis=0).max()
-    limit = GEOMETRY_TOLERANCE_VOXELS * voxel_sizes(like_affine).min()
+    limit = GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
     if apart > limit:
         what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
         raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
@@ -304,22 +331,84 @@ def adc_map(
     return adc.astype(np.float32), nonpositive
 
 
-def stems_of(folder: Path, sequence: str) -> list[str]:
-    """Return what a sequence is read from, ROI last: both b-values, else the series of both, else the ADC map."""
+def adc_fit(
+    signals: Sequence[np.ndarray], b_values: Sequence[float], *, nonpositive_value: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ADC of two or more b-values: `adc_map` of a pair, the log-linear fit of more.
+
+    Parameters
+    ----------
+    signals
+        One array a b-value, of one shape, any intensity scale.
+    b_values
+        Of the signals, in s/mm2, ascending.
+    nonpositive_value
+        See `adc_map`; a voxel of which one signal is not positive is set to it.
+
+    Returns
+    -------
+    adc : array of float32
+        In 1e-6 mm2/s.
+    nonpositive : array of bool
+
+    Notes
+    -----
+    The fit is ordinary least squares of ln S on b, each b-value weighted
+    alike; its slope times -1e6 is the ADC.
+
+    Examples
+    --------
+    >>> b = [50.0, 400.0, 800.0]
+    >>> adc, _ = adc_fit([np.array([900 * np.exp(-0.0012 * value)]) for value in b], b)
+    >>> round(float(adc[0]))
+    1200
+    """
+    if len(signals) != len(b_values) or len(b_values) < 2:
+        raise ValueError(f"b_values must be two or more, one a signal; found {len(b_values)} for {len(signals)}")
+    if len(b_values) == 2:
+        low, high = b_values
+        return adc_map(*signals, b_low=low, b_high=high, nonpositive_value=nonpositive_value)
+    nonpositive = ~np.all([signal > 0 for signal in signals], axis=0)
+    away = np.asarray(b_values, dtype=float) - np.mean(b_values)
+    adc = np.zeros(nonpositive.shape)
+    for signal, distance in zip(signals, away, strict=True):
+        adc -= distance * np.log(np.where(nonpositive, 1.0, signal), dtype=float)
+    adc *= 1e6 / (away**2).sum()
+    adc[nonpositive] = nonpositive_value
+    return adc.astype(np.float32), nonpositive
+
+
+def _there(folder: Path, stem: str) -> bool:
+    return any((folder / f"{stem}{ending}").exists() for ending in ENDINGS)
+
+
+def signal_stems(folder: Path, b_values: Sequence[float] = B_VALUES) -> list[str]:
+    """Return the names of the signals, one a b-value: `dwi_b800`; of a pair also `dwi_b0` and `dwi_b1000`."""
+    own = [f"dwi_b{b:g}" for b in b_values]
+    if len(own) != 2:
+        return own
+    return [stem if _there(folder, stem) else usual for stem, usual in zip(own, SIGNALS, strict=True)]
+
+
+def stems_of(folder: Path, sequence: str, b_values: Sequence[float] = B_VALUES) -> list[str]:
+    """Return what a sequence is read from, ROI last: every b-value, else the series of all, else the ADC map."""
     if sequence == "T2W":
         return ["t2w", "t2w_roi"]
-    there = {
-        stem: any((folder / f"{stem}{ending}").exists() for ending in ENDINGS) for stem in ("adc", "dwi", *SIGNALS)
-    }
+    signals = signal_stems(folder, b_values)
     # The paper copies the ROI on ADC from the DWI slices, so it has no ROI of its own.
     for stem in ("dwi", "adc"):
-        if there[stem] and not any(there[signal] for signal in SIGNALS):
+        if _there(folder, stem) and not any(_there(folder, signal) for signal in signals):
             return [stem, "dwi_roi"]
-    return [*SIGNALS, "dwi_roi"]
+    return [*signals, "dwi_roi"]
 
 
 def read_sequence(
-    folder: str | Path, sequence: str, *, name: str | None = None, nonpositive_value: float = 0.0
+    folder: str | Path,
+    sequence: str,
+    *,
+    name: str | None = None,
+    nonpositive_value: float = 0.0,
+    b_values: Sequence[float] = B_VALUES,
 ) -> SequenceImage:
     """Read one sequence of one patient with its ROI.
 
@@ -327,8 +416,8 @@ def read_sequence(
     ----------
     folder
         The patient's folder: `t2w` and `t2w_roi`; `dwi_b0`, `dwi_b1000` and
-        `dwi_roi`; in place of the two signals `dwi`, a DICOM series whose
-        headers tell b = 0 from b = 1000, or `adc` (in 1e-6 mm2/s). The ROI
+        `dwi_roi`; in place of the signals `dwi`, a DICOM series whose
+        headers tell the b-values, or `adc` (in 1e-6 mm2/s). The ROI
         on ADC is the DWI ROI, voxel for voxel.
     sequence
         `T2W` or `ADC`.
@@ -337,6 +426,8 @@ def read_sequence(
     nonpositive_value
         See `adc_map`; a finished ADC map is left as it is and its voxels at
         or below 0 are counted.
+    b_values
+        Of the signals, in s/mm2, as cohort.yaml says them; see `adc_fit`.
 
     Raises
     ------
@@ -345,13 +436,13 @@ def read_sequence(
     """
     folder = Path(folder)
     name = name or f"images/{folder.name}"
-    stems = stems_of(folder, sequence)
+    stems = stems_of(folder, sequence, b_values)
     if stems[0] == "dwi":
-        stems.insert(0, "dwi")
+        stems = ["dwi"] * len(b_values) + stems[1:]
     paths = [find_volume(folder, stem, name=name) for stem in stems]
-    b_values = B_VALUES if len(stems) == 3 else (None,)
+    wanted = b_values if len(stems) > 2 else (None,)
     volumes = [
-        read_volume(path, name=f"{name}/{path.name}", b_value=b) for path, b in zip(paths, b_values, strict=False)
+        read_volume(path, name=f"{name}/{path.name}", b_value=b) for path, b in zip(paths[:-1], wanted, strict=True)
     ]
     first = volumes[0]
     for path, other in zip(paths[1:-1], volumes[1:], strict=True):
@@ -368,8 +459,17 @@ def read_sequence(
         return SequenceImage(first, roi, np.zeros_like(roi), source)
     if len(volumes) == 1:
         return SequenceImage(first, roi, first.array <= 0, source)
-    adc, nonpositive = adc_map(first.array, volumes[1].array, nonpositive_value=nonpositive_value)
+    adc, nonpositive = adc_fit([v.array for v in volumes], b_values, nonpositive_value=nonpositive_value)
     return SequenceImage(first._replace(array=adc), roi, nonpositive, source)
+
+
+def own_copy(array: np.ndarray) -> np.ndarray:
+    """Return a float32 copy with its axes in C order, for libraries that refuse a mirrored view.
+
+    `np.ascontiguousarray` is not enough: a view with one element along an
+    axis counts as contiguous and keeps that axis's negative stride.
+    """
+    return np.array(array, dtype=np.float32, order="C", copy=True)
 
 
 def axial(array: np.ndarray, z: int) -> np.ndarray:
@@ -377,7 +477,9 @@ def axial(array: np.ndarray, z: int) -> np.ndarray:
     return array[::-1, ::-1, z].T
 
 
-def check_images(folder: str | Path, sequence: str, *, name: str | None = None) -> str:
+def check_images(
+    folder: str | Path, sequence: str, *, name: str | None = None, b_values: Sequence[float] = B_VALUES
+) -> str:
     """Return what is wrong with a patient's sequence as far as file names and NIfTI headers tell, in milliseconds.
 
     Voxels are not read: a truncated volume or an empty mask shows only in
@@ -392,7 +494,7 @@ def check_images(folder: str | Path, sequence: str, *, name: str | None = None) 
     name = name or f"images/{folder.name}"
     first = None
     try:
-        for stem in stems_of(folder, sequence):
+        for stem in stems_of(folder, sequence, b_values):
             path = find_volume(folder, stem, name=name)
             grid = _header(path, f"{name}/{path.name}")
             if grid and first:
@@ -407,13 +509,11 @@ def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
     """Return shape and affine in RAS from a NIfTI header; None for a DICOM folder, which is read whole later."""
     if is_dicom(path):
         return None
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
     try:
-        header = nib.load(path)
-        return _canonical(_three_dimensional(header.shape), header.affine)[1:]
-    except (Unusable, ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
+        image = nifti.opened(path)
+        shape = _three_dimensional(image.shape)
+        several = len(shape) == 4 and nifti.stem_of(path) == "dwi"
+        return _canonical(shape[:3] if several else shape, image.affine)[1:]
+    except HEADER_ERRORS as error:
         what = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
         raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error

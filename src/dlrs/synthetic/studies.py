@@ -779,10 +779,10 @@ def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind
     from dlrs.config import sha256
     from dlrs.imaging import cropping, volumes
 
-    rows = []
+    rows, b_values = [], cohort.read_settings(interim.parent)["b_values"]
     for patient in patients["patient_id"]:
         for sequence in volumes.SEQUENCES:
-            found = volumes.read_sequence(cohort_dir / "images" / patient, sequence)
+            found = volumes.read_sequence(cohort_dir / "images" / patient, sequence, b_values=b_values)
             volume = found.volume.array.astype(np.float32)
             if kind == "mask":
                 volume = found.roi.astype(np.float32)

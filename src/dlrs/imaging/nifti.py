@@ -1,0 +1,170 @@
+"""NIfTI files as other programs write them: what nibabel refuses without need, and what it reads without a word."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from dlrs.imaging.dicom import Unusable, near_b_value
+
+SIDECARS = (".bval", ".bvec", ".json")  # what dcm2niix writes beside a volume
+GZIP = b"\x1f\x8b"
+JSON_B_VALUES = ("DiffusionBValue", "BValue", "b_value")
+
+
+class _RoundedHeader(nib.Nifti1Header):
+    """A header whose quaternion is a little longer than 1: shortened, as ITK does."""
+
+    def get_qform_quaternion(self):
+        xyz = np.array([self[f"quatern_{axis}"] for axis in "bcd"], dtype=float)
+        length = np.sqrt(xyz @ xyz)
+        return np.r_[0.0, xyz / length] if 1 < length < 1 + 1e-4 else super().get_qform_quaternion()
+
+
+class _RoundedImage(nib.Nifti1Image):
+    header_class = _RoundedHeader
+
+
+def stem_of(path: Path) -> str:
+    """Return a NIfTI file's name without .nii or .nii.gz."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Return the files beside a NIfTI volume that say its b-values."""
+    return [file for ending in SIDECARS if (file := path.with_name(stem_of(path) + ending)).is_file()]
+
+
+def opened(path: Path) -> nib.spatialimages.SpatialImage:
+    """Open a NIfTI file, voxels not yet read.
+
+    Raises
+    ------
+    Unusable
+        It is not compressed as its name says, or says not where it lies.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    if path.suffix == ".gz" and start != GZIP and start:
+        raise Unusable("is not compressed, though its name ends in .gz: name it .nii", "image-unreadable")
+    if path.suffix == ".nii" and start == GZIP:
+        raise Unusable("is compressed, though its name ends in .nii: name it .nii.gz", "image-unreadable")
+    try:
+        image = nib.load(path)
+    except ValueError as error:
+        if "w2 should be positive" not in str(error):
+            raise
+        image = _RoundedImage.from_filename(path)
+    header = image.header
+    if "sform_code" in header and not header["sform_code"] and not header["qform_code"]:
+        what = "says not where it lies (sform and qform codes are 0): spacing and sides are unknown"
+        raise Unusable(what, "image-affine")
+    if is_array_order(image.shape, image.affine):
+        what = (
+            f"has the identity for affine and its shortest axis first ({' x '.join(map(str, image.shape))} voxels): "
+            "an array in the order slice, row, column saved without its header"
+        )
+        raise Unusable(what, "image-affine")
+    return image
+
+
+def has_identity(affine: np.ndarray) -> bool:
+    """Say whether an affine is that of an array saved without spacing, position and sides."""
+    return bool(np.allclose(np.abs(affine), np.eye(4)))
+
+
+def is_array_order(shape: Sequence[int], affine: np.ndarray) -> bool:
+    """Say whether an array lies in SimpleITK's order (slice, row, column) below an identity affine."""
+    return len(shape) == 3 and has_identity(affine) and 1 < shape[0] < 0.67 * min(shape[1:])
+
+
+def places_differ(image: nib.spatialimages.SpatialImage) -> float:
+    """Return how far apart (mm) sform and qform place a volume's corners; 0 where one of them is not given."""
+    header = image.header
+    if "sform_code" not in header or not (header["sform_code"] and header["qform_code"]):
+        return 0.0
+    far = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in image.shape[:3]), 1]
+    return float(np.linalg.norm(((header.get_sform() - header.get_qform()) @ far.T)[:3], axis=0).max())
+
+
+def b_values_beside(path: Path) -> list[float] | None:
+    """Return the b-values (s/mm2) that a .bval or .json file beside a volume says, None where none does.
+
+    Raises
+    ------
+    Unusable
+        The file is there and cannot be read.
+    """
+    for file in sidecars(path):
+        try:
+            if file.suffix == ".bval":
+                return [float(word) for word in file.read_text(encoding="utf-8").split()]
+            if file.suffix == ".json":
+                about = json.loads(file.read_text(encoding="utf-8"))
+                said = next((about[key] for key in JSON_B_VALUES if key in about), None)
+                if said is not None:
+                    return [float(b) for b in (said if isinstance(said, list) else [said])]
+        except (ValueError, TypeError, UnicodeError) as error:
+            raise Unusable(f"has a file {file.name} that cannot be read", "b-value-missing") from error
+    return None
+
+
+def volume(path: Path, b_value: float | None = None) -> nib.spatialimages.SpatialImage:
+    """Open one volume: the file's, or of several that of one b-value.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file; `dwi.nii.gz` holds all b-values, with `dwi.bval` beside it.
+    b_value
+        In s/mm2; None for what is no diffusion signal.
+
+    Raises
+    ------
+    Unusable
+        See `opened`; or the b-value is not there, or there more than once.
+    """
+    image = opened(path)
+    if b_value is None:
+        return image
+    said, n = b_values_beside(path), image.shape[3] if len(image.shape) == 4 else 1
+    if stem_of(path) == "dwi" and said is None:
+        what = f"holds {n} volumes" if n > 1 else "is one volume, and dwi is the name of a series of all b-values"
+        remedy = "put dwi.bval beside it, or give each b-value as a file of its own (dwi_b0, dwi_b1000)"
+        raise Unusable(f"{what}: {remedy}", "b-value-missing")
+    if said is None:
+        return image
+    if len(said) != n:
+        raise Unusable(f"holds {n} volumes, the file beside it {len(said)} b-values", "b-value-other")
+    hits = [place for place, b in enumerate(said) if near_b_value(b, b_value)]
+    if not hits:
+        known = ", ".join(f"{b:g}" for b in sorted(set(said)))
+        raise Unusable(f"has the b-values {known} s/mm2 by the file beside it, not {b_value:g}", "b-value-other")
+    if len(hits) > 1:
+        what = f"holds {len(hits)} volumes of b = {b_value:g} (directions?): give their trace image"
+        raise Unusable(what, "series-overlap")
+    return image.slicer[..., hits[0]] if len(image.shape) == 4 else image
+
+
+def check_whole(path: Path) -> None:
+    """Read a compressed file to its end, where its checksum stands; nibabel stops after the last voxel.
+
+    Raises
+    ------
+    Unusable
+        The file is cut short or its content is not what was written.
+    """
+    if path.suffix != ".gz":
+        return
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 22):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unusable(f"is damaged: the compressed file fails its checksum ({error})", "image-unreadable") from error

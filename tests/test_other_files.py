@@ -1,0 +1,547 @@
+"""Files as scanners, other programs and spreadsheets write them: read as their sound twin, or refused in words."""
+
+import gzip
+import json
+import random
+import shutil
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
+
+from dicom_files import multi_frame, save, segmentation, siemens, single_slices
+from dlrs import cohort
+from dlrs.config import InputError
+from dlrs.imaging import nifti, volumes
+from dlrs_site import doctor, intake, privacy
+
+SHAPE = (24, 20, 10)
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+
+
+def image(array, affine=AFFINE):
+    return nib.Nifti1Image(array, affine)
+
+
+def phantom_volumes(seed=1):
+    """A patient's volumes: a body around a tumour of ADC 1100, every slice with noise of its own."""
+    draw, roi = np.random.default_rng(seed), np.zeros(SHAPE, dtype=np.uint8)
+    roi[8:16, 6:14, 2:8] = 1
+    b0 = draw.integers(700, 900, SHAPE)
+    b1000 = np.round(b0 * np.exp(-1.1))
+    t2w = draw.integers(100, 900, SHAPE)
+    made = {"t2w": t2w, "dwi_b0": b0, "dwi_b1000": b1000, "t2w_roi": roi, "dwi_roi": roi}
+    return {name: image(array.astype(np.int16)) for name, array in made.items()}
+
+
+@pytest.fixture
+def patient(tmp_path):
+    folder = tmp_path / "images" / "P1"
+    folder.mkdir(parents=True)
+    for name, volume in phantom_volumes().items():
+        nib.save(volume, folder / f"{name}.nii.gz")
+    return folder
+
+
+def instead(patient, stem, data, name=None):
+    """Put DICOM in the place of a NIfTI file."""
+    (patient / f"{stem}.nii.gz").unlink()
+    return save(data, patient / (name or stem))
+
+
+def codes(patient, b_values=volumes.B_VALUES):
+    return {f.code for f in doctor._examine_patient(patient, 2, b_values).findings} - {"grid-stored-otherwise"}
+
+
+def same_as_twin(patient, sequence="T2W", **options):
+    found = volumes.read_sequence(patient, sequence, **options)
+    twin = patient.parent / "twin"
+    twin.mkdir()
+    for name, volume in phantom_volumes().items():
+        nib.save(volume, twin / f"{name}.nii.gz")
+    sound = volumes.read_sequence(twin, sequence)
+    np.testing.assert_array_equal(found.volume.array, sound.volume.array)
+    np.testing.assert_array_equal(found.roi, sound.roi)
+
+
+def test_a_sound_patient_has_no_finding(patient):
+    assert codes(patient) == set()
+
+
+# ---------------------------------------------------------------- b-values
+
+
+def no_private(data, b):
+    data.Manufacturer, data.SequenceName = "SIEMENS", f"*ep_b{b}t"
+
+
+def united_imaging(data, b):
+    data.private_block(0x0065, "Image Private Header", create=True).add_new(0x09, "FD", float(b))
+
+
+@pytest.mark.parametrize(("say", "found"), [(united_imaging, set()), (no_private, {"b-value-named"})])
+def test_b_values_of_other_makers_and_of_the_sequences_name(patient, say, found):
+    made = phantom_volumes()
+    save(single_slices({0: made["dwi_b0"], 1000: made["dwi_b1000"]}, "P1", "dwi", say=say), patient / "dwi")
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").unlink()
+    same_as_twin(patient, "ADC")
+    assert codes(patient) == found
+
+
+def test_a_blanked_b_value_counts_as_not_said(patient):
+    series = single_slices({0: phantom_volumes()["dwi_b0"]}, "P1", "dwi_b0", say=siemens)
+    for data in series:
+        data[0x0019, 0x100C].value = None
+    instead(patient, "dwi_b0", series)
+    same_as_twin(patient, "ADC")
+
+
+def test_a_four_dimensional_nifti_is_read_by_its_bval_in_any_order(patient):
+    made = phantom_volumes()
+    arrays = [np.asarray(made[name].dataobj) for name in ("dwi_b1000", "dwi_b0")]
+    nib.save(image(np.stack(arrays, axis=3)), patient / "dwi.nii.gz")
+    (patient / "dwi.bval").write_text("1000 0\n")
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").unlink()
+    assert volumes.check_images(patient, "ADC") == "" and codes(patient) == set()
+    same_as_twin(patient, "ADC")
+    with pytest.raises(InputError, match="has the b-values 0, 1000 s/mm2 by the file beside it, not 800"):
+        volumes.read_sequence(patient, "ADC", b_values=[0, 800])
+    (patient / "dwi.bval").unlink()
+    with pytest.raises(InputError, match="holds 2 volumes: put dwi.bval beside it"):
+        volumes.read_sequence(patient, "ADC")
+    nib.save(made["dwi_b1000"], patient / "dwi.nii.gz")
+    assert "b-value-missing" in codes(patient)  # one volume is not both b-values
+
+
+def test_a_sidecar_that_contradicts_the_cohort_is_refused(patient):
+    (patient / "dwi_b1000.json").write_text(json.dumps({"DiffusionBValue": 800}))
+    assert codes(patient) == {"b-value-other"}
+    with pytest.raises(InputError, match="has the b-values 800 s/mm2 by the file beside it, not 1000"):
+        volumes.read_sequence(patient, "ADC")
+
+
+# ---------------------------------------------------------------- DICOM
+
+
+def test_an_empty_file_among_the_slices_is_refused(patient):
+    folder = instead(patient, "t2w", single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
+    (folder / "IM0099").write_bytes(b"")
+    assert codes(patient) == {"image-unreadable"}
+    with pytest.raises(InputError, match="holds an empty file"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_files_that_are_no_picture_and_a_segmentation_are_passed_over(patient):
+    made = phantom_volumes()
+    series = single_slices({None: made["t2w"]}, "P1", "t2w")
+    folder = instead(patient, "t2w", series)
+    for name, content in {"Thumbs.db": b"\xd0\xcf" * 300, "notes.txt": b"seen", "report.pdf": b"%PDF-1.4" * 40}.items():
+        (folder / name).write_bytes(content)
+    save(segmentation(made["t2w_roi"], series, "P1", "t2w_roi"), folder / "SEG001")
+    same_as_twin(patient)
+
+
+def test_files_without_preamble_are_read(patient):
+    folder = instead(patient, "t2w", single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
+    for file in sorted(folder.iterdir()):
+        import pydicom
+
+        data = pydicom.dcmread(file)
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        bare = Dataset()
+        bare.update(data)
+        bare.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
+        assert file.read_bytes()[128:132] != b"DICM"
+    same_as_twin(patient)
+
+
+def test_a_multi_frame_file_without_ending_is_read(patient):
+    instead(patient, "t2w", multi_frame({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
+    assert (patient / "t2w").is_file()
+    same_as_twin(patient)
+
+
+def test_overlays_in_the_high_bits_are_cut_off(patient):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        data.BitsStored, data.HighBit = 12, 11
+        data.PixelData = (np.frombuffer(data.PixelData, np.uint16) | 0x1000).tobytes()
+    instead(patient, "t2w", series)
+    same_as_twin(patient)
+
+
+def test_philips_own_scale_puts_two_b_values_on_one_scale(patient):
+    """Stored pixels of b = 1000 are twice as large; Philips' scale slope says so, the rescale slope does not."""
+    made = phantom_volumes()
+    for stem, b, factor in (("dwi_b0", 0, 1), ("dwi_b1000", 1000, 2)):
+        series = single_slices({b: image(np.asarray(made[stem].dataobj) * factor)}, "P1", stem)
+        for data in series:
+            data.RescaleSlope, data.RescaleIntercept = 1, 0
+            block = data.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
+            block.add_new(0x0E, "FL", float(factor))
+        instead(patient, stem, series)
+    same_as_twin(patient, "ADC")
+
+
+def test_a_mosaic_and_an_unreadable_compression_are_named(patient):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")[:1]
+    series[0].ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    folder = instead(patient, "t2w", series)
+    assert codes(patient) == {"series-mosaic"}
+    shutil.rmtree(folder)
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        data.compress = None
+        data.PixelData = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0\x04\x00\x00\x00\xff\xd8\xff\xd9"
+        data["PixelData"].is_undefined_length = True
+    save(series, folder)
+    assert codes(patient) == {"image-compressed"}
+    with pytest.raises(InputError, match="is compressed as JPEG Lossless"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_a_copy_of_a_slice_is_told_from_two_b_values(patient):
+    folder = instead(patient, "t2w", single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
+    shutil.copy(folder / "IM0003", folder / "IM0003 copy")
+    with pytest.raises(InputError, match="holds two slices at one place that are one"):
+        volumes.read_sequence(patient, "T2W")
+
+
+@pytest.mark.parametrize("degrees", [10, 50, 60])
+def test_tilted_slices_are_axial_up_to_their_limit(patient, degrees):
+    turn, angle = np.eye(4), np.radians(degrees)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    for stem in ("t2w", "t2w_roi"):
+        nib.save(image(np.asarray(phantom_volumes()[stem].dataobj), turn @ AFFINE), patient / f"{stem}.nii.gz")
+    same_as_twin(patient)
+    assert codes(patient) == set()
+
+
+def test_coronal_slices_stay_refused(patient):
+    turn = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    for stem in ("t2w", "t2w_roi"):
+        nib.save(image(np.asarray(phantom_volumes()[stem].dataobj), turn @ AFFINE), patient / f"{stem}.nii.gz")
+    with pytest.raises(InputError, match="Give the axial series"):
+        volumes.read_sequence(patient, "T2W")
+
+
+# ---------------------------------------------------------------- segmentations
+
+
+def t2w_with_segmentation(patient, mask, change=lambda seg: None):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    instead(patient, "t2w", series)
+    seg = segmentation(mask, series, "P1", "t2w_roi")
+    change(seg)
+    instead(patient, "t2w_roi", seg, "t2w_roi.dcm")
+    return seg
+
+
+def test_a_segmentation_of_every_second_slice_without_its_gap_lies_where_it_was_drawn(patient):
+    drawn = np.asarray(phantom_volumes()["t2w_roi"].dataobj).copy()
+    drawn[:, :, 1::2] = 0
+
+    def gapless(seg):
+        measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        if "SpacingBetweenSlices" in measures:
+            del measures.SpacingBetweenSlices
+
+    t2w_with_segmentation(patient, image(drawn), gapless)
+    np.testing.assert_array_equal(volumes.read_sequence(patient, "T2W").roi, drawn > 0)
+
+
+def test_two_segmentations_and_a_structure_set_are_refused(patient):
+    seg = t2w_with_segmentation(patient, phantom_volumes()["t2w_roi"])
+    (patient / "t2w_roi.dcm").unlink()
+    for number in range(2):
+        seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        save(seg, patient / "t2w_roi" / f"{number}.dcm")
+    assert codes(patient) == {"roi-several-files"}
+    shutil.rmtree(patient / "t2w_roi")
+    structure = Dataset()
+    structure.file_meta = seg.file_meta
+    structure.SOPClassUID = structure.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    structure.SOPInstanceUID, structure.Modality = seg.SOPInstanceUID, "RTSTRUCT"
+    save(structure, patient / "t2w_roi.dcm")
+    assert codes(patient) == {"roi-structure-set"}
+    with pytest.raises(InputError, match="is a structure set"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_cuts_and_flips_of_dicom_are_refused_or_read_and_never_fall_over(patient):
+    seg = t2w_with_segmentation(patient, phantom_volumes()["t2w_roi"])
+    assert seg.SOPClassUID
+    draw = random.Random(7)
+    for file in (patient / "t2w" / "IM0002", patient / "t2w_roi.dcm"):
+        good = file.read_bytes()
+        for turn in range(20):
+            damaged = bytearray(good)
+            if turn % 2:
+                damaged = damaged[: draw.randrange(min(len(good), 3000))]
+            else:
+                damaged[draw.randrange(min(len(good), 3000))] ^= 1 << draw.randrange(8)
+            file.write_bytes(damaged)
+            assert isinstance(codes(patient), set)
+            try:
+                volumes.read_sequence(patient, "T2W")
+            except InputError as error:
+                assert "images/P1/t2w" in str(error)
+        file.write_bytes(good)
+
+
+# ---------------------------------------------------------------- NIfTI
+
+
+def test_a_damaged_checksum_is_refused_though_every_voxel_is_there(patient):
+    path = patient / "t2w.nii.gz"
+    path.write_bytes(path.read_bytes()[:-6])
+    assert codes(patient) == {"image-unreadable"}
+    with pytest.raises(InputError, match="fails its checksum"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_a_file_that_is_not_compressed_as_its_name_says_is_named(patient):
+    path = patient / "t2w.nii.gz"
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+    with pytest.raises(InputError, match="is not compressed, though its name ends in .gz: name it .nii"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_an_array_saved_without_its_header_is_refused_or_warned_of(patient):
+    for stem in ("t2w", "t2w_roi"):
+        array = np.asarray(phantom_volumes()[stem].dataobj)
+        nib.save(image(array.transpose(2, 1, 0), np.eye(4)), patient / f"{stem}.nii.gz")
+    assert codes(patient) == {"image-affine"}
+    with pytest.raises(InputError, match="an array in the order slice, row, column saved without its header"):
+        volumes.read_sequence(patient, "T2W")
+    header = nib.load(patient / "dwi_b0.nii.gz")
+    header.header["sform_code"] = header.header["qform_code"] = 0
+    nib.save(nib.Nifti1Image(np.asarray(header.dataobj), None, header.header), patient / "t2w.nii.gz")
+    with pytest.raises(InputError, match="says not where it lies"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_a_quaternion_rounded_beyond_1_is_shortened(patient):
+    for stem in ("t2w", "t2w_roi"):
+        array = np.asarray(phantom_volumes()[stem].dataobj)
+        header = nib.Nifti1Image(array, None).header
+        header["pixdim"][:4] = 1, 2, 2, 5
+        header["qform_code"], header["sform_code"], header["vox_offset"] = 1, 0, 352
+        header["quatern_b"], header["quatern_d"] = 0, np.float32(1 + 4e-6)
+        with gzip.open(patient / f"{stem}.nii.gz", "wb") as file:
+            file.write(header.binaryblock + bytes(4) + array[::-1, ::-1].tobytes(order="F"))
+    same_as_twin(patient)
+
+
+def test_a_label_stored_with_a_scale_is_a_label(patient):
+    mask = phantom_volumes()["t2w_roi"]
+    scaled = nib.Nifti1Image(np.asarray(mask.dataobj).astype(np.uint8) * 255, AFFINE)
+    scaled.header.set_slope_inter(1 / 255, 0)
+    nib.save(scaled, patient / "t2w_roi.nii.gz")
+    assert 0 < abs(np.asarray(nib.load(patient / "t2w_roi.nii.gz").dataobj).max() - 1) < 1e-3
+    assert codes(patient) == set()
+    same_as_twin(patient)
+
+
+def test_sform_and_qform_that_differ_are_warned_of(patient):
+    volume = phantom_volumes()["t2w"]
+    other = AFFINE.copy()
+    other[2, 3] = 12
+    volume.set_qform(other, 1)
+    nib.save(volume, patient / "t2w.nii.gz")
+    assert codes(patient) == {"places-differ"}
+    assert nifti.places_differ(volume) == pytest.approx(12)
+
+
+def test_a_file_of_another_kind_is_named(patient):
+    (patient / "t2w_roi.nii.gz").rename(patient / "t2w_roi.seg.nrrd")
+    with pytest.raises(InputError, match="t2w_roi.seg.nrrd is of a kind that is not read"):
+        volumes.read_sequence(patient, "T2W")
+
+
+# ---------------------------------------------------------------- doubtful pictures and outlines
+
+
+def changed(patient, stem, change):
+    volume = nib.load(patient / f"{stem}.nii.gz")
+    array = np.asarray(volume.dataobj).copy()
+    array = change(array)
+    nib.save(nib.Nifti1Image(array if array is not None else volume.dataobj, AFFINE), patient / f"{stem}.nii.gz")
+
+
+def negative(array):
+    array[9, 8, 4] = -32000
+    return array
+
+
+def repeated(array):
+    array[:, :, 5] = array[:, :, 4]
+    return array
+
+
+def outline(array):
+    array[9:15, 7:13] = 0
+    return array
+
+
+def halved(array):
+    array[:, :, :6] = 0
+    return array
+
+
+@pytest.mark.parametrize(
+    ("stem", "change", "code"),
+    [
+        ("dwi_b1000", negative, "signal-negative"),
+        ("t2w", repeated, "slices-repeated"),
+        ("t2w_roi", outline, "roi-outline-only"),
+        ("dwi_roi", halved, "roi-sizes-differ"),
+    ],
+)
+def test_doubtful_pictures_and_outlines_are_warned_of(patient, stem, change, code):
+    changed(patient, stem, change)
+    assert code in codes(patient)
+
+
+def test_zeros_of_an_adc_map_inside_the_roi_are_counted(patient):
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").unlink()
+    adc = np.random.default_rng(1).integers(900, 1300, SHAPE).astype(np.int16)
+    adc[10, 10, 4] = 0
+    nib.save(image(adc), patient / "adc.nii.gz")
+    assert codes(patient) == {"adc-undefined"}
+
+
+# ---------------------------------------------------------------- tables
+
+
+ROWS = {name: levels[0] for name, levels in cohort.LEVELS.items()}
+ROWS = {"patient_id": "001", "centre": "A", "time_months": "40", "event": "0", "age": "61"} | ROWS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "cohort"
+    (folder / "images").mkdir(parents=True)
+    (folder / "cohort.yaml").write_text("name: Test\nclass: COHORT\n")
+    return folder
+
+
+def lines(folder, *more, separator=","):
+    table = [separator.join(ROWS), separator.join(ROWS.values())]
+    (folder / "clinical.csv").write_text("\n".join([*more, *table]) + "\n", encoding="utf-8")
+
+
+def found(folder):
+    return [(f.code, f.row, f.message) for f in doctor.check(folder, jobs=1).findings if f.severity == "error"]
+
+
+def test_a_table_of_which_no_column_is_known_is_a_finding(folder):
+    lines(folder)
+    text = (folder / "clinical.csv").read_text()
+    (folder / "clinical.csv").write_text("\n".join([",".join(f"X{n}" for n in range(len(ROWS))), text.split("\n")[1]]))
+    assert "table-columns" in {code for code, _, _ in found(folder)}
+
+
+def test_excels_own_first_line_says_the_separator_and_rows_keep_their_numbers(folder):
+    lines(folder, "sep=;", separator=";")
+    assert intake.read_cohort(folder).patients["row"].tolist() == [3]
+
+
+def test_a_heading_above_the_columns_is_named(folder):
+    lines(folder, "Rectal cancer study" + "," * (len(ROWS) - 1))
+    with pytest.raises(InputError, match="the columns' names are in row 2; expected them in row 1. Remove what stands"):
+        intake.read_cohort(folder)
+
+
+def test_a_word_for_unknown_is_told_how_to_be_declared(folder):
+    lines(folder)
+    path = folder / "clinical.csv"
+    path.write_text(path.read_text().replace("Normal", "N/A"))
+    with pytest.raises(InputError, match=r"declare it in cohort.yaml: `missing: \['N/A'\]`"):
+        intake.read_cohort(folder)
+
+
+def workbook(folder, change):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (list(ROWS), list(ROWS.values()), list((ROWS | {"patient_id": "002"}).values())):
+        book.active.append(row)
+    change(book.active)
+    book.save(folder / "clinical.xlsx")
+
+
+def test_a_stray_cell_in_the_last_row_costs_no_memory(folder):
+    def stray(sheet):
+        sheet.cell(1_048_576, 1).number_format = "0.00"
+
+    workbook(folder, stray)
+    import tracemalloc
+
+    tracemalloc.start()
+    rows = intake.survey(folder).patients["row"].tolist()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == [2, 3] and peak < 50e6
+
+
+def test_hidden_rows_are_said_and_formulas_without_value_are_named(folder):
+    def hidden(sheet):
+        sheet.row_dimensions[3].hidden = True
+
+    workbook(folder, hidden)
+    [remark] = intake.survey(folder).remarks
+    assert remark.found == "1 rows are hidden by a filter or by hand, the first is row 3"
+    assert "rows-hidden" in {f.code for f in doctor.check(folder, jobs=1).findings}
+
+    def formula(sheet):
+        sheet.cell(2, list(ROWS).index("age") + 1).value = "=2014-1953"
+
+    workbook(folder, formula)
+    assert ("cell-formula", 2) in [(code, row) for code, row, _ in found(folder)]
+
+
+def test_a_folder_that_differs_by_case_or_lost_zeros_is_named(folder):
+    lines(folder)
+    path = folder / "clinical.csv"
+    path.write_text(path.read_text().replace("\n001,", "\n1,"))
+    (folder / "images" / "001").mkdir()
+    assert ("patient-without-images", 2, "the folder is missing; is it '001'?") in found(folder)
+
+
+def test_a_workbook_that_is_no_archive_is_refused(folder):
+    (folder / "clinical.xlsx").write_bytes(b"PK\x03\x04 no archive")
+    assert not zipfile.is_zipfile(folder / "clinical.xlsx")
+    assert pd.Series([code for code, _, _ in found(folder)]).isin(["table-unreadable", "patient-without-images"]).any()
+
+
+def test_an_identity_affine_is_warned_of(patient):
+    for stem in ("t2w", "t2w_roi"):
+        nib.save(image(np.asarray(phantom_volumes()[stem].dataobj), np.eye(4)), patient / f"{stem}.nii.gz")
+    assert codes(patient) >= {"affine-identity", "roi-sizes-differ"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Wang XiaoDong", "XiaoDong Wang", "\u738b\u5c0f\u4e1c", "\u738b \u5c0f\u4e1c", "seen\u738b\u5c0f\u4e1cagain"],
+)
+def test_names_in_two_scripts_are_found_though_the_first_file_is_no_dicom(tmp_path, patient, text):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        data.SpecificCharacterSet = "GB18030"
+        data.PatientName = "Wang^XiaoDong=\u738b^\u5c0f\u4e1c"
+    folder = instead(patient, "t2w", series)
+    (folder / "A_notes.txt").write_text("no picture")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "note.csv").write_text(f"who\n{text}\n", encoding="utf-8")
+    leaks, _ = privacy.scan(run, tmp_path)
+    assert [(leak.file, leak.kind) for leak in leaks] == [("note.csv", "the header field PatientName")]
