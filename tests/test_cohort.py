@@ -447,7 +447,8 @@ def test_intake_hands_on_the_table_to_the_last_digit_and_what_the_notebooks_ask(
     pd.testing.assert_frame_equal(study.patients, intake.read_cohort(folder).patients)
     assert study.patients["scanner"].fillna("").tolist() == ["01", "NA", "", "2.0"]
     assert study.excluded.empty
-    assert study.settings == {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": []}
+    asked = {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": [], "b_values": [0, 1000]}
+    assert study.settings == asked
 
 
 @pytest.mark.parametrize(

@@ -227,10 +227,10 @@ def test_real_files_that_are_no_sound_volume_are_refused(tmp_path, file, found):
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_a_dicom_series_and_its_nifti_twin_give_the_same_boxes(tmp_path, shuffled):
-    volumes = anatomy()
-    nifti = save_patient(tmp_path / "images" / "P001", volumes)
+    arrays = anatomy()
+    nifti = save_patient(tmp_path / "images" / "P001", arrays)
     dicom = tmp_path / "images" / "P002"
-    for name, array in volumes.items():
+    for name, array in arrays.items():
         if name.endswith("roi"):
             save(array, dicom / f"{name}.nii.gz", stored="LPS")
         else:
@@ -265,15 +265,15 @@ def test_adc_refuses_signals_that_do_not_belong_together():
 
 
 def test_a_finished_adc_map_takes_the_place_of_the_signals(tmp_path):
-    volumes = anatomy()
-    folder = save_patient(tmp_path / "P001", volumes)
+    arrays = anatomy()
+    folder = save_patient(tmp_path / "P001", arrays)
     computed = volumes.read_sequence(folder, "ADC")
     for name in ("dwi_b0", "dwi_b1000"):
         (folder / f"{name}.nii.gz").unlink()
     save(computed.volume.array, folder / "adc.nii.gz")
     given = volumes.read_sequence(folder, "ADC")
     np.testing.assert_array_equal(given.volume.array, computed.volume.array)
-    np.testing.assert_array_equal(given.roi, volumes["dwi_roi"] > 0)
+    np.testing.assert_array_equal(given.roi, arrays["dwi_roi"] > 0)
     assert volumes.check_images(folder, "ADC") == ""
 
 
@@ -340,8 +340,8 @@ def test_shrinking_averages_instead_of_skipping():
 
 
 def test_zscore_scopes():
-    volumes = anatomy()
-    image, roi = volumes["t2w"].astype(float), volumes["t2w_roi"] > 0
+    arrays = anatomy()
+    image, roi = arrays["t2w"].astype(float), arrays["t2w_roi"] > 0
     by_slice = cropping.make_box(image, roi).array
     np.testing.assert_allclose(by_slice.mean(axis=(1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(by_slice.std(axis=(1, 2)), 1, atol=1e-5)
@@ -680,7 +680,7 @@ def test_boxes_of_a_changed_roi_differ_and_are_kept_apart(cohort, built, tmp_pat
 @pytest.mark.slow
 def test_processes_give_the_same_as_one_and_the_notebook_never_loads_torch(cohort, built, tmp_path):
     code = (
-        "import sys, pandas as pd; from pathlib import Path; from dlrs import images\n"
+        "import sys, pandas as pd; from pathlib import Path; from dlrs.imaging import cropping\n"
         "if __name__ == '__main__':\n"
         "    patients = pd.DataFrame({'patient_id': ['P001', 'P002', 'P003', 'P004']})\n"
         "    cohort, out = map(Path, sys.argv[1:])\n"
@@ -713,7 +713,7 @@ def test_a_killed_run_leaves_no_process_and_goes_on_where_it_was(tmp_path):
     for name in names:
         save_patient(tmp_path / "images" / name, anatomy())
     code = (
-        "import multiprocessing, os, signal, sys, pandas as pd; from dlrs import images\n"
+        "import multiprocessing, os, signal, sys, pandas as pd; from dlrs.imaging import cropping\n"
         "from multiprocessing.forkserver import _forkserver\n"
         "def killed(results, bar):\n"
         "    for number, result in enumerate(results, start=1):\n"

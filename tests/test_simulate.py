@@ -333,7 +333,7 @@ def test_manifest_lists_what_is_there(small):
     for patient, record in said.items():
         for name, file in record["files"].items():
             path = small / "images" / patient / name
-            assert path.stat().st_size == file["bytes"] and simulate.sha256(path) == file["sha256"]
+            assert path.stat().st_size == file["bytes"] and sha256(path) == file["sha256"]
             image = nib.load(path)
             assert image.get_data_dtype() in (np.int16, np.uint8)
 
