@@ -17,7 +17,7 @@ if "DLRS_PARENT" in os.environ:
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many of the synthetic ones a trial run renders.
 COST_AND_PLACE = {"box_sizes", "cohort_dir", "controls", "device", "jobs", "max_epochs", "n_boot", "n_intervals", "n_replicates", "patients", "weights"}
-SET_BY_RUN_PY = {"base_dir", "model_dir", "only", "part", "publish", "recalibrate", "training_seed"}
+SET_BY_RUN_PY = {"bands_dir", "base_dir", "model_dir", "only", "part", "publish", "recalibrate", "training_seed"}
 
 
 def stop(message):
@@ -105,7 +105,7 @@ def control(name, parameters={}, reads=[], training={}):
     boxed = "signal" not in parameters
     made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
     dropped = [] if boxed else made[1:]  # finish_control deletes the volumes
-    yield dict(name=name, function="dlrs.synthetic.studies.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
+    yield dict(name=name, function="dlrs_run.controls.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
     if not boxed:
         place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
         made = made[:1] + [f"{folder}/interim/boxes.csv"]
@@ -115,17 +115,24 @@ def control(name, parameters={}, reads=[], training={}):
         about = here | training | {"sequence": sequence}
         yield dict(name=f"{name}_{sequence}", notebook="03_train_sequence", parameters=about, reads=made, writes=writes, costly=True, keep=True)
     probs = [f"{folder}/interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")]
-    yield dict(name=f"{name}_joined", function="dlrs.synthetic.studies.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
+    yield dict(name=f"{name}_joined", function="dlrs_run.controls.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
 
 
 def validity():
-    """The stages of notebook 09: each question's own, then the notebook, which reads whatever is there."""
+    """The stages of notebooks 09a to 09h: each question's controls and notebook, then the answer from what there is."""
     full = {"permuted": 10, "folds": 5, "signals": [0.0, 0.25, 0.5], "altered": ["shuffled", "mask"], "centre": True}
     asked = config.get("controls", full)
     wanted = [name for name in str(config.get("only", ",".join(QUESTIONS))).split(",")]
     if set(wanted) - set(QUESTIONS):
         stop(f"The questions are {', '.join(QUESTIONS)}; found {', '.join(sorted(set(wanted) - set(QUESTIONS)))}.")
     boxes, found, base = of_the_base("patients.csv", "boxes.csv"), [], {"base_dir": display_path(BASE)}
+    study, notebooks = of_the_base("patients.csv", "dl_prob.csv"), []
+
+    def notebook(name, reads, names, drawn=(), **about):
+        about["parameters"] = base | about.get("parameters", {})
+        writes = [*table(*names), *figure(*drawn), f"results/{name}.json"]
+        notebooks.append(dict(name=name, reads=reads, writes=writes, **about))
+
     if "shortcuts" in wanted:
         for number in range(1, asked.get("permuted", 0) + 1):
             found += control(f"permuted-{number}", reads=boxes, training={"permute_target": True, "seed": number})
@@ -133,7 +140,7 @@ def validity():
             found += control(name, {"altered": name}, boxes[:1])
         if asked.get("centre"):
             reads = [*boxes, *(str(BASE / "models" / s / "model.safetensors") for s in ("T2W", "ADC"))]
-            found.append(dict(name="centre", function="dlrs.synthetic.studies.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
+            found.append(dict(name="centre", function="dlrs_run.controls.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
     if "dial" in wanted:
         for signal in asked.get("signals", []):
             found += control(f"signal-{signal:g}", {"signal": signal}, boxes[:1])
@@ -144,20 +151,44 @@ def validity():
         folder = "interim/controls/crossfit"
         probs = [f"interim/controls/fold-{number}/interim/dl_prob.csv" for number in range(1, n_folds + 1)]
         made = [f"{folder}/interim/{name}.csv" for name in ("patients", "dl_prob")]
-        found.append(dict(name="crossfit", function="dlrs.synthetic.studies.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
+        found.append(dict(name="crossfit", function="dlrs_run.controls.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
         for number, writes in {"04_signature": "signature.csv", "05_nomogram": "predictions.csv", "06_evaluation": ""}.items():
             writes = [f"{folder}/results/{number}.json", *([f"{folder}/interim/{writes}"] if writes else [])]
             found.append(dict(name=f"crossfit_{number}", notebook=number, parameters={"run_dir": display_path(RUN / folder)}, reads=made, writes=writes))
             made = made + writes[1:]
-    by_heart = [s["writes"][0] for s in found if s["name"].startswith("permuted") and s["name"].endswith("joined")]
-    n = {"null": config.get("n_replicates", 2000), "dial": config.get("n_replicates", 2000) // 10, "coverage": config.get("n_intervals", 400)}
-    for part, n_replicates in n.items():
-        if part in wanted:
-            about = dict(parameters=base | {"n_replicates": n_replicates}, reads=[*by_heart, *of_the_base("dl_prob.csv")], writes=[f"parts/{part}.csv"])
-            found.append(dict(name=part, function=f"dlrs.validity.{part}_study", threads=workflow.cores or 1, **about))
-    reads = [*of_the_base("patients.csv", "dl_prob.csv"), *(name for stage in found for name in stage["writes"] if "boxes.csv" not in name and "manifest" not in name)]
-    found.append(dict(name="09_validity", parameters=base, reads=reads, writes=[*table("validity"), "results/09_validity.json"]))
-    return found
+    def probabilities(start):
+        return [stage["writes"][0] for stage in found if stage["name"].startswith(start) and stage["name"].endswith("joined")]
+
+    permuted, many = probabilities("permuted"), config.get("n_replicates", 2000)
+    simulated = dict(threads=workflow.cores or 1, costly=True)
+    if "null" in wanted:
+        notebook("09a_null_simulation", [*study, *permuted], ["validity_null"], ["validity_null"], parameters={"n_replicates": many}, **simulated)
+    if "dial" in wanted:
+        about = {"n_replicates": many // 10, "trained_signals": asked.get("signals", [])}
+        notebook("09b_signal_dial", [*study, *probabilities("signal")], ["validity_dial_simulated", "validity_dial"], ["validity_dial"], parameters=about, **simulated)
+    if "crossfit" in wanted and n_folds:
+        reads = [*study, *found[-1]["writes"], *probabilities("fold"), f"{folder}/interim/dl_prob.csv"]
+        notebook("09c_cross_fitting", reads, ["validity_crossfit"], ["validity_crossfit"])
+    if "coverage" in wanted:
+        about = {"n_replicates": config.get("n_intervals", 400)}
+        notebook("09d_interval_coverage", [*study, *permuted], ["validity_coverage"], ["validity_coverage"], parameters=about, **simulated)
+    bands = ROOT / str(config.get("bands_dir", "runs/bands"))
+    seeds = sorted(str(path) for path in bands.glob("seed-*/results.json"))
+    if "seeds" in wanted and len(seeds) >= 4:
+        reads = [*study, *permuted, *seeds, str(BASE / "results.json")]
+        notebook("09e_training_seeds", reads, ["validity_seeds"], ["validity_seeds"], parameters={"bands_dir": display_path(bands)})
+    if "shortcuts" in wanted and permuted and asked.get("centre"):
+        titles = {"shuffled": "Voxels shuffled inside the ROI", "mask": "Mask only"}
+        about = {"altered": {name: titles[name] for name in asked.get("altered", [])}}
+        reads = [*study, *boxes, *permuted, *(name for kind in about["altered"] for name in probabilities(kind)), "parts/centre.csv"]
+        notebook("09f_negative_controls", reads, ["validity_shortcuts", "validity_null_chain"], ["validity_shortcuts"], parameters=about)
+    if "expected" in wanted:
+        names = ["validity_expected", "validity_optimism", "validity_restricted_mean", "validity_comparator"]
+        notebook("09g_calibration_optimism", [*study, *of_the_base("predictions.csv")], names, ["validity_expected"])
+    reads = [name for stage in notebooks for name in stage["writes"] if not name.startswith("figures/")]
+    names = ["validity", "validity_faults", "validity_answer"]
+    answer = dict(name="09h_answer", reads=reads, writes=[*table(*names), "results/09h_answer.json"])
+    return [*found, *notebooks, answer]
 
 
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its notebook, a module of the
@@ -429,7 +460,7 @@ if numbers:
     joined = ["results.json", "results_missing.json"]
     stages.append(dict(name="results", function="dlrs_run.stages.results", reads=numbers, writes=joined))
     pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
-    executed = ["09_validity"] if PART == "validity" else []
+    executed = [stage["name"] for stage in stages if stage["name"].startswith("09")] if PART == "validity" else []
     if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
         data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
