@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dlrs.config import InputError, display_path
-from dlrs_run.execute import check_parameters, declared, die_with
+from dlrs_run.execute import check_parameters, declared, die_with, used_modules
 
 ROOT, RUN = Path(workflow.basedir), Path.cwd()
 if "DLRS_PARENT" in os.environ:
@@ -17,7 +17,7 @@ if "DLRS_PARENT" in os.environ:
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many of the synthetic ones a trial run renders.
 COST_AND_PLACE = {"box_sizes", "cohort_dir", "controls", "device", "jobs", "max_epochs", "n_boot", "n_intervals", "n_replicates", "patients", "weights"}
-SET_BY_RUN_PY = {"base_dir", "model_dir", "only", "part", "publish", "recalibrate", "training_seed"}
+SET_BY_RUN_PY = {"bands_dir", "base_dir", "model_dir", "only", "part", "publish", "recalibrate", "training_seed"}
 
 
 def stop(message):
@@ -55,11 +55,10 @@ if PART == "validate":
 ONLY = {"only": "validation"} if PART == "validate" else {}  # other patients of the folder are left out and counted
 present = ["primary", "validation"]
 if (COHORT != ROOT / "data_synthetic" and COHORT != RUN / "cohort") or ONLY:
-    from dlrs.cohort import complete_cases
     from dlrs_site.intake import read_cohort
 
     try:
-        present = sorted(complete_cases(read_cohort(COHORT, **ONLY).patients)[0]["cohort"].unique())
+        present = sorted(read_cohort(COHORT, **ONLY).patients["cohort"].unique())
     except InputError as error:
         stop(error)
     if present == ["validation"] and not ONLY:
@@ -104,30 +103,36 @@ def control(name, parameters={}, reads=[], training={}):
     here = {"run_dir": display_path(RUN / folder)}
     base = {"base_dir": display_path(BASE), "name": name}
     boxed = "signal" not in parameters
-    made = [f"{folder}/interim/{name}" for name in ("patients.csv", "study.json")]
-    made += [*([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
-    dropped = [] if boxed else made[2:]  # finish_control deletes the volumes
-    yield dict(name=name, function="dlrs.synthetic.studies.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
+    made = [f"{folder}/interim/patients.csv", *([f"{folder}/interim/boxes.csv"] if boxed else [f"{folder}/cohort/images/manifest.json"])]
+    dropped = [] if boxed else made[1:]  # finish_control deletes the volumes
+    yield dict(name=name, function="dlrs_run.controls.prepare_control", parameters=base | parameters, reads=reads, writes=made, dropped=dropped, costly=True)
     if not boxed:
         place = here | {"cohort_dir": f"{here['run_dir']}/cohort"}
-        made = made[:2] + [f"{folder}/interim/boxes.csv"]
-        yield dict(name=f"{name}_boxes", notebook="02_preprocessing", parameters=place, reads=[made[0], f"{folder}/cohort/images/manifest.json"], writes=made[2:], costly=True)
+        made = made[:1] + [f"{folder}/interim/boxes.csv"]
+        yield dict(name=f"{name}_boxes", notebook="02_preprocessing", parameters=place, reads=[made[0], f"{folder}/cohort/images/manifest.json"], writes=made[1:], costly=True)
     for sequence in ("T2W", "ADC"):
         writes = [f"{folder}/interim/prob_{sequence}.csv"]
         about = here | training | {"sequence": sequence}
         yield dict(name=f"{name}_{sequence}", notebook="03_train_sequence", parameters=about, reads=made, writes=writes, costly=True, keep=True)
     probs = [f"{folder}/interim/prob_{sequence}.csv" for sequence in ("T2W", "ADC")]
-    yield dict(name=f"{name}_joined", function="dlrs.synthetic.studies.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
+    yield dict(name=f"{name}_joined", function="dlrs_run.controls.finish_control", parameters={"name": name}, reads=[made[0], *probs], writes=[f"{folder}/interim/dl_prob.csv"])
 
 
 def validity():
-    """The stages of notebook 09: each question's own, then the notebook, which reads whatever is there."""
+    """The stages of notebooks 09a to 09h: each question's controls and notebook, then the answer from what there is."""
     full = {"permuted": 10, "folds": 5, "signals": [0.0, 0.25, 0.5], "altered": ["shuffled", "mask"], "centre": True}
     asked = config.get("controls", full)
     wanted = [name for name in str(config.get("only", ",".join(QUESTIONS))).split(",")]
     if set(wanted) - set(QUESTIONS):
         stop(f"The questions are {', '.join(QUESTIONS)}; found {', '.join(sorted(set(wanted) - set(QUESTIONS)))}.")
     boxes, found, base = of_the_base("patients.csv", "boxes.csv"), [], {"base_dir": display_path(BASE)}
+    study, notebooks = of_the_base("patients.csv", "dl_prob.csv"), []
+
+    def notebook(name, reads, names, drawn=(), **about):
+        about["parameters"] = base | about.get("parameters", {})
+        writes = [*table(*names), *figure(*drawn), f"results/{name}.json"]
+        notebooks.append(dict(name=name, reads=reads, writes=writes, **about))
+
     if "shortcuts" in wanted:
         for number in range(1, asked.get("permuted", 0) + 1):
             found += control(f"permuted-{number}", reads=boxes, training={"permute_target": True, "seed": number})
@@ -135,7 +140,7 @@ def validity():
             found += control(name, {"altered": name}, boxes[:1])
         if asked.get("centre"):
             reads = [*boxes, *(str(BASE / "models" / s / "model.safetensors") for s in ("T2W", "ADC"))]
-            found.append(dict(name="centre", function="dlrs.synthetic.studies.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
+            found.append(dict(name="centre", function="dlrs_run.controls.centre_from_features", parameters=base, reads=reads, writes=["parts/centre.csv"]))
     if "dial" in wanted:
         for signal in asked.get("signals", []):
             found += control(f"signal-{signal:g}", {"signal": signal}, boxes[:1])
@@ -145,27 +150,49 @@ def validity():
             found += control(f"fold-{number}", {"fold": [number, n_folds]}, boxes)
         folder = "interim/controls/crossfit"
         probs = [f"interim/controls/fold-{number}/interim/dl_prob.csv" for number in range(1, n_folds + 1)]
-        made = [f"{folder}/interim/{name}" for name in ("patients.csv", "dl_prob.csv", "study.json")]
-        found.append(dict(name="crossfit", function="dlrs.synthetic.studies.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
+        made = [f"{folder}/interim/{name}.csv" for name in ("patients", "dl_prob")]
+        found.append(dict(name="crossfit", function="dlrs_run.controls.join_folds", parameters=base | {"n_folds": n_folds}, reads=[*probs, *of_the_base("patients.csv", "dl_prob.csv")], writes=made))
         for number, writes in {"04_signature": "signature.csv", "05_nomogram": "predictions.csv", "06_evaluation": ""}.items():
             writes = [f"{folder}/results/{number}.json", *([f"{folder}/interim/{writes}"] if writes else [])]
             found.append(dict(name=f"crossfit_{number}", notebook=number, parameters={"run_dir": display_path(RUN / folder)}, reads=made, writes=writes))
             made = made + writes[1:]
-    by_heart = [s["writes"][0] for s in found if s["name"].startswith("permuted") and s["name"].endswith("joined")]
-    n = {"null": config.get("n_replicates", 2000), "dial": config.get("n_replicates", 2000) // 10, "coverage": config.get("n_intervals", 400)}
-    for part, n_replicates in n.items():
-        if part in wanted:
-            about = dict(parameters=base | {"n_replicates": n_replicates}, reads=[*by_heart, *of_the_base("dl_prob.csv")], writes=[f"parts/{part}.csv"])
-            found.append(dict(name=part, function=f"dlrs.synthetic.studies.{part}_study", threads=workflow.cores or 1, **about))
-    reads = [*of_the_base("patients.csv", "dl_prob.csv"), *(name for stage in found for name in stage["writes"] if "boxes.csv" not in name and "manifest" not in name)]
-    found.append(dict(name="09_validity", parameters=base, reads=reads, writes=[*table("validity"), "results/09_validity.json"]))
-    return found
+    def probabilities(start):
+        return [stage["writes"][0] for stage in found if stage["name"].startswith(start) and stage["name"].endswith("joined")]
+
+    permuted, many = probabilities("permuted"), config.get("n_replicates", 2000)
+    simulated = dict(threads=workflow.cores or 1, costly=True)
+    if "null" in wanted:
+        notebook("09a_null_simulation", [*study, *permuted], ["validity_null"], ["validity_null"], parameters={"n_replicates": many}, **simulated)
+    if "dial" in wanted:
+        about = {"n_replicates": many // 10, "trained_signals": asked.get("signals", [])}
+        notebook("09b_signal_dial", [*study, *probabilities("signal")], ["validity_dial_simulated", "validity_dial"], ["validity_dial"], parameters=about, **simulated)
+    if "crossfit" in wanted and n_folds:
+        reads = [*study, *found[-1]["writes"], *probabilities("fold"), f"{folder}/interim/dl_prob.csv"]
+        notebook("09c_cross_fitting", reads, ["validity_crossfit"], ["validity_crossfit"])
+    if "coverage" in wanted:
+        about = {"n_replicates": config.get("n_intervals", 400)}
+        notebook("09d_interval_coverage", [*study, *permuted], ["validity_coverage"], ["validity_coverage"], parameters=about, **simulated)
+    bands = ROOT / str(config.get("bands_dir", "runs/bands"))
+    seeds = sorted(str(path) for path in bands.glob("seed-*/results.json"))
+    if "seeds" in wanted and len(seeds) >= 4:
+        reads = [*study, *permuted, *seeds, str(BASE / "results.json")]
+        notebook("09e_training_seeds", reads, ["validity_seeds"], ["validity_seeds"], parameters={"bands_dir": display_path(bands)})
+    if "shortcuts" in wanted and permuted and asked.get("centre"):
+        titles = {"shuffled": "Voxels shuffled inside the ROI", "mask": "Mask only"}
+        about = {"altered": {name: titles[name] for name in asked.get("altered", [])}}
+        reads = [*study, *boxes, *permuted, *(name for kind in about["altered"] for name in probabilities(kind)), "parts/centre.csv"]
+        notebook("09f_negative_controls", reads, ["validity_shortcuts", "validity_null_chain"], ["validity_shortcuts"], parameters=about)
+    if "expected" in wanted:
+        names = ["validity_expected", "validity_optimism", "validity_restricted_mean", "validity_comparator"]
+        notebook("09g_calibration_optimism", [*study, *of_the_base("predictions.csv")], names, ["validity_expected"])
+    reads = [name for stage in notebooks for name in stage["writes"] if not name.startswith("figures/")]
+    names = ["validity", "validity_faults", "validity_answer"]
+    answer = dict(name="09h_answer", reads=reads, writes=[*table(*names), "results/09h_answer.json"])
+    return [*found, *notebooks, answer]
 
 
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its notebook, a module of the
-# package that it uses, or a parameter. Of interim/study.json the trainings read the class alone, so it is no input of
-# theirs: whether results are shared is no reason to train again. No stage writes a tracked file: in a fresh clone nothing
-# would be left to do.
+# package that it uses, or a parameter. No stage writes a tracked file: in a fresh clone nothing would be left to do.
 # `main` makes what the paper itself shows, `all` the supplement's trainings too, `alternatives` trains with other choices
 # about the images, `statistics` starts from probabilities, `validate` from a released model.
 ALL, ALTERNATIVES, STATISTICS, VALIDATE = ["all"], ["alternatives"], ["statistics"], ["validate"]
@@ -201,16 +228,9 @@ STAGES = config.get("stages") or [
         parts=MAIN + VALIDATE if PHANTOMS else [],
     ),
     dict(
-        name="intake",
-        function="dlrs_site.intake.stage",
-        parameters=ONLY,
-        reads=["{cohort}/cohort.yaml", *TABLES],
-        writes=["interim/clinical.csv", "interim/study.json"],
-        parts=BOTH + VALIDATE,
-    ),
-    dict(
         name="01_cohort",
-        reads=["interim/clinical.csv", "interim/study.json", *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
+        parameters=ONLY,
+        reads=["{cohort}/cohort.yaml", *TABLES, *(["{cohort}/images/manifest.json"] if PHANTOMS and IMAGES else [])],
         writes=["interim/patients.csv", *table("table1", "tableS1"), *figure("figS1"), "results/01_cohort.json"],
         parts=BOTH + VALIDATE,
     ),
@@ -284,7 +304,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="04_signature",
-        reads=["interim/study.json", "interim/patients.csv", "interim/dl_prob.csv"],
+        reads=["interim/patients.csv", "interim/dl_prob.csv"],
         writes=[
             "interim/signature.json",
             "interim/signature.csv",
@@ -296,11 +316,7 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="05_nomogram",
-        reads=[
-            "interim/study.json",
-            *("interim/patients.csv", "interim/dl_prob.csv"),
-            *("interim/signature.csv", "interim/signature.json"),
-        ],
+        reads=["interim/patients.csv", "interim/dl_prob.csv", "interim/signature.csv"],
         writes=[
             "interim/predictions.csv",
             "interim/nomogram.json",
@@ -313,17 +329,13 @@ STAGES = config.get("stages") or [
     dict(
         name="nomogram_page",
         function="dlrs_run.stages.nomogram_page",
-        reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs_run/templates/nomogram.html"],
+        reads=["interim/nomogram.json", "interim/predictions.csv", "{root}/src/dlrs/templates/nomogram.html"],
         writes=["nomogram.html"],
         parts=BOTH,
     ),
     dict(
         name="06_evaluation",
-        reads=[
-            "interim/study.json",
-            *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions")),
-            "interim/nomogram.json",
-        ],
+        reads=["interim/patients.csv", "interim/predictions.csv"],
         writes=[
             *table("table2", "cindex_comparison"),
             *(
@@ -340,7 +352,6 @@ STAGES = config.get("stages") or [
         name="06b_deviations",
         parameters={"alternatives": display_path(Path(name.format(cohort=COHORT)).absolute()) for name in tried},
         reads=[
-            "interim/study.json",
             *(f"interim/{name}" for name in ("patients.csv", "dl_prob.csv", "predictions.csv")),
             *("interim/signature.json", "interim/nomogram.json"),
             *tried,
@@ -350,14 +361,14 @@ STAGES = config.get("stages") or [
     ),
     dict(
         name="07_subgroups",
-        reads=["interim/study.json", "interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
+        reads=["interim/patients.csv", "interim/predictions.csv", "interim/nomogram.json"],
         writes=[*table("fig4_counts", "figS4_strata"), *figure("fig4", "figS4"), "results/07_subgroups.json"],
         parts=BOTH + VALIDATE,
     ),
     dict(
         name="11_validation",
         parameters={"model_dir": display_path(MODEL), "recalibrate": bool(config.get("recalibrate", False))},
-        reads=["interim/study.json", "{model}/model.json", *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions"))],
+        reads=["{model}/model.json", *(f"interim/{name}.csv" for name in ("patients", "dl_prob", "predictions"))],
         writes=[
             *table("external_calibration", "external_cutoffs"),
             *figure("external_calibration", "external_cutoffs"),
@@ -369,8 +380,8 @@ STAGES = config.get("stages") or [
         name="branches",
         function="dlrs_run.stages.branches",
         parameters={"names": list(BRANCHES)},
-        reads=["interim/study.json", "interim/patients.csv"],
-        writes=[f"interim/branches/{branch}/interim/{name}" for branch in BRANCHES for name in ("patients.csv", "study.json")],
+        reads=["interim/patients.csv"],
+        writes=[f"interim/branches/{branch}/interim/patients.csv" for branch in BRANCHES],
         parts=ALL + ALTERNATIVES,
     ),
     *(
@@ -428,7 +439,6 @@ STAGES = config.get("stages") or [
         name="08_image_robustness",
         parameters={"box_sizes": [changed["box_size"] for changed in SIZES.values()]},
         reads=[
-            "interim/study.json",
             "interim/patients.csv",
             "interim/boxes.csv",
             "results/02_preprocessing.json",
@@ -450,10 +460,10 @@ if numbers:
     joined = ["results.json", "results_missing.json"]
     stages.append(dict(name="results", function="dlrs_run.stages.results", reads=numbers, writes=joined))
     pages = [name for stage in stages for name in stage["writes"] if name.endswith(".html") and "/" not in name]
-    executed = ["09_validity"] if PART == "validity" else []
+    executed = [stage["name"] for stage in stages if stage["name"].startswith("09")] if PART == "validity" else []
     if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
-        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs_run/templates/report.html"]
+        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs/templates/report.html"]
         more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]
         data += sorted(str(path.relative_to(ROOT)) for path in more)
         reads = [*outcomes, *joined, *pages, *(f"{{root}}/{name}" for name in data)]
@@ -463,7 +473,7 @@ if numbers:
         pages.append("report.html")
         executed.append("10_report")
     if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
-        reads = [*outcomes, *pages, "{root}/src/dlrs_run/templates/notebook.html"]
+        reads = [*outcomes, *pages, "{root}/src/dlrs/templates/notebook.html"]
         writes = [f"notebooks/{name}.html" for name in executed]
         converted = dict(name="pages", function="dlrs_run.stages.pages", parameters={"names": executed})
         stages.append(converted | dict(reads=reads, writes=writes))
@@ -487,19 +497,11 @@ def files(names):
     return [name.format(root=ROOT, cohort=COHORT, model=MODEL) for name in names]
 
 
-# The rooms of the package that a stage's code lives in: it runs again when a file there has changed. A costly stage is
-# not repeated for how numbers are judged and shown.
-ROOMS = {"costly": ["dlrs/imaging"], "else": ["dlrs", "dlrs/stats"]}
-
-
 def sources_of(stage):
-    """The stage's notebook or module, and the files of the rooms that it uses."""
-    rooms = ROOMS["costly" if stage.get("costly") else "else"]
-    files = [str(path) for room in rooms for path in sorted((ROOT / "src" / room).glob("*.py"))]
-    if "function" in stage:
-        own = ROOT / "src" / Path(*stage["function"].split(".")[:-1]).with_suffix(".py")
-        return sorted({str(own), *files})
-    return [target_of(stage), *files]
+    """The notebook and the modules that it uses; a costly stage is not repeated for how tables and figures look."""
+    ignored = {"plots.py", "report.py"} if stage.get("costly") else set()
+    modules = [str(path) for path in used_modules(target_of(stage)) if path.name not in ignored]
+    return modules if "function" in stage else [target_of(stage), *modules]
 
 
 def listing_of(folders):
@@ -550,7 +552,7 @@ os.environ["DLRS_STAGES"] = " ".join(stage["name"] for stage in stages)
 # A run that stops half-way says on its page what is missing and why.
 onerror:
     if "10_report" in PARAMETERS and any(path.stem != "10_report" for path in Path("logs").glob("*.failed")):
-        command = [PYTHON, "-m", "dlrs_run.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
+        command = [PYTHON, "-m", "dlrs.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
         subprocess.run([*command, "--parameters", json.dumps(PARAMETERS["10_report"])])
 
 
@@ -581,6 +583,6 @@ for stage in stages:
         priority: 0 if stage.get("can_wait") else 1
         threads: stage.get("threads", 1)
         shell:
-            "exec {PYTHON:q} -m dlrs_run.execute {params.what:q} --name {params.stage}"
+            "exec {PYTHON:q} -m dlrs.execute {params.what:q} --name {params.stage}"
             " --run {RUN_DIR:q} --within={params.within:q} --parameters {params.values:q} --parent {PROCESS}"
             " --inputs {input:q} --outputs {output:q} {params.keep}"

@@ -301,7 +301,7 @@ def bands(asked) -> int:
 
 
 def validity(asked) -> int:
-    """what the design would find had the images known nothing: controls, simulated studies, notebook 09"""
+    """what the design finds with uninformative images: negative controls, simulated studies, notebooks 09a to 09h"""
     if not (ROOT / "runs" / "default" / "results.json").is_file():
         raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; the controls start from it.")
     full = asked.profile == "default"

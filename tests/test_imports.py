@@ -13,9 +13,9 @@ FLOORS = [
     {"config", "resample", "checks", "scan", "dicom"},
     {"nifti"},
     {"cohort", "images", "survival", "groups"},
-    {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram"},
-    {"doctor", "release", "plots", "report", "audit", "validity", "page", "calculator", "privacy"},
-    {"execute", "expected", "stages"},  # what starts and watches the others
+    {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram", "competing"},
+    {"doctor", "release", "plots", "report", "audit", "studies", "chain", "page", "calculator", "privacy"},
+    {"execute", "expected", "stages", "controls"},  # what starts and watches the others
 ]
 HEAVY = {"torch", "torchvision", "monai"}
 MAY_TRAIN = {"images", "train", "explain"}

@@ -482,21 +482,31 @@ def graph(part: str, run_dir: Path, *settings: str) -> str:
 
 def finished(root: Path) -> Path:
     """A run's folder with the files, empty, that the controls start from."""
-    for name in ("patients.csv", "boxes.csv", "dl_prob.csv", "T2W/model.safetensors", "ADC/model.safetensors"):
+    tables = ("patients.csv", "boxes.csv", "dl_prob.csv", "predictions.csv")
+    for name in (*tables, "T2W/model.safetensors", "ADC/model.safetensors"):
         path = root / ("interim" if name.endswith("csv") else "models") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (root / "results.json").touch()
     return root
 
 
 def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(tmp_path):
     base = f"base_dir={finished(tmp_path / 'base')}"
     planned = graph("validity", tmp_path / "all", base)
-    for name in ("permuted-10_ADC", "fold-5_T2W", "signal-0.25_boxes", "mask_joined", "crossfit_06_evaluation", "null"):
+    for name in (
+        "permuted-10_ADC",
+        "fold-5_T2W",
+        "signal-0.25_boxes",
+        "mask_joined",
+        "crossfit_06_evaluation",
+        "09c_cross_fitting",
+    ):
         assert f"rule stage_{name}:" in planned
     alone = graph("validity", tmp_path / "one", base, "only=null,coverage")
     rules = set(re.findall(r"rule (stage_\S+):", alone))
-    assert rules == {f"stage_{name}" for name in ("null", "coverage", "09_validity", "pages", "results")}
+    notebooks = ("09a_null_simulation", "09d_interval_coverage", "09h_answer")
+    assert rules == {f"stage_{name}" for name in (*notebooks, "pages", "results")}
 
 
 def a_release(root: Path) -> Path:
@@ -533,7 +543,11 @@ def outputs(planned: str) -> list[str]:
 
 
 def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(planned, tmp_path):
-    planned += graph("validity", tmp_path / "validity", f"base_dir={finished(tmp_path / 'base')}")
+    for seed in range(1, 5):
+        (tmp_path / "bands" / f"seed-{seed}").mkdir(parents=True)
+        (tmp_path / "bands" / f"seed-{seed}" / "results.json").touch()
+    folders = f"base_dir={finished(tmp_path / 'base')}", f"bands_dir={tmp_path / 'bands'}"
+    planned += graph("validity", tmp_path / "validity", *folders)
     planned += graph("validate", tmp_path / "validate", f"model_dir={a_release(tmp_path / 'model')}")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"{notebook}," in planned or f"{notebook}\n" in planned, f"{notebook.name} is in no stage"

@@ -17,7 +17,7 @@ import yaml
 from pandas.testing import assert_frame_equal
 from scipy.ndimage import binary_dilation
 
-from dlrs.config import ROOT, InputError, published, stream
+from dlrs.config import ROOT, InputError, published, sha256, stream
 from dlrs.synthetic import cohort_folder, phantoms, simulate
 
 DICTIONARY = (ROOT / "data_synthetic/data_dictionary.md").read_text(encoding="utf-8")

@@ -232,6 +232,28 @@ def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> 
     return ax
 
 
+def forest(
+    frame: pd.DataFrame, *, value: str, label: str, offset: float = 0.0, ax: Axes | None = None, **style
+) -> Axes:
+    """Draw estimates with their intervals, one row each, from the bottom.
+
+    Parameters
+    ----------
+    frame
+        `label` of each row, `value`, and its limits `<value>_lower` and `<value>_upper`.
+    label
+        What this set of estimates is called in the legend.
+    offset
+        By how much it is moved upwards, so that a second set of the same rows can be drawn.
+    """
+    ax = ax or plt.gca()
+    y, x = np.arange(len(frame)) + offset, frame[value].to_numpy()
+    error = np.abs(np.array([frame[f"{value}_lower"], frame[f"{value}_upper"]]) - x)
+    ax.errorbar(x, y, xerr=error, fmt="o", ms=3.5, lw=1, label=label, **style)
+    ax.set_yticks(np.arange(len(frame)), frame["label"])
+    return ax
+
+
 def published_and_rerun(frame: pd.DataFrame, *, label: str, ax: Axes | None = None) -> Axes:
     """Draw published and rerun estimates with their intervals, one row each, from the top.
 

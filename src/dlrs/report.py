@@ -104,6 +104,29 @@ def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
     return f"{count}/{total} ({100 * count / total:.{digits}f}%)" if total else "0/0 (no patients)"
 
 
+def format_shares(frame: pd.DataFrame, name: str) -> list[str]:
+    """Return the shares of a column in percent with their limits, `12.5 (9.6 to 16.1)`; `-` where there is none.
+
+    Parameters
+    ----------
+    frame
+        Columns `name`, `<name>_lower` and `<name>_upper`, from 0 to 1.
+    """
+    rows = 100 * frame[[name, f"{name}_lower", f"{name}_upper"]].to_numpy(float)
+    return [f"{x:.1f} ({low:.1f} to {high:.1f})" if np.isfinite(x) else "-" for x, low, high in rows]
+
+
+def key(*words: str) -> str:
+    """Return a key of `results.json`: words in lower case, joined by dots, other signs than letters and digits as `_`.
+
+    Examples
+    --------
+    >>> key("validity", "null", "NRI, Nomogram against clinical")
+    'validity.null.nri_nomogram_against_clinical'
+    """
+    return ".".join(re.sub("[^a-z0-9]+", "_", str(word).lower()).strip("_") for word in words)
+
+
 def _plain(value):
     """Turn NumPy values into what JSON holds; a number that is not finite has no place there."""
     if isinstance(value, Mapping):

@@ -1,0 +1,138 @@
+"""Controls of the whole chain, networks included, as notebooks read them.
+
+A control is a training of the networks on something that should, or should not, be informative. Its folder names
+patients, so it lies under `interim/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from dlrs import cohort
+from dlrs.config import resolve, stream
+from dlrs.stats import checks, concordance, roc, survival
+
+
+def control_folder(run_dir: str | Path, name: str) -> Path:
+    """Return the folder of one control."""
+    return resolve(run_dir) / "interim" / "controls" / name
+
+
+def with_control(patients: pd.DataFrame, run_dir: str | Path, name: str) -> pd.DataFrame:
+    """Return the patients with the probabilities of one control."""
+    return cohort.with_probabilities(patients, control_folder(run_dir, name) / "interim" / "dl_prob.csv")
+
+
+def fold_of(run_dir: str | Path, patient_id: pd.Series) -> np.ndarray:
+    """Return the fold whose networks were not trained on each patient: 1, 2, ...; 0 for the validation cohort."""
+    fold = pd.Series(0, index=patient_id.to_numpy())
+    crossfit = cohort.read_patients(control_folder(run_dir, "crossfit") / "interim" / "patients.csv")
+    primary = set(crossfit.loc[crossfit["cohort"] == "primary", "patient_id"])
+    for folder in control_folder(run_dir, "").glob("fold-*"):
+        patients = cohort.read_patients(folder / "interim" / "patients.csv")
+        left_out = patients.loc[patients["cohort"] == "validation", "patient_id"]
+        fold[[name for name in left_out if name in primary]] = int(folder.name.split("-")[1])
+    return fold.to_numpy()
+
+
+def concordance_within(
+    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, stratum: ArrayLike
+) -> tuple[float, float, float]:
+    """Return Harrell's C over the pairs of patients of the same stratum, with its 95 % interval.
+
+    C = sum n_s C_s / sum n_s, with n_s the comparable pairs of a stratum; strata are independent, so that the variance
+    is sum n_s^2 SE_s^2 / (sum n_s)^2, SE_s the infinitesimal jackknife's. A stratum without a comparable pair, or with
+    too few patients for `concordance.concordance`, adds nothing.
+    """
+    time, event, prediction, stratum = (np.asarray(values) for values in (time, event, prediction, stratum))
+    c, se, pairs = [], [], []
+    for value in np.unique(stratum):
+        rows = stratum == value
+        if not event[rows].any() or time[rows][event[rows].astype(bool)].min() >= time[rows].max():
+            continue
+        found = concordance.concordance(time[rows], event[rows], prediction[rows])
+        c.append(found.c)
+        se.append(found.se)
+        pairs.append(found.concordant + found.discordant + found.tied_prediction)
+    share = np.array(pairs) / np.sum(pairs)
+    pooled, half = float(share @ c), checks.critical_value(0.95) * float(np.sqrt((share**2) @ np.square(se)))
+    return pooled, max(pooled - half, 0.0), min(pooled + half, 1.0)
+
+
+def permuted_rows(patients: pd.DataFrame, seed: int, *, horizon_months: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return whose outcome was each patient's label when notebook 03 permuted the target.
+
+    Returns
+    -------
+    rows, of : arrays
+        Rows of the primary patients with a known outcome, and for each the row whose outcome was its label.
+    """
+    outcome = survival.binary_outcome(patients["time_months"], patients["event"], horizon=horizon_months)
+    rows = np.flatnonzero((patients["cohort"] == "primary").to_numpy() & ~np.isnan(outcome))
+    return rows, rows[stream(seed, "permuted target").permutation(rows.size)]
+
+
+def exchange_images(patients: pd.DataFrame, seed: int, *, horizon_months: float) -> pd.DataFrame:
+    """Give the images of a control with permuted target to the patients whose outcomes were their labels.
+
+    Outcomes and clinical factors then belong together, and the images to neither: a study of the whole chain with
+    uninformative images and overfitted networks. In the validation cohort images are exchanged at random.
+
+    Parameters
+    ----------
+    patients
+        A run's patients with the control's probabilities.
+    seed
+        The control's, with which notebook 03 permuted.
+    horizon_months
+        Of the outcome that was permuted.
+    """
+    columns = [name for name in ("t2w_prob", "adc_prob", "dl_prob") if name in patients]
+    exchanged, source = patients.copy(), np.arange(len(patients))
+    rows, of = permuted_rows(patients, seed, horizon_months=horizon_months)
+    source[of] = rows
+    others = np.flatnonzero((patients["cohort"] == "validation").to_numpy())
+    source[others] = stream(seed, "exchanged images").permutation(others)
+    exchanged[columns] = patients[columns].to_numpy()[source]
+    return exchanged
+
+
+def permuted_files(run_dir: str | Path) -> list[Path]:
+    """Return the files with the probabilities of the networks trained on permuted labels."""
+    return sorted(control_folder(run_dir, "").glob("permuted-*/interim/prob_*.csv"))
+
+
+def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataFrame:
+    """Return the AUCs of each network trained on permuted labels.
+
+    Returns
+    -------
+    DataFrame
+        ``control``, ``seed``, ``sequence``; ``training_auc`` in the primary cohort against the permuted labels,
+        ``auc`` in the validation cohort against the true outcomes.
+    """
+    rows = []
+    for folder in sorted(control_folder(run_dir, "").glob("permuted-*")):
+        if not (folder / "interim" / "patients.csv").is_file():
+            continue
+        patients, seed = cohort.read_patients(folder / "interim" / "patients.csv"), int(folder.name.split("-")[1])
+        outcome = survival.binary_outcome(patients["time_months"], patients["event"], horizon=horizon_months)
+        judged = np.flatnonzero((patients["cohort"] == "validation").to_numpy() & ~np.isnan(outcome))
+        trained, of = permuted_rows(patients, seed, horizon_months=horizon_months)
+        probs = {}
+        for sequence in ("T2W", "ADC"):
+            path = folder / "interim" / f"prob_{sequence}.csv"
+            if path.is_file():
+                table = pd.read_csv(path, dtype={"patient_id": str}).set_index("patient_id")
+                probs[sequence] = table.loc[patients["patient_id"], "prob"].to_numpy()
+        if len(probs) == 2:
+            probs["DL-prob"] = sum(probs.values())
+        for sequence, prob in probs.items():
+            areas = roc.delong(outcome[of], prob[trained]).auc, roc.delong(outcome[judged], prob[judged]).auc
+            rows.append((folder.name, seed, sequence, *areas))
+    found = pd.DataFrame(rows, columns=["control", "seed", "sequence", "training_auc", "auc"])
+    return found.astype({"training_auc": float, "auc": float})  # also where there is no control

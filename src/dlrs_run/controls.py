@@ -1,0 +1,170 @@
+"""Stages that make the controls of the whole chain: what a control is trained on, and its probabilities joined."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dlrs import cohort, results
+from dlrs.config import resolve, stream, whole_file
+from dlrs.stats import survival
+from dlrs.synthetic import cohort_folder, simulate
+from dlrs.synthetic.chain import control_folder
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with whole_file(path) as partial:
+        frame.to_csv(partial, index=False)
+
+
+def prepare_control(
+    run_dir: str | Path,
+    base_dir: str | Path,
+    cohort_dir: str | Path,
+    name: str,
+    fold: list[int] | None = None,
+    signal: float | None = None,
+    altered: str | None = None,
+    seed: int = simulate.DEFAULT_SEED,
+) -> None:
+    """Write what notebook 03 trains one control on: `patients.csv` and, but for a signal, `boxes.csv`.
+
+    Parameters
+    ----------
+    run_dir
+        The run of the controls; the files go to its `control_folder`.
+    base_dir
+        A finished run, whose patients and boxes the control starts from.
+    cohort_dir
+        The base run's cohort folder.
+    name
+        The control's name.
+    fold : [number, of how many], optional
+        Patients of this part of the primary cohort are called validation, so that the network is not trained on
+        them; parts are drawn within those with, without and with unknown metastasis by the horizon.
+    signal
+        Render the cohort's phantoms anew at this signal strength (see `simulate.views`).
+    altered : {"shuffled", "mask"}, optional
+        Boxes made from volumes whose voxels inside the ROI are shuffled, or that hold the ROI's mask and nothing else.
+    seed
+        Draws folds and shuffles.
+    """
+    base, folder = resolve(base_dir) / "interim", control_folder(run_dir, name)
+    interim = folder / "interim"
+    patients = cohort.read_patients(base / "patients.csv")
+    if fold:
+        outcome = survival.binary_outcome(patients["time_months"], patients["event"], horizon=simulate.HORIZON_MONTHS)
+        primary = np.flatnonzero((patients["cohort"] == "primary").to_numpy())
+        part = folds(np.where(np.isnan(outcome), 2, outcome)[primary], fold[1], seed=seed)
+        patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
+    _write_csv(patients, interim / "patients.csv")
+    settings = cohort.read_settings(base_dir)
+    results.save_json(settings | ({} if signal is None else {"signal": signal}), interim / "study.json")
+    if signal is not None:
+        cohort_folder.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
+    elif altered:
+        _write_csv(_altered_boxes(resolve(cohort_dir), patients, interim, altered, seed), interim / "boxes.csv")
+    else:
+        boxes = pd.read_csv(base / "boxes.csv", dtype={"patient_id": str})
+        boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
+        _write_csv(boxes, interim / "boxes.csv")
+
+
+def folds(strata: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
+    """Return each patient's part, 0 to n_folds - 1, parts of each stratum being equal to one patient."""
+    part = np.empty(len(strata), dtype=int)
+    for value in np.unique(strata):
+        rows = np.flatnonzero(np.asarray(strata) == value)
+        part[stream(seed, "folds", str(value)).permutation(rows)] = np.arange(rows.size) % n_folds
+    return part
+
+
+def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind: str, seed: int) -> pd.DataFrame:
+    from dlrs.config import sha256
+    from dlrs.imaging import cropping, volumes
+
+    rows, b_values = [], cohort.read_settings(interim.parent)["b_values"]
+    for patient in patients["patient_id"]:
+        for sequence in volumes.SEQUENCES:
+            found = volumes.read_sequence(cohort_dir / "images" / patient, sequence, b_values=b_values)
+            volume = found.volume.array.astype(np.float32)
+            if kind == "mask":
+                volume = found.roi.astype(np.float32)
+            elif kind == "shuffled":
+                volume[found.roi] = stream(seed, "shuffled", patient, sequence).permutation(volume[found.roi])
+            else:
+                raise ValueError(f"altered must be mask or shuffled; found {kind!r}")
+            path = interim / "boxes" / sequence / f"{patient}.npy"
+            with whole_file(path) as partial:
+                np.save(partial, cropping.make_box(volume, found.roi).array)
+            file = str(path.relative_to(interim))
+            rows.append(dict(patient_id=patient, sequence=sequence, file=file, sha256=sha256(path)))
+    return pd.DataFrame(rows)
+
+
+def finish_control(run_dir: str | Path, name: str) -> None:
+    """Join a control's probabilities into `dl_prob.csv`, and delete networks, boxes and volumes."""
+    folder = control_folder(run_dir, name)
+    interim = folder / "interim"
+    patients = cohort.read_patients(interim / "patients.csv")
+    t2w, adc = (pd.read_csv(interim / f"prob_{s}.csv", dtype={"patient_id": str}) for s in ("T2W", "ADC"))
+    _write_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
+    for large in (folder / "models", interim / "boxes", folder / "cohort"):
+        shutil.rmtree(large, ignore_errors=True)
+
+
+def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
+    """Write the control `crossfit`: no primary patient has a probability from a network trained on that patient.
+
+    Primary patients get that of the fold that left them out, validation patients that of the base run's networks.
+    """
+    base = resolve(base_dir) / "interim"
+    joined = pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}).set_index("patient_id")
+    columns = ["t2w_prob", "adc_prob", "dl_prob"]
+    for number in range(1, n_folds + 1):
+        interim = control_folder(run_dir, f"fold-{number}") / "interim"
+        part = pd.read_csv(interim / "dl_prob.csv", dtype={"patient_id": str}).set_index("patient_id")
+        left_out = (part["cohort"] == "validation") & (joined["cohort"] == "primary").reindex(part.index)
+        joined.loc[part.index[left_out], columns] = part.loc[left_out, columns]
+    interim = control_folder(run_dir, "crossfit") / "interim"
+    results.save_json(cohort.read_settings(base_dir), interim / "study.json")
+    _write_csv(joined.reset_index(), interim / "dl_prob.csv")
+    _write_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
+
+
+def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = simulate.DEFAULT_SEED) -> None:
+    """Predict each patient's centre from the 512 features before the networks' last layer; write `parts/centre.csv`.
+
+    Ridge regression of the centres' indicators on standardised features, judged on patients left out (10 folds).
+    """
+    from dlrs.imaging import gradcam, resnet, training
+
+    base = resolve(base_dir)
+    patients = cohort.read_patients(base / "interim" / "patients.csv")
+    rows = []
+    for sequence in ("T2W", "ADC"):
+        network, _ = resnet.load_model(base / "models" / sequence)
+        boxes = training.load_boxes(base / "interim" / "boxes.csv", sequence, patients["patient_id"])
+        features = gradcam.features(network, boxes)
+        guess = predict_level(features, patients["centre"].to_numpy(), seed=seed)
+        rows += [(sequence, of, g) for of, g in zip(patients["centre"], guess, strict=True)]
+    _write_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
+
+
+def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int, n_folds: int = 10, ridge: float = 100.0):
+    """Return each row's level as predicted from the rows of other folds, by ridge regression on indicators."""
+    names = np.unique(level)
+    target = (level[:, None] == names).astype(float)
+    part, guess = folds(level, n_folds, seed=seed), np.empty(level.size, dtype=level.dtype)
+    for fold in range(n_folds):
+        learn, left_out = part != fold, part == fold
+        mean, spread = features[learn].mean(axis=0), features[learn].std(axis=0)
+        x = (features - mean) / np.where(spread > 0, spread, 1)
+        gram = x[learn] @ x[learn].T + ridge * np.eye(learn.sum())
+        weights = np.linalg.solve(gram, target[learn] - target[learn].mean(axis=0))
+        guess[left_out] = names[(x[left_out] @ x[learn].T @ weights + target[learn].mean(axis=0)).argmax(axis=1)]
+    return guess

@@ -1,0 +1,130 @@
+"""Notebooks 09a to 09h: what was not run is listed as such, and a fault is listed once, where it matters."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from dlrs import report
+from dlrs.config import ROOT
+from dlrs.synthetic import studies
+from dlrs_run import pages
+from dlrs_site import intake
+
+
+def execute(name, run, **parameters):
+    options = dict(cwd=ROOT / "notebooks", progress_bar=False)
+    parameters = dict(run_dir=os.fspath(run), **parameters)
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb", run / f"{name}.ipynb", parameters=parameters, **options
+    )
+    return json.loads((run / "results" / f"{name}.json").read_text(encoding="utf-8"))["entries"]
+
+
+def as_run(run, notebook, entries):
+    """Write a notebook's results as if it had run."""
+    entries = {report.key(*name.split("/")): dict(value=0.5) | entry for name, entry in entries.items()}
+    report.save_results(entries, run_dir=run, notebook=notebook, inputs=[], provenance="SYNTHETIC")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The null simulation of four studies and the answer from it alone; then the signal strengths."""
+    run, base = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("base")
+    (base / "interim").mkdir()
+    intake.read_cohort(ROOT / "data_synthetic").patients.to_csv(base / "interim" / "patients.csv", index=False)
+    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", base / "interim")
+    null = execute("09a_null_simulation", run, base_dir=os.fspath(base), n_replicates=4, n_boot=10, jobs=1)
+    answer = execute("09h_answer", run)
+    small = dict(n_replicates=2, n_boot=10, jobs=1, trained_signals=[], signals=[0.0, 1.0])
+    execute("09b_signal_dial", run, base_dir=os.fspath(base), **small)
+    return run, null, answer
+
+
+def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
+    run, null, answer = alone
+    assert null["validity.null.independent.nri_nomogram_against_clinical.validation.any"]["n"] == 4
+    assert null["validity.run.null"]["value"] is True
+    assert {entry["value"] for name, entry in answer.items() if name.startswith("validity.run.")} == {None}
+    assert len([name for name in answer if name.startswith("validity.run.")]) == 6
+    found = pd.read_csv(run / "tables" / "validity.csv", keep_default_na=False).set_index("question")["found"]
+    assert (found.drop("null") == "not run").all() and found["null"] == "4 simulated studies of each null model"
+    shares = pd.read_csv(run / "tables" / "validity_answer.csv")
+    assert len(shares) == 13 and "learnt by heart" not in shares  # no control on permuted labels: no overfitted model
+
+
+def test_headings_of_the_tables_are_words_and_no_cell_is_a_raw_number(alone):
+    run, *_ = alone
+    pages = sorted((run / "tables").glob("*.html"))
+    assert len(pages) == 6
+    for path in pages:
+        table = pages.read_table(path)
+        assert all(re.fullmatch(r"[A-Z].*|n", title) and "_" not in title for title in table.columns), path.name
+        cells = [cell for row in table.rows for cell in row]
+        assert all(len(row) == len(table.columns) for row in table.rows), path.name
+        assert not [cell for cell in cells if re.search(r"\d\.\d{6,}|\bnan\b", cell, re.IGNORECASE)], path.name
+
+
+def shares(finding, law, count, n, **more):
+    value, low, high = studies.share(count, n)
+    row = dict(law=law, finding=finding, cohort="validation", sides=2, n=n, nominal=0.05)
+    for name in ("any", "better", "worse", "positive"):
+        row |= {name: value, f"{name}_lower": low, f"{name}_upper": high}
+    return row | more
+
+
+def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
+    findings = ["NRI, Nomogram against clinical", "IDI, Nomogram against clinical", "AUC of DL-prob, DeLong"]
+    findings += [
+        "C-index, Nomogram against clinical: survcomp, one-sided",
+        "DL-prob in the Cox model, likelihood ratio",
+    ]
+    findings += ["Youden's cut-off, log-rank", "Net benefit, Nomogram above clinical"]
+    count = {"Youden's cut-off, log-rank": 400, "AUC of DL-prob, DeLong": 140}  # of 2000: 20 % and 7 %
+    null = [
+        shares(finding, law, count.get(finding, 100), 2000, cohort=which)
+        for law in ("independent", "learnt by heart")
+        for finding in findings
+        for which in ("primary", "validation")
+    ]
+    covered = {"AUC(12 months), DLRS": 340, "C-index, Nomogram": 340, "C-index, DLRS": 372}  # of 400
+    covered = [
+        dict(law=law, cohort=which, quantity=quantity, **dict(zip(names, studies.share(k, 400), strict=True)))
+        for names in [["coverage", "coverage_lower", "coverage_upper"]]
+        for law in ("honest", "learnt by heart")
+        for which in ("primary", "validation")
+        for quantity, k in covered.items()
+        if not (quantity == "C-index, Nomogram" and which == "validation")  # optimism of the fit
+    ]
+    ratio = dict(cohort="validation", months=36.0, slope=1.0, slope_lower=0.8, slope_upper=1.2)
+    calibrated = [
+        ratio | dict(model="DLRS", ratio=1.74, lower=1.19, upper=2.53),
+        ratio | dict(model="ADC", ratio=2.5, lower=1.8, upper=3.0),
+    ]
+    control = dict(model="Mask only", measure="C-index", cohort="validation", c=0.55, lower=0.45, upper=0.65)
+    tables = {"validity_null": null, "validity_coverage": covered, "validity_expected": calibrated}
+    for name, rows in (tables | {"validity_shortcuts": [control]}).items():
+        rows = pd.DataFrame(rows)
+        report.save_table(rows, rows, name, run_dir=tmp_path, provenance="SYNTHETIC", caption="")
+    as_run(tmp_path, "09a_null_simulation", {"validity/run/null": dict(said="2000 studies")})
+    as_run(tmp_path, "09d_interval_coverage", {"validity/run/coverage": dict(said="400 studies")})
+    without = {"validity/expected/observed_over_expected_without_predictors/36 months": dict(value=1.39)}
+    as_run(tmp_path, "09g_calibration_optimism", without | {"validity/run/expected": dict(said="calibration")})
+    centre = dict(value=0.5, ci=[0.4, 0.6], by_guessing=0.5)
+    shortcuts = {f"validity/shortcuts/centre_from_features/{name}": centre for name in ("T2W", "ADC")}
+    one_control = dict(value=0.6, n=1, mc_se=None, within_3_se=None)  # not judged, so no leak
+    shortcuts |= {"validity/shortcuts/permuted_labels/auc": one_control, "validity/run/shortcuts": dict(said="1")}
+    as_run(tmp_path, "09f_negative_controls", shortcuts)
+    answer = execute("09h_answer", tmp_path)
+    faults = pd.read_csv(tmp_path / "tables" / "validity_faults.csv")
+    listed = list(zip(faults["kind"], faults["fault"].str.replace(":.*", "", regex=True), strict=True))
+    interval, test = ("interval", "AUC(12 months), DLRS"), ("test", "Youden's cut-off, log-rank")
+    assert listed == [("calibration", "ADC"), test, interval] and answer["validity.faults"]["value"] == 3
+    assert answer["validity.answer.the_cut_off_separates_risk_groups.primary.learnt_by_heart"]["value"] == 0.2
+    told = pages.read_table(tmp_path / "tables" / "validity_answer.html")
+    assert told.columns[-2:] == ["Independent, %", "Overfitted, %"] and np.allclose(faults.shape, (3, 3))
