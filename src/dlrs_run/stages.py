@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from dlrs_site import intake
 PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
 NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
+
+
+def trial_cohort(run_dir: str | Path, patients: int) -> None:
+    """Write the tables of a few synthetic patients into `cohort/` of a trial run."""
+    from dlrs.synthetic.cohort_folder import write_cohort
+
+    write_cohort(resolve(run_dir) / "cohort", patients=patients, images=False)
 
 
 def images(cohort_dir: str | Path) -> None:
@@ -46,6 +54,16 @@ def branches(run_dir: str | Path, names: list[str]) -> None:
     for name in names:
         with whole_file(interim / "branches" / name / "interim" / "patients.csv") as partial:
             shutil.copyfile(interim / "patients.csv", partial)
+
+
+def seed(run_dir: str | Path, base_dir: str | Path) -> None:
+    """Give a run at another training seed, a folder of its own, the patients and boxes of a finished run."""
+    interim, base = resolve(run_dir) / "interim", resolve(base_dir) / "interim"
+    boxes = pd.read_csv(base / "boxes.csv", dtype=str)
+    boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
+    report.save_csv(boxes, interim / "boxes.csv")
+    with whole_file(interim / "patients.csv") as partial:
+        shutil.copyfile(base / "patients.csv", partial)
 
 
 def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:

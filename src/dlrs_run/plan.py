@@ -1,0 +1,49 @@
+"""What a run's graph depends on in its cohort folder: found from the description and the table, never from an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dlrs.config import ROOT
+
+OURS = ROOT / "data_synthetic"
+NOT_TABLES = ("truth.csv", "dl_prob.csv", "alternatives.csv")
+
+
+class Folder(NamedTuple):
+    """A cohort folder as the workflow sees it."""
+
+    path: Path
+    tables: list[str]  # files that hold the patients
+    cohorts: list[str]  # of primary and validation those that have patients
+    synthetic: bool  # a stage renders the images; a hospital's own lie there already
+    private: bool  # of class COHORT: a last stage looks for patients' names in what is to be shown
+
+
+def trial(run_dir: Path) -> Folder:
+    """Return the folder of a trial run, whose first stage writes a few synthetic patients into it."""
+    path = run_dir / "cohort"
+    return Folder(path, [str(path / "clinical.csv")], ["primary", "validation"], synthetic=True, private=False)
+
+
+def look_at(path: Path, *, only: str | None = None) -> Folder:
+    """Return what the graph needs to know of a cohort folder; of `only` one cohort where a run takes no other.
+
+    Raises
+    ------
+    InputError
+        If the description or the table cannot be used.
+    """
+    cohorts = ["primary", "validation"]
+    if path != OURS or only:  # the committed one has both, and reading it would cost every start two seconds
+        from dlrs_site.intake import read_cohort
+
+        cohorts = sorted(read_cohort(path, only=only).patients["cohort"].unique())
+    tables = sorted({*path.glob("*.csv"), *path.glob("*.xlsx")} - {path / name for name in NOT_TABLES})
+    synthetic, private = (path / "truth.csv").is_file(), False
+    if not synthetic:
+        from dlrs_site.intake import read_class
+
+        private = read_class(path) == "COHORT"
+    return Folder(path, [str(table) for table in tables], cohorts, synthetic, private)
