@@ -68,7 +68,7 @@ COHORT = RUN / "cohort" if TRIAL else ROOT / str(config.get("cohort_dir", "data_
 if not TRIAL and not (COHORT / "cohort.yaml").is_file():
     stop(f"{display_path(COHORT / 'cohort.yaml')} is missing; a cohort folder holds it, clinical.csv and images/.")
 try:
-    FOLDER = plan.trial(RUN) if TRIAL else plan.look_at(COHORT, **ONLY)
+    FOLDER = plan.trial(RUN) if TRIAL else plan.look_at(COHORT, **ONLY, committed=COHORT == ROOT / "data_synthetic")
 except InputError as error:
     stop(error)
 if FOLDER.cohorts == ["validation"] and not ONLY:
@@ -82,6 +82,7 @@ if FOLDER.cohorts == ["validation"] and not ONLY:
 # A stage is a notebook or a function. It runs again when a file that it reads has changed, its code, or a parameter.
 # `at` is the folder that it works in: the run's own, or one below it that is laid out like a run. No stage writes a
 # tracked file: in a fresh clone nothing would be left to do.
+STATISTICS = ["src/dlrs", "src/dlrs/stats", "src/dlrs_site/intake.py"]  # the rooms behind a notebook of statistics
 SEQUENCES = ["T2W", "ADC"]
 THE_RUN = "()"  # of `at`: the run's own folder only
 

@@ -39,8 +39,9 @@ rule report:
         OUTCOMES,
         JOINED,
         PAGES,
-        sources=repository("notebooks/10_report.ipynb", "src/dlrs", "src/dlrs_run/templates/report.html"),
+        sources=repository("notebooks/10_report.ipynb", "src/dlrs", "src/dlrs_run/pages.py"),
         beside=repository("paper/paper_results.yaml", "paper/checklists", "reports/parity.csv"),
+        template=repository("src/dlrs_run/templates/report.html"),
         validity=sorted(str(path) for path in ROOT.glob("reports/validity/tables/validity_answer.*")),
     output:
         "report.html",

@@ -18,7 +18,7 @@ PANELS = {"primary": "bdf", "validation": "ceg"}
 
 rule audit:
     input:
-        sources=repository("notebooks/00_paper_audit.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/00_paper_audit.ipynb", *STATISTICS),
         printed=repository("paper/paper_results.yaml", "paper/printed_percentages.yaml"),
     output:
         table("audit", "audit_table1_p"),
@@ -39,7 +39,7 @@ rule cohort:
         f"{COHORT}/cohort.yaml",
         FOLDER.tables,
         [f"{COHORT}/images/manifest.json"] if FOLDER.synthetic and PART != "statistics" else [],
-        sources=repository("notebooks/01_cohort.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/01_cohort.ipynb", *STATISTICS, "src/dlrs/imaging/volumes.py"),
     output:
         "{at}interim/patients.csv",
         table("table1", "tableS1"),
@@ -60,7 +60,7 @@ rule signature:
     input:
         "{at}interim/patients.csv",
         "{at}interim/dl_prob.csv",
-        sources=repository("notebooks/04_signature.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/04_signature.ipynb", *STATISTICS),
     output:
         "{at}interim/signature.json",
         "{at}interim/signature.csv",
@@ -81,7 +81,7 @@ rule nomogram:
         "{at}interim/patients.csv",
         "{at}interim/dl_prob.csv",
         "{at}interim/signature.csv",
-        sources=repository("notebooks/05_nomogram.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/05_nomogram.ipynb", *STATISTICS),
     output:
         "{at}interim/predictions.csv",
         "{at}interim/nomogram.json",
@@ -117,7 +117,7 @@ rule evaluation:
     input:
         "{at}interim/patients.csv",
         "{at}interim/predictions.csv",
-        sources=repository("notebooks/06_evaluation.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/06_evaluation.ipynb", *STATISTICS),
     output:
         table("table2", "cindex_comparison"),
         [
@@ -144,7 +144,7 @@ rule deviations:
         "{at}interim/signature.json",
         "{at}interim/nomogram.json",
         TRIED,
-        sources=repository("notebooks/06b_deviations.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/06b_deviations.ipynb", *STATISTICS),
     output:
         table("deviations"),
         "{at}deviations.md",
@@ -163,7 +163,7 @@ rule subgroups:
         "{at}interim/patients.csv",
         "{at}interim/predictions.csv",
         "{at}interim/nomogram.json",
-        sources=repository("notebooks/07_subgroups.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/07_subgroups.ipynb", *STATISTICS),
     output:
         table("fig4_counts", "figS4_strata"),
         figure("fig4", "figS4"),

@@ -52,7 +52,7 @@ rule external_validation:
         "{at}interim/patients.csv",
         "{at}interim/dl_prob.csv",
         "{at}interim/predictions.csv",
-        sources=repository("notebooks/11_validation.ipynb", "src/dlrs", "src/dlrs/stats"),
+        sources=repository("notebooks/11_validation.ipynb", *STATISTICS, "src/dlrs_site/release.py"),
     output:
         table("external_calibration", "external_cutoffs"),
         figure("external_calibration", "external_cutoffs"),

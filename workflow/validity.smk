@@ -37,7 +37,7 @@ def control_parameters(wildcards):
     return parameters(base_dir=BASE_DIR, name=wildcards.control, **CONTROLS[wildcards.control])
 
 
-STUDIES = repository("src/dlrs/synthetic", "src/dlrs", "src/dlrs/stats")
+STUDIES = repository("src/dlrs/synthetic", *STATISTICS)
 
 
 rule control:
@@ -179,7 +179,7 @@ rule validity:
     input:
         of_the_base("patients.csv", "dl_prob.csv"),
         [name for question in ASKED for name in MADE_FOR.get(question, [])],
-        sources=repository("notebooks/09_validity.ipynb") + STUDIES,
+        sources=repository("notebooks/09_validity.ipynb", "src/dlrs_run/expected.py") + STUDIES,
     output:
         table("validity"),
         "{at}results/09_validity.json",

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrs.config import ROOT
-
-OURS = ROOT / "data_synthetic"
 NOT_TABLES = ("truth.csv", "dl_prob.csv", "alternatives.csv")
 
 
@@ -27,8 +24,17 @@ def trial(run_dir: Path) -> Folder:
     return Folder(path, [str(path / "clinical.csv")], ["primary", "validation"], synthetic=True, private=False)
 
 
-def look_at(path: Path, *, only: str | None = None) -> Folder:
-    """Return what the graph needs to know of a cohort folder; of `only` one cohort where a run takes no other.
+def look_at(path: Path, *, only: str | None = None, committed: bool = False) -> Folder:
+    """Return what the graph needs to know of a cohort folder.
+
+    Parameters
+    ----------
+    path
+        The folder, with a `cohort.yaml`.
+    only
+        The cohort whose patients the run takes; the others are left out.
+    committed
+        The folder is the repository's own: it has both cohorts, and reading it would cost every start two seconds.
 
     Raises
     ------
@@ -36,7 +42,7 @@ def look_at(path: Path, *, only: str | None = None) -> Folder:
         If the description or the table cannot be used.
     """
     cohorts = ["primary", "validation"]
-    if path != OURS or only:  # the committed one has both, and reading it would cost every start two seconds
+    if only or not committed:
         from dlrs_site.intake import read_cohort
 
         cohorts = sorted(read_cohort(path, only=only).patients["cohort"].unique())
