@@ -84,6 +84,7 @@ if FOLDER.cohorts == ["validation"] and not ONLY:
 # tracked file: in a fresh clone nothing would be left to do.
 STATISTICS = ["src/dlrs", "src/dlrs/stats", "src/dlrs_site/intake.py"]  # the rooms behind a notebook of statistics
 SEQUENCES = ["T2W", "ADC"]
+REFITTED = ["04_signature", "05_nomogram", "06_evaluation"]  # what other probabilities, of a seed or by folds, change
 THE_RUN = "()"  # of `at`: the run's own folder only
 
 

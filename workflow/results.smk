@@ -3,7 +3,6 @@
 OUTCOMES = [name for name in MADE if name.startswith(("results/", "tables/", "figures/"))]
 NUMBERS = [name for name in OUTCOMES if name.startswith("results/")]
 JOINED = ["results.json", "results_missing.json"] if NUMBERS else []  # seeds have theirs
-IN_A_SEED = ["04_signature", "05_nomogram", "06_evaluation"]
 WITH_REPORT = PART not in ("validity", "seeds")
 READ = [Path(name).stem for name in NUMBERS] + ["10_report"] * WITH_REPORT  # notebooks, as executed
 PAGES = [name for name in MADE if name.endswith(".html")]
@@ -21,7 +20,7 @@ REPORT = parameters(
 rule results:
     input:
         lambda wildcards: (
-            expand("{at}results/{name}.json", at=wildcards.at, name=IN_A_SEED) if wildcards.at else NUMBERS
+            expand("{at}results/{name}.json", at=wildcards.at, name=REFITTED) if wildcards.at else NUMBERS
         ),
         sources=repository("src/dlrs_run/stages.py", "src/dlrs"),
     output:

@@ -162,23 +162,21 @@ rule coverage:
 
 
 # What each question makes; a notebook of its own would read no more than its entry.
+CROSSFIT = [f"interim/controls/crossfit/results/{name}.json" for name in REFITTED]
 MADE_FOR = {
     "null": ["parts/null.csv"],
     "dial": ["parts/dial.csv", *joined(SIGNALS)],
     "coverage": ["parts/coverage.csv"],
     "shortcuts": [*joined(PERMUTED | ALTERED), *(["parts/centre.csv"] if WANTED.get("centre") else [])],
-    "crossfit": (
-        [f"interim/controls/crossfit/results/{name}.json" for name in ("04_signature", "05_nomogram", "06_evaluation")]
-        if N_FOLDS
-        else []
-    ),
+    "crossfit": CROSSFIT if N_FOLDS else [],
 }
+ANSWERS = [name for question in ASKED for name in MADE_FOR.get(question, [])]
 
 
 rule validity:
     input:
         of_the_base("patients.csv", "dl_prob.csv"),
-        [name for question in ASKED for name in MADE_FOR.get(question, [])],
+        ANSWERS,
         sources=repository("notebooks/09_validity.ipynb", "src/dlrs_run/expected.py") + STUDIES,
     output:
         table("validity"),
@@ -192,4 +190,4 @@ rule validity:
         run("09_validity")
 
 
-MADE = [*made("validity"), *(name for names in MADE_FOR.values() for name in names)]
+MADE = made("validity") + ANSWERS
