@@ -132,13 +132,8 @@ def study(
     elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
     python = set_up()
     command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
-    command += [
-        *targets,
-        "--workflow-profile",
-        str(options.parent),
-        "--rerun-incomplete",
-        "--nolock",
-    ]  # `alone` is the lock
+    command += [*targets, "--workflow-profile", str(options.parent), "--rerun-incomplete"]
+    command += ["--nolock"]  # `alone` is the lock
     command += ["--cores", str(cores or "all")] if cores or not elsewhere else []
     command += ["--forceall"] if force else []
     command += ["--config", *(f"{name}={value}" for name, value in settings.items() if value is not None)]
@@ -323,10 +318,8 @@ def main(words: list[str] | None = None) -> int:
             added.add_argument("--cores", type=int, help="cores to use (all)")
         return added
 
-    jobs = (
-        "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations; "
-    )
-    jobs += "or one notebook, table or figure by its name, such as fig2, table2 or 04_signature (all)"
+    jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
+    jobs += "; or one notebook, table or figure by its name, such as 04_signature, table2 or fig2 (all)"
     main_job = command("reproduce", reproduce)
     main_job.add_argument("job", nargs="?", default="all", help=jobs)
     main_job.add_argument("--cohort", metavar="FOLDER", help="a cohort folder of your own instead of the synthetic one")
