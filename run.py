@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+PARTS = ("all", "main", "alternatives")
 IO, IMAGING = ("io",), ("io", "imaging")
 # What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
 SIZES = {"statistics": (265, 870), "io": (9, 50), "imaging": (2749, 4600), "dev": (66, 190)}
@@ -164,8 +165,10 @@ def alone(run_dir: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
-def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool = False, **settings) -> None:
-    """Run those stages of the Snakefile that are not done yet; their files lie below `run_dir`."""
+def study(
+    run_dir: Path, *targets: str, profile: str, cores: int | None = None, force: bool = False, **settings
+) -> None:
+    """Run the stages that are not done yet, or those that the targets need; their files lie below `run_dir`."""
     options = ROOT / "profiles" / profile / "config.yaml"
     if not options.is_file():
         known = ", ".join(sorted(path.parent.name for path in options.parents[1].glob("*/config.yaml")))
@@ -173,7 +176,8 @@ def study(run_dir: Path, *, profile: str, cores: int | None = None, force: bool 
     elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
     python = set_up(*(() if settings.get("part") == "statistics" else IMAGING))
     command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
-    command += ["--workflow-profile", str(options.parent), "--rerun-incomplete", "--nolock"]  # `alone` is the lock
+    command += [*targets, "--workflow-profile", str(options.parent), "--rerun-incomplete"]
+    command += ["--nolock"]  # `alone` is the lock
     command += ["--cores", str(cores or "all")] if cores or not elsewhere else []
     command += ["--forceall"] if force else []
     command += ["--config", *(f"{name}={value}" for name, value in settings.items() if value is not None)]
@@ -222,11 +226,6 @@ def examine(cohort: Path, pages: Path) -> None:
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
 
 
-def share(source: str, target: str) -> None:
-    """Copy a file of a run; the boxes, most of its bytes and never written twice, are linked."""
-    os.link(source, target) if source.endswith(".npy") else shutil.copy2(source, target)
-
-
 # ---------------------------------------------------------------- commands
 
 
@@ -239,8 +238,9 @@ def reproduce(asked) -> int:
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
     if cohort:
         examine(cohort, run_dir / "doctor")
-    publish = own and asked.job == "all"
-    study(run_dir, profile=asked.profile, cores=asked.cores, cohort_dir=cohort, part=asked.job, publish=publish or None)
+    part, targets = (asked.job, []) if asked.job in PARTS else ("all", [asked.job])
+    settings = {"part": part, "cohort_dir": cohort, "publish": (own and asked.job == "all") or None}
+    study(run_dir, *targets, profile=asked.profile, cores=asked.cores, **settings)
     return 0
 
 
@@ -285,18 +285,7 @@ def bands(asked) -> int:
     default = ROOT / "runs" / "default"
     if not (default / "results.json").is_file():
         raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; its images are used again.")
-    for seed in range(1, asked.seeds + 1):
-        run_dir = ROOT / "runs" / "bands" / f"seed-{seed}"
-        if not run_dir.exists():
-            partial = run_dir.with_name(f".partial-seed-{seed}")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(default, partial, copy_function=share)
-            # Those are the default run's. The seed's own numbers are written last; it has no pages.
-            for page in ("results.json", "report.html", "notebooks/*.html"):
-                for path in partial.glob(page):
-                    path.unlink()
-            partial.rename(run_dir)
-        study(run_dir, profile="default", cores=asked.cores, part="main", training_seed=seed)
+    study(ROOT / "runs" / "bands", profile="default", cores=asked.cores, part="seeds", seeds=asked.seeds)
     return 0
 
 
@@ -399,8 +388,9 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         option(parser, "--profile", "NAME", about, default="default")
 
     jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
+    jobs += "; or one notebook, table or figure by its name, such as 04_signature, table2 or fig2 (all)"
     added = command("reproduce", reproduce, "--cohort my_hospital --out runs/my_hospital", cores=True)
-    added.add_argument("job", nargs="?", choices=["all", "main", "alternatives"], default="all", help=jobs)
+    added.add_argument("job", nargs="?", default="all", help=jobs)
     option(added, "--cohort", "FOLDER", "a cohort folder of your own instead of the synthetic one")
     option(added, "--out", "FOLDER", "where everything is written (runs/PROFILE)")
     profile(added, "a folder of profiles/: smoke, a few patients; paper, ImageNet weights; slurm, a cluster (default)")

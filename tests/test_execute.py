@@ -53,16 +53,15 @@ def test_an_undeclared_parameter_or_another_type_is_refused(notebook, parameters
         execute.check_parameters(notebook, parameters)
 
 
-def test_used_modules_are_found_through_one_another(tmp_path):
-    notebook = write_notebook(
-        tmp_path / "n.ipynb", "%matplotlib inline\nfrom dlrs.cohort import read_cohort", parameters="a: int = 1  # a"
-    )
-    names = [path.name for path in execute.used_modules(notebook)]
-    assert names == ["cohort.py", "config.py"]
-    names = [path.name for path in execute.used_modules("dlrs_run.stages.join")]
-    assert {"stages.py", "report.py", "cohort.py"} <= set(names) and "train.py" not in names
-    assert {"train.py", "images.py"} <= {path.name for path in execute.used_modules("dlrs_run.stages.textures")}
-    assert "phantoms.yaml" in [path.name for path in execute.used_modules("dlrs_run.stages.images")]  # a data file
+def test_a_stage_in_a_folder_of_its_own_reads_and_writes_there_under_a_name_of_its_own(tmp_path, monkeypatch, capsys):
+    cells = ["from pathlib import Path", "Path(run_dir, 'made').write_text('')"]
+    notebook = write_notebook(tmp_path / "n.ipynb", *cells, parameters='run_dir: str = ""  # folder')
+    monkeypatch.chdir(tmp_path)
+    assert execute.main([str(notebook), "--name", "interim/branches/b/n", "--run", str(tmp_path)]) == 0
+    branch = tmp_path / "interim" / "branches" / "b"
+    assert {path.name for path in branch.iterdir()} == {"made", "notebooks"}
+    assert (branch / "notebooks" / "n.ipynb").is_file() and (tmp_path / "logs" / "n_b.log").is_file()
+    assert "[1/1] n_b  done" in capsys.readouterr().out
 
 
 def test_a_failure_names_notebook_cell_and_error(notebook, tmp_path, monkeypatch, capsys):
@@ -131,7 +130,7 @@ def test_what_was_kept_is_put_back_as_long_as_contents_are_the_same(tmp_path, mo
 def test_the_page_of_an_earlier_run_does_not_outlive_its_numbers(tmp_path, monkeypatch, stage, stays):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.html").write_text("yesterday")
-    assert execute.main(["dlrs.stages.nobody", "--name", stage, "--run", "."]) == 1
+    assert execute.main(["dlrs_run.stages.nobody", "--name", stage, "--run", "."]) == 1
     assert (tmp_path / "report.html").exists() == stays
 
 

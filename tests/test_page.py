@@ -192,9 +192,9 @@ def test_checklists_have_all_their_items_once():
 
 
 def declared_outputs():
-    text = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow").glob("*.smk")))
     for kind, folder in {"table": "tables", "figure": "figures"}.items():
-        for names in re.findall(rf"\*{kind}\(([^*]*?)\)", text):
+        for names in re.findall(rf"\b{kind}\(([^*)]*?)\)", text):
             yield from (f"{folder}/{name}" for name in re.findall(r'"(\w+)"', names))
     yield from (f"figures/fig3{panel}" for panel in "bcdefg")
 

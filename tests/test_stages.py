@@ -49,6 +49,26 @@ def test_branches_have_the_runs_patients_and_alternatives_hold_the_runs_own_firs
     assert dict(zip(found["alternative"], found["dl_prob"], strict=True)) == {"default": 0.5, "no z-score": 1.0}
 
 
+def test_a_seed_starts_from_the_patients_and_boxes_of_a_finished_run(tmp_path):
+    base, seed = tmp_path / "base" / "interim", tmp_path / "bands" / "seed-1"
+    (base / "boxes").mkdir(parents=True)
+    (base / "boxes" / "1.npy").write_text("a box")
+    (base / "boxes.csv").write_text("patient_id,sequence,file,sha256\n01,T2W,boxes/1.npy,ab\n")
+    for file in ("patients.csv", "study.json"):
+        (base / file).write_text(file)
+    stages.seed(seed, tmp_path / "base")
+    boxes = pd.read_csv(seed / "interim" / "boxes.csv", dtype=str)
+    assert (seed / "interim" / boxes["file"][0]).read_text() == "a box" and boxes["patient_id"][0] == "01"
+    assert all((seed / "interim" / file).read_text() == file for file in ("patients.csv", "study.json"))
+
+
+def test_a_trial_cohort_has_patients_of_both_cohorts_and_no_images(tmp_path):
+    stages.trial_cohort(tmp_path, patients=12)
+    assert sorted(path.name for path in (tmp_path / "cohort").iterdir()) == ["clinical.csv", "cohort.yaml", "truth.csv"]
+    table = pd.read_csv(tmp_path / "cohort" / "clinical.csv")
+    assert len(table) == 12 and set(table["cohort"]) == {"primary", "validation"}
+
+
 def test_frozen_probabilities_are_those_that_were_committed(folder):
     stages.frozen(folder / "run", folder)
     assert sha256(folder / "run" / "interim" / "dl_prob.csv") == sha256(folder / "dl_prob.csv")

@@ -73,6 +73,16 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
             raise InputError(display_path(notebook), what, expected=expected, remedy="Correct the profile.")
 
 
+def label(stage: str) -> str:
+    """Return a stage's name, unlike that of any other: one in a folder below the run has the folder's name at its end.
+
+    >>> label("interim/branches/size_56/03_train_T2W")
+    '03_train_T2W_size_56'
+    """
+    within, name = os.path.split(stage)
+    return f"{name}_{os.path.basename(within)}" if within else name
+
+
 class Stage:
     """What a reader sees of a running stage: its log file gets every line, the terminal a few."""
 
@@ -236,11 +246,10 @@ class Kept:
             partial.write_text(self.made_from, encoding="utf-8")
 
 
-def run_stage(what: str, name: str, parameters: Mapping, stage: Stage) -> int:
+def run_stage(what: str, executed: Path, parameters: Mapping, stage: Stage) -> int:
     """Run a notebook, or a function with those of the parameters that it knows; return the exit status."""
     from papermill.exceptions import PapermillExecutionError
 
-    executed = Path("notebooks", f"{name}.ipynb").absolute()
     try:
         if what.endswith(".ipynb"):
             run_notebook(Path(what), executed, parameters, stage)
@@ -268,9 +277,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a stage as the Snakefile asks; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", help="a notebook's path, or a function such as dlrs_run.stages.join")
-    parser.add_argument("--name", required=True, help="the stage's name, for its log and its executed notebook")
+    named = "the stage's name, for its log and its executed notebook; before it the folder of the run that it works in"
+    parser.add_argument("--name", required=True, help=named)
     parser.add_argument("--run", required=True, help="the run's folder, handed on as run_dir")
-    parser.add_argument("--within", default="", help="a folder of the run that stands in for it")
     parser.add_argument("--parameters", default="{}", type=json.loads, help="JSON object")
     parser.add_argument("--parent", type=int, help="process to end with")
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the outputs depend on")
@@ -279,18 +288,20 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.parent:
         die_with(asked.parent)
-    with contextlib.closing(Stage(asked.name, Path("logs"))) as stage:
-        parameters = {"run_dir": os.path.join(asked.run, asked.within).rstrip("/"), **asked.parameters}
-        if asked.name not in AFTER_THE_NUMBERS:  # the page of an earlier run does not outlive its numbers
+    within, short = os.path.split(asked.name)
+    name, executed = label(asked.name), Path(within, "notebooks", f"{short}.ipynb").absolute()
+    with contextlib.closing(Stage(name, Path("logs"))) as stage:
+        parameters = {"run_dir": os.path.join(asked.run, within).rstrip("/"), **asked.parameters}
+        if name not in AFTER_THE_NUMBERS:  # the page of an earlier run does not outlive its numbers
             Path("report.html").unlink(missing_ok=True)
         if not asked.keep:
-            return run_stage(asked.what, asked.name, parameters, stage)
+            return run_stage(asked.what, executed, parameters, stage)
         made_from = fingerprint(asked.inputs, asked.parameters)
-        kept = Kept(Path("kept", asked.name), made_from, [*asked.outputs, f"notebooks/{asked.name}.ipynb"])
+        kept = Kept(Path("kept", name), made_from, [*asked.outputs, str(executed)])
         if kept.put_back():
             stage.say("put back: nothing that it depends on has changed")
             return 0
-        status = run_stage(asked.what, asked.name, parameters, stage)
+        status = run_stage(asked.what, executed, parameters, stage)
         if status == 0:
             kept.keep()
         return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from dlrs_site import intake
 PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
 NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
+
+
+def trial_cohort(run_dir: str | Path, patients: int) -> None:
+    """Write the tables of a few synthetic patients into `cohort/` of a trial run."""
+    from dlrs.synthetic.cohort_folder import write_cohort
+
+    write_cohort(resolve(run_dir) / "cohort", patients=patients, images=False)
 
 
 def images(cohort_dir: str | Path) -> None:
@@ -47,6 +55,17 @@ def branches(run_dir: str | Path, names: list[str]) -> None:
         for file in ("patients.csv", "study.json"):
             with whole_file(interim / "branches" / name / "interim" / file) as partial:
                 shutil.copyfile(interim / file, partial)
+
+
+def seed(run_dir: str | Path, base_dir: str | Path) -> None:
+    """Give a run at another training seed, a folder of its own, the patients and boxes of a finished run."""
+    interim, base = resolve(run_dir) / "interim", resolve(base_dir) / "interim"
+    boxes = pd.read_csv(base / "boxes.csv", dtype=str)
+    boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
+    report.save_csv(boxes, interim / "boxes.csv")
+    for file in ("patients.csv", "study.json"):
+        with whole_file(interim / file) as partial:
+            shutil.copyfile(base / file, partial)
 
 
 def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:

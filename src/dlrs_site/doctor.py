@@ -29,7 +29,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt2axcodes
 from scipy import ndimage
 
 from dlrs.cohort import LEVELS
-from dlrs.config import InputError, display_path, sha256, whole_file
+from dlrs.config import ROOT, InputError, display_path, sha256, whole_file
 from dlrs.imaging import dicom, nifti, volumes
 from dlrs_site.intake import SETTINGS, Problem, are_b_values, survey
 
@@ -857,7 +857,8 @@ def write_report(report: Report, out: str | Path) -> Path:
 def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
     """Return a hash of everything in a cohort folder, and of the code that judges it."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    code = [Path(__file__).with_name(f"{name}.py") for name in ("cohort", "dicom", "doctor", "images", "nifti")]
+    rooms = [ROOT / "src" / name for name in ("dlrs", "dlrs/imaging", "dlrs_site")]
+    code = [path for room in rooms for path in sorted(room.glob("*.py"))]
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from dlrs.config import InputError, display_path, resolve, sha256, stream, whole_file
-from dlrs.imaging.textures import TEXTURES, pretrain_textures
 
 
 def repeatable(seed: int, *, threads: int = 1, device: str = "auto") -> torch.device:
@@ -121,7 +120,7 @@ def backbone(
     weights: str | Path = "textures",
     *,
     cache_dir: str | Path = "cache",
-    textures: Mapping = TEXTURES,
+    textures: Mapping | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> nn.Module:
@@ -135,7 +134,7 @@ def backbone(
         (the paper's choice); `none`, random; or the path of a state dict of a
         ResNet18 (.safetensors, .pt, .pth), whose last layer is left out.
     cache_dir, textures
-        Folder and parameters of the textures' cache, as in `pretrain_textures`.
+        Folder and parameters of the textures' cache, as in `pretrain_textures`; None for its own.
     device, threads
         Where pre-training runs when the cache is empty.
 
@@ -151,8 +150,11 @@ def backbone(
     elif weights == "imagenet":
         state, source = _imagenet(), "torchvision's cache"
     else:
-        path = pretrain_textures(cache_dir, textures, device=device, threads=threads) if weights == "textures" else None
-        path = path or resolve(weights)
+        path = resolve(weights)
+        if weights == "textures":
+            from dlrs.imaging.textures import TEXTURES, pretrain_textures  # which trains with what is above
+
+            path = pretrain_textures(cache_dir, textures or TEXTURES, device=device, threads=threads)
         state, source = _read_weights(path), display_path(path)
     network = resnet18()
     network.fc = nn.Identity()

@@ -34,6 +34,14 @@ class Phantom(NamedTuple):
     affine: np.ndarray
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file whole, and leave it untouched where it already says the same."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())
+
+
 def rendered_parameters(truth: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return what is painted for given views: all of it increases with the view, and so with risk.
 
