@@ -648,7 +648,7 @@ def a_release(root: Path) -> Path:
     }
     for name in release.FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(json.dumps({"network": {"n_slices": 20}, "cutoff_risk": 0.5}))
+        (root / name).write_text(json.dumps({"box_shape": [20, 112, 112], "cutoff_risk": 0.5}))
     manifest["files"] = {name: sha256(root / name) for name in release.FILES}
     (root / "model.json").write_text(json.dumps(manifest | {"sha256": release._digest(manifest)}))
     return root

@@ -392,14 +392,6 @@ def _clear_leftovers(images: Path, patient_ids: set[str]) -> None:
             shutil.rmtree(folder)
 
 
-def write_if_changed(path: Path, text: str) -> None:
-    """Write a text file whole, and leave it untouched where it already says the same."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    with whole_file(path) as partial:
-        partial.write_bytes(text.encode())
-
-
 def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame, *, seed: int, jobs: int = 2) -> int:
     """Render the phantoms that are not there yet, and write `manifest.json` when all are.
 
