@@ -9,22 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
-from dlrs.stats import cox, roc, survival
+from dlrs.stats import survival
+from patients import follow_ups
 
 # Six patients: events at 2, 3, 3 and 5, censored at 3 and 6.
 TIME = np.array([2.0, 3, 3, 3, 5, 6])
 EVENT = np.array([1, 1, 1, 0, 1, 0], dtype=bool)
-
-
-@st.composite
-def follow_ups(draw, least=4):
-    """Times with ties, at least one event and one that is not."""
-    n = draw(st.integers(least, 25))
-    time = draw(st.lists(st.integers(1, 12), min_size=n, max_size=n))
-    event = draw(st.lists(st.booleans(), min_size=n, max_size=n))
-    event[0], event[1] = True, False
-    x = draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n))
-    return np.array(time, dtype=float), np.array(event), np.array(x, dtype=float)
 
 
 def test_kaplan_meier_by_hand():
@@ -77,17 +67,16 @@ def test_kaplan_meier_limits():
 
 
 @pytest.mark.parametrize(
-    ("time", "event", "flat", "expected"),
+    ("time", "event", "expected"),
     [
-        ([1, 2, 3, 4], [1, 1, 1, 1], "next_drop", 2.5),  # S = 1/2 from 2 to 3: its middle
-        ([1, 2, 3, 4], [1, 1, 0, 0], "next_drop", 2.0),  # S = 1/2 for good
-        ([1, 2, 3, 4], [1, 1, 0, 0], "last_time", 3.0),  # middle of 2 and the last follow-up
-        ([1, 2, 3], [1, 1, 1], "next_drop", 2.0),
-        ([1, 2, 3, 4], [1, 0, 0, 0], "next_drop", np.inf),  # never below 3/4
+        ([1, 2, 3, 4], [1, 1, 1, 1], 2.5),  # S = 1/2 from 2 to 3: its middle
+        ([1, 2, 3, 4], [1, 1, 0, 0], 2.0),  # S = 1/2 for good
+        ([1, 2, 3], [1, 1, 1], 2.0),
+        ([1, 2, 3, 4], [1, 0, 0, 0], np.inf),  # never below 3/4
     ],
 )
-def test_median(time, event, flat, expected):
-    assert survival.median_survival(time, event, flat=flat).median == expected
+def test_median(time, event, expected):
+    assert survival.median_survival(time, event).median == expected
 
 
 def test_median_limits_are_where_the_limits_cross():
@@ -98,18 +87,16 @@ def test_median_limits_are_where_the_limits_cross():
 
 
 def test_censoring_curves_by_hand():
-    # One censoring at 3, five at risk, two events there: 1 - 1/3 with the events gone first, 1 - 1/5 together.
+    # One censoring at 3, five at risk, two events there: 1 - 1/3, the events gone first.
     at = [2, 3, 5]
     first = survival.censoring_survival(TIME, EVENT, at)
     assert first == approx([1, 2 / 3, 2 / 3])
-    assert survival.censoring_survival(TIME, EVENT, at, ties="together") == approx([1, 4 / 5, 4 / 5])
-    assert survival.censoring_survival(TIME, EVENT, at, ties="nelson_aalen") == approx([1, np.exp(-0.2), np.exp(-0.2)])
     assert survival.censoring_survival(TIME, EVENT, at, before=True) == approx([1, 1, 2 / 3])
     assert survival.censoring_survival(TIME, EVENT, [6]) == approx([0])  # the last one is censored
 
 
 def test_censoring_influence_is_the_derivative_of_the_weights():
-    # K_k(u) is patient k's influence on -log G(u): reweight k a little and look at G ("together", no ties here).
+    # K_k(u) is patient k's influence on -log G(u): reweight k a little and look at G (no ties here).
     rng = np.random.default_rng(3)
     time, event = np.arange(1.0, 13), rng.random(12) < 0.5
     values = rng.random(12)
@@ -138,150 +125,13 @@ def test_binary_outcome_at_the_horizon():
         survival.binary_outcome([10, 36], [1, 0], horizon=60)
 
 
-def test_youden_takes_the_lowest_of_tied_midpoints():
-    # 0.15: 2/2 + 1/3; 0.25: 2/2 + 2/3 (largest); ties at 0.1 and 0.2 give one threshold each
-    best = roc.youden_cutoff([0, 0, 0, 1, 1], [0.1, 0.2, 0.6, 0.3, 0.9])
-    assert best.threshold == approx(0.25) and best.youden == approx(2 / 3)
-    tied = roc.youden_cutoff([0, 1, 0, 1], [1, 2, 3, 4])  # 1.5 and 3.5 reach 1/2 alike
-    assert tied.threshold == 1.5 and tied.thresholds.tolist() == [1.5, 3.5]
-    perfect = roc.youden_cutoff([0, 0, 1], [1, 2, 3])
-    assert (perfect.threshold, perfect.youden) == (2.5, 1.0)
-
-
-def test_youden_refuses_what_cannot_be_cut():
-    with pytest.raises(ValueError, match="prediction must differ between rows"):
-        roc.youden_cutoff([0, 1], [3, 3])
-    with pytest.raises(ValueError, match="outcome must hold both classes"):
-        roc.youden_cutoff([1, 1], [3, 4])
-
-
-# ------------------------------------------------------------------------------------------------ Cox
-
-
-def direct_log_likelihood(time, event, lp, ties):
-    """The formula with its two sums written out."""
-    total, risk = 0.0, np.exp(lp)
-    for u in np.unique(time[event]):
-        died = np.flatnonzero(event & (time == u))
-        total += lp[died].sum()
-        for k in range(died.size):
-            share = k / died.size if ties == "efron" else 0
-            total -= np.log(risk[time >= u].sum() - share * risk[died].sum())
-    return total
-
-
-@pytest.mark.parametrize("ties", ["efron", "breslow"])
-def test_cox_reaches_the_maximum_of_the_written_out_likelihood(ties):
-    rng = np.random.default_rng(11)
-    x = rng.normal(size=(60, 2))
-    time = np.ceil(8 * rng.exponential(np.exp(-x[:, 0]))).clip(max=20)
-    event = rng.random(60) < 0.7
-    fit = cox.cox_fit(time, event, x, ties=ties)
-    at = direct_log_likelihood(time, event, x @ fit.coefficients, ties)
-    assert fit.log_likelihood == approx(at, rel=1e-12)
-    assert fit.log_likelihood_null == approx(direct_log_likelihood(time, event, np.zeros(60), ties), rel=1e-12)
-    step = 1e-4
-    for j in range(2):
-        move = np.eye(2)[j] * step
-        sides = [direct_log_likelihood(time, event, x @ (fit.coefficients + s * move), ties) for s in (1, -1)]
-        assert (sides[0] - sides[1]) / (2 * step) == approx(0, abs=1e-5)
-        curvature = (sides[0] + sides[1] - 2 * at) / step**2
-        assert -curvature == approx(np.linalg.inv(fit.covariance)[j, j], rel=1e-4)
-
-
-def test_cox_agrees_with_lifelines_on_efron():
-    from lifelines import CoxPHFitter
-
-    rng = np.random.default_rng(5)
-    frame = pd.DataFrame({"a": rng.normal(size=80), "b": rng.integers(0, 2, 80)})
-    frame["time"] = np.ceil(10 * rng.exponential(np.exp(-frame["a"])))
-    frame["event"] = rng.random(80) < 0.6
-    theirs = CoxPHFitter().fit(frame, "time", "event", fit_options={"precision": 1e-12})
-    fit = cox.cox_fit(frame["time"], frame["event"], frame[["a", "b"]])
-    table = cox.cox_table(fit)
-    assert fit.coefficients == approx(theirs.params_.to_numpy(), rel=1e-7)
-    assert table["se"].to_numpy() == approx(theirs.standard_errors_.to_numpy(), rel=1e-6)
-    assert table["name"].tolist() == ["a", "b"]
-    assert fit.likelihood_ratio.chi2 == approx(theirs.log_likelihood_ratio_test().test_statistic)
-
-
-def test_cox_offset_holds_a_coefficient_at_one():
-    rng = np.random.default_rng(8)
-    x = rng.normal(size=50)
-    time, event = rng.exponential(np.exp(-x)), rng.random(50) < 0.8
-    free, held = cox.cox_fit(time, event, x), cox.cox_fit(time, event, x, offset=x)
-    assert held.coefficients[0] == approx(free.coefficients[0] - 1)
-    assert held.log_likelihood == approx(free.log_likelihood)
-
-
-def test_cox_term_tests_leave_out_whole_factors():
-    rng = np.random.default_rng(4)
-    frame = pd.DataFrame({"age": rng.normal(60, 9, 70), "n1": rng.random(70) < 0.3, "n2": rng.random(70) < 0.2})
-    time, event = rng.exponential(size=70), rng.random(70) < 0.7
-    tests = cox.cox_term_tests(time, event, frame.astype(float), terms=["age", "n", "n"])
-    assert tests["term"].tolist() == ["age", "n"] and tests["df"].tolist() == [1, 2]
-    full = cox.cox_fit(time, event, frame.astype(float)).log_likelihood
-    age = cox.cox_fit(time, event, frame["age"]).log_likelihood
-    assert tests["chi2"][1] == approx(2 * (full - age))
-
-
-def test_cox_refusals():
-    time, event, x = [1, 2, 3, 4], [1, 1, 0, 1], np.array([0.0, 1, 0, 1])
-    with pytest.raises(ValueError, match="event must be true in at least one row; found none in 4 rows"):
-        cox.cox_fit(time, [0, 0, 0, 0], x)
-    with pytest.raises(ValueError, match="covariates must vary among those at risk; found no variation in 'age'"):
-        cox.cox_fit(time, event, pd.DataFrame({"age": [5, 5, 5, 5], "x": x}))
-    with pytest.raises(ValueError, match="linear dependence among a, b"):
-        cox.cox_fit(time, event, pd.DataFrame({"a": x, "b": 2 * x + 1}))
-    with pytest.raises(ValueError, match="covariates must not separate the events; .* 'x' runs off"):
-        cox.cox_fit([1, 2, 3, 4], [1, 1, 0, 0], pd.DataFrame({"x": [1, 1, 0, 0]}))
-    with pytest.raises(ValueError, match="x0 must hold finite numbers; found nan at row 1"):
-        cox.cox_fit(time, event, [0, np.nan, 1, 0])
-    with pytest.raises(ValueError, match="ties must be one of efron, breslow; found 'exact'"):
-        cox.cox_fit(time, event, x, ties="exact")
-
-
 @given(follow_ups(least=12), st.randoms(use_true_random=False))
 def test_row_order_never_matters(data, random):
     time, event, x = data
     order = list(range(time.size))
     random.shuffle(order)
-    for ties in ("efron", "breslow"):
-        tables = [cox.baseline_hazard(time[i], event[i], x[i] / 4, ties=ties) for i in (slice(None), np.array(order))]
-        assert tables[0].to_numpy() == approx(tables[1].to_numpy(), rel=1e-12)
     curves = [survival.kaplan_meier(time[i], event[i]) for i in (slice(None), np.array(order))]
     pd.testing.assert_frame_equal(*curves)
-
-
-def test_baseline_by_hand():
-    # Two events of three at time 1, linear predictors log 2, 0, 0. Efron: 1/4 + 1/(4 - 3/2); Breslow: 2/4.
-    lp = np.log([2.0, 1, 1])
-    efron = cox.baseline_hazard([1, 1, 2], [1, 1, 0], lp)
-    assert efron["cumulative_hazard"].tolist() == approx([1 / 4 + 1 / 2.5, 1 / 4 + 1 / 2.5])
-    breslow = cox.baseline_hazard([1, 1, 2], [1, 1, 0], lp, ties="breslow")
-    assert breslow["hazard"].tolist() == approx([0.5, 0])
-
-
-def test_risk_at():
-    baseline = cox.baseline_hazard([1, 2], [1, 1], [0.0, 0.0])  # H0: 0.5 from 1, 1.5 from 2
-    assert cox.risk_at([0, np.log(2)], baseline, 1) == approx([1 - np.exp(-0.5), 1 - np.exp(-1)])
-    assert cox.risk_at([0], baseline, 0.5) == approx([0])
-    with pytest.raises(ValueError, match=r"horizon must lie within the baseline's follow-up \(0 to 2\); found 3"):
-        cox.risk_at([0], baseline, 3)
-
-
-def test_proportional_hazards_that_hold_and_that_do_not():
-    rng = np.random.default_rng(2)
-    x = np.repeat([0.0, 1], 300)
-    holds = rng.exponential(np.exp(-x))
-    crosses = np.where(x == 1, rng.weibull(3, 600), rng.weibull(0.7, 600))
-    event = np.ones(600, dtype=bool)
-    p = [cox.ph_test(t, event, pd.DataFrame({"arm": x})).set_index("term")["p"] for t in (holds, crosses)]
-    assert p[0]["arm"] > 0.05 and p[1]["arm"] < 1e-6
-    assert p[0]["GLOBAL"] == approx(p[0]["arm"])
-
-
-# --------------------------------------------------------------------------------------------- log-rank
 
 
 def test_logrank_by_hand():
@@ -290,13 +140,6 @@ def test_logrank_by_hand():
     assert test.groups["observed"].tolist() == [2, 1]
     assert test.groups["expected"].to_numpy() == approx([4 / 3, 5 / 3])
     assert test.chi2 == approx((2 / 3) ** 2 / (13 / 18)) and test.df == 1
-
-
-def test_peto_peto_weighs_by_survival_before():
-    # weights 1, 3/4, 1/2: E_a = 1/2 + 3/4/3 + 1/2/2 = 1, O_a = 1 + 1/2
-    test = survival.logrank([1, 3, 2, 4], [1, 1, 1, 0], ["a", "a", "b", "b"], rho=1)
-    assert test.groups["observed"].to_numpy() == approx([1.5, 0.75])
-    assert test.groups["expected"].to_numpy() == approx([1.0, 1.25])
 
 
 def test_logrank_of_a_group_against_its_copy_is_zero():
