@@ -156,7 +156,7 @@ GOOD = {"time": [1, 2, 3, 4], "event": [1, 0, 1, 0], "risk": [0.8, 0.1, 0.6, 0.2
         ({"horizon": 9}, "horizon must lie within follow-up"),
         ({"event": [0, 0, 0, 0]}, "found no event in any row"),
         ({"time": [1, np.nan, 3, 4]}, "time must hold finite numbers; found nan at row 1"),
-        ({"level": 0}, r"level must lie inside \(0, 1\); found 0"),
+        ({"level": 0}, "level must lie between 0 and 1; found 0"),
     ],
 )
 def test_brier_error_messages(wrong, message):

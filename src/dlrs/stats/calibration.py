@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs.stats import checks, cox, resample, survival
+from dlrs.stats import checks, cox, survival
 
 
 class Brier(NamedTuple):
@@ -71,12 +71,6 @@ class SmoothCalibration(NamedTuple):
     coefficients: np.ndarray
 
 
-def _z(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    return float(stats.norm.ppf(0.5 + level / 2))
-
-
 def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
     """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model that knows nothing.
 
@@ -94,7 +88,7 @@ def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
     """
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
-    return float(1 - resample.survival_at(time, event, np.ones((1, time.size)), horizon)[0])
+    return float(1 - survival.kaplan_meier(time, event, at=[horizon])["survival"].iloc[0])
 
 
 def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95) -> Brier:
@@ -150,7 +144,7 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
     score, influence = _brier(time, event, risk, horizon)
     null, _ = _brier(time, event, np.full(time.size, null_risk(time, event, horizon=horizon)), horizon)
     se = float(influence.std(ddof=1) / np.sqrt(time.size))
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return Brier(score, se, max(0.0, score - half), min(1.0, score + half), 1 - score / null, null)
 
 
@@ -185,7 +179,7 @@ def compare_brier(
     second = checks.risk(second, time.size, "second")
     (a, influence_a), (b, influence_b) = (_brier(time, event, risk, horizon) for risk in (first, second))
     difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     z = difference / se if se > 0 else np.inf * np.sign(difference) if difference else 0.0
     return BrierDifference(
         difference, se, difference - half, difference + half, float(z), float(2 * stats.norm.sf(abs(z)))
@@ -260,7 +254,7 @@ def calibration_slope(
     slope, se = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
     offset = cox.cox_fit(time, event, covariate, offset=lp, tolerance=tolerance).likelihood_ratio
     wald = ((slope - 1) / se) ** 2
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return Slope(slope, se, slope - half, slope + half, wald, float(stats.chi2.sf(wald, 1)), offset.chi2, offset.p)
 
 
@@ -307,7 +301,7 @@ def observed_expected_at(
     if expected == 0:
         raise ValueError("risk must be positive in some row; found 0 in every one")
     intercept, se = float(np.log(observed / expected)), float(at["std_err"]) / observed
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return ObservedExpected(observed, expected, observed / expected, intercept, se, intercept - half, intercept + half)
 
 

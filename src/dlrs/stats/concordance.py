@@ -80,13 +80,6 @@ def _jackknife(counted: _Counted) -> np.ndarray:
     return (counted.balance - (2 * counted.c - 1) * counted.comparable) / (2 * total)
 
 
-def survival_and_prediction(time, event, prediction):
-    time, event = checks.survival(time, event)
-    if not event.any():
-        raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
-    return time, event, checks.prediction(prediction, time.size)
-
-
 def concordance(
     time: ArrayLike,
     event: ArrayLike,
@@ -148,7 +141,7 @@ def concordance(
     0.8
     """
     checks.choice(interval, "interval", ("jackknife", "noether", "conservative"))
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     ones = np.ones(time.size)
     counted = _count(compare_rows(time, event, prediction, ones, ones, same_time), tied_predictions)
     if interval == "conservative":
@@ -236,7 +229,7 @@ def uno_concordance(
     >>> uno_concordance([5, 8, 9, 12], [1, 0, 1, 0], [0.9, 0.3, 0.4, 0.1]).c
     1.0
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     weight = survival.censoring_survival(time, event, time, before=True) ** -2.0
     if horizon is not None:
         weight = np.where(time <= checks.horizon(time, event, horizon), weight, 0.0)
@@ -285,7 +278,7 @@ def compare_concordance(
     Therneau and Watson 2015; Haibe-Kains et al., Bioinformatics 2008.
     """
     checks.choice(method, "method", ("jackknife", "survcomp"))
-    time, event, a = survival_and_prediction(time, event, a)
+    time, event, a = checks.survival_and_prediction(time, event, a)
     b = checks.prediction(b, time.size, "b")
     ones = np.ones(time.size)
     same_time, ties = ("event_first", "half") if method == "jackknife" else ("skip", "drop")

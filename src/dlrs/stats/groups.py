@@ -113,10 +113,10 @@ def _table(table: ArrayLike) -> np.ndarray:
         raise ValueError(
             f"table must hold counts; found {array[row, column]:g} at row {row}, column {column} (both from 0)"
         )
-    for axis, what in ((1, "row"), (0, "column")):
+    for axis, line in ((1, "row"), (0, "column")):
         sums = array.sum(axis=axis)
         if (sums == 0).any():
-            raise ValueError(f"table must have a patient in every {what}; found none in {what} {int(sums.argmin())}")
+            raise ValueError(f"table must have a patient in every {line}; found none in {line} {int(sums.argmin())}")
     return array.astype(np.int64)
 
 

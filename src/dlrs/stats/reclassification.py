@@ -61,9 +61,7 @@ class Idi(NamedTuple):
 
 
 def _estimate(value: float, se: float, level: float) -> Estimate:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    half = stats.norm.ppf(0.5 + level / 2) * se
+    half = checks.critical_value(level) * se
     # a model against itself moves nobody: value and error are 0, and so is z
     z = value / se if se > 0 else np.inf * np.sign(value) if value else 0.0
     return Estimate(*map(float, (value, se, value - half, value + half, z, 2 * stats.norm.sf(abs(z)))))
@@ -226,8 +224,7 @@ def nri_continuous(
 
 
 def _nri(outcome: np.ndarray, move: np.ndarray, variance: str, level: float) -> Nri:
-    if variance not in ("unpooled", "null"):
-        raise ValueError(f'variance must be "unpooled" or "null"; found {variance!r}')
+    checks.choice(variance, "variance", ("unpooled", "null"))
     up, down = (np.array([(move[c] == sign).mean() for c in (outcome, ~outcome)]) for sign in (1, -1))
     spread = up + down - (up - down) ** 2 * (variance == "unpooled")
     se = np.sqrt(spread / [outcome.sum(), (~outcome).sum()])
@@ -396,8 +393,7 @@ def _nri_censored(time, event, move, horizon, method, level) -> Nri:
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
     checks.prediction(move, time.size, "new_risk")
-    if method not in ("km", "ipw"):
-        raise ValueError(f'method must be "km" or "ipw"; found {method!r}')
+    checks.choice(method, "method", ("km", "ipw"))
     groups = [move == 1, move == -1]
     if method == "km":
         (up, d_up), (down, d_down) = (_km_shares(time, event, group, horizon) for group in groups)

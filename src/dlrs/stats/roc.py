@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dlrs.stats import checks, survival
-from dlrs.stats.concordance import survival_and_prediction
 from dlrs.stats.pairs import Difference, difference_of
 
 EventAtHorizon = Literal["case", "excluded"]
@@ -115,7 +114,7 @@ def time_dependent_roc(
     ----------
     Uno et al., J Am Stat Assoc 2007; Hung and Chiang 2010; Blanche et al., Biom J 2013.
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     distinct, place = np.unique(prediction, return_inverse=True)
     frames = []
     for at in _times(times):
@@ -181,7 +180,7 @@ def time_dependent_auc(
     >>> time_dependent_auc([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1], times=8)["auc"].tolist()
     [0.75]
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     z = checks.critical_value(level)
     rows = []
     for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon):
@@ -230,7 +229,7 @@ def compare_time_dependent_auc(
     The standard error is that of the difference of the two influence functions. Equals the AUC contrasts of
     ``riskRegression::Score``.
     """
-    time, event, a = survival_and_prediction(time, event, a)
+    time, event, a = checks.survival_and_prediction(time, event, a)
     b = checks.prediction(b, time.size, "b")
     rows = []
     both = (_aucs(time, event, x, times, event_at_horizon) for x in (a, b))
@@ -290,7 +289,7 @@ def classification_at(
     PPV = sum f 1 / (sum f 1 + sum g 1). With ``event_at_horizon="excluded"`` the estimates equal R's
     ``timeROC::SeSpPPVNPV``. Standard errors: influence functions, the estimated weights included.
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     groups = horizon_groups(time, event, horizon, event_at_horizon=event_at_horizon)
     positive = prediction > cutoff
     f, g = groups.cases, groups.controls
@@ -346,7 +345,7 @@ def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, 
     ----------
     Heagerty, Lumley and Pepe, Biometrics 2000.
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     rows = []
     for at in _times(times):
         checks.horizon(time, event, at)
@@ -396,7 +395,7 @@ def survivalroc_nne(
     ----------
     Heagerty, Lumley and Pepe, Biometrics 2000; Akritas, Ann Stat 1994.
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     n = time.size
     span = 0.25 * n**-0.2 if span is None else span
     order = np.argsort(prediction, kind="stable")

@@ -328,6 +328,7 @@ Test.__test__ = False  # pytest must not collect it
 
 
 def chi2_test(chi2: float, df: int) -> Test:
+    """Return a chi-square statistic with its upper tail probability."""
     return Test(float(chi2), int(df), float(chdtrc(df, chi2)))
 
 
