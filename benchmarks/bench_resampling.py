@@ -1,4 +1,4 @@
-"""How fast whole bootstraps of decision curves and reclassification are: ``python benchmarks/bench_resampling.py``.
+"""How fast whole bootstraps of decision curves are: ``python benchmarks/bench_resampling.py``.
 
 Everything runs side by side in one process; a time is the median of several runs, in seconds of wall clock and of
 processor time. Ours includes drawing the resamples, the loops are given theirs. The bounds are those that the
@@ -32,62 +32,33 @@ def patients(rng: np.random.Generator, n: int):
 
 
 def bench_decision(rng, samples: int) -> Iterator[tuple]:
-    _, _, outcome, _, risk, _ = patients(rng, N)
+    time, event, _, _, risk, horizon = patients(rng, N)
+    options = dict(horizon=horizon, thresholds=THRESHOLDS[:-1])
     weights = resample.bootstrap_weights(N, samples, seed=1)
     rows = [np.repeat(np.arange(N), w) for w in weights]
 
     def ours():
         drawn = resample.bootstrap_weights(N, samples, seed=1)
-        return decision.decision_curve_bootstrap(outcome, risk, drawn, thresholds=THRESHOLDS, quantities=SHOWN)
+        return decision.decision_curve_censored_bootstrap(time, event, risk, drawn, quantities=SHOWN, **options)
 
     def loop():
-        return [decision.decision_curve(outcome[i], risk[i], thresholds=THRESHOLDS) for i in rows]
+        return [decision.decision_curve_censored(time[i], event[i], risk[i], **options) for i in rows]
 
     whole = ours()
     for place, curve in enumerate(loop()):
         single = curve.loc[curve["strategy"] == "model", list(SHOWN)].to_numpy().T
-        assert np.allclose([whole[quantity][place] for quantity in SHOWN], single, atol=1e-12)
-    what = f"{samples:,} bootstraps of net benefit, TPR and FPR, 101 thresholds, n = {N}"
-    yield what, "a loop over decision.decision_curve", 50, loop, ours, 1
-    frames = [pd.DataFrame({"outcome": outcome[i].astype(int), "risk": risk[i]}) for i in rows[:20]]
+        assert np.allclose([whole[quantity][place] for quantity in SHOWN], single, atol=1e-9, equal_nan=True)
+    what = f"{samples:,} bootstraps of net benefit, TPR and FPR, 100 thresholds, n = {N}"
+    yield what, "a loop over decision_curve_censored", 50, loop, ours, 1
+    frames = [pd.DataFrame({"time": time[i], "event": event[i], "risk": risk[i]}) for i in rows[:20]]
 
     def dcurves_loop():
         from dcurves import dca
 
-        return [dca(data=f, outcome="outcome", modelnames=["risk"], thresholds=THRESHOLDS[:-1]) for f in frames]
+        asked = dict(outcome="event", modelnames=["risk"], time=horizon, time_to_outcome_col="time")
+        return [dca(data=frame, thresholds=THRESHOLDS[:-1], **asked) for frame in frames]
 
     yield what, f"a loop over dcurves (20 of {samples:,}, scaled up)", 50, dcurves_loop, ours, samples / 20
-
-
-def bench_reclassification(rng, samples: int) -> Iterator[tuple]:
-    _, _, outcome, old, new, _ = patients(rng, N)
-    weights = resample.bootstrap_weights(N, samples, seed=1)
-    rows = [np.repeat(np.arange(N), w) for w in weights]
-
-    def ours():
-        drawn = resample.bootstrap_weights(N, samples, seed=1)
-        move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
-        return np.column_stack(
-            [
-                reclassification.nri_bootstrap(outcome, move, drawn)[:, 0],
-                reclassification.idi_bootstrap(outcome, old, new, drawn)[:, 0],
-            ]
-        )
-
-    def loop():
-        return np.array(
-            [
-                (
-                    reclassification.nri_categorical(outcome[i], old[i], new[i], cutoffs=CUTOFFS).value,
-                    reclassification.idi(outcome[i], old[i], new[i]).value,
-                )
-                for i in rows
-            ]
-        )
-
-    assert np.allclose(ours(), loop(), atol=1e-12)
-    what = f"{samples:,} bootstraps of categorical NRI and IDI, n = {N}"
-    yield what, "a loop over nri_categorical and idi", 20, loop, ours, 1
 
 
 def at_scale(rng, n: int) -> Iterator[tuple[str, Callable]]:
@@ -110,8 +81,8 @@ def at_scale(rng, n: int) -> Iterator[tuple[str, Callable]]:
     yield "mann_whitney", lambda: groups.mann_whitney(new[outcome], new[~outcome])
     yield (
         "one bootstrap resample of the net benefit",
-        lambda: decision.decision_curve_bootstrap(
-            outcome, new, resample.bootstrap_weights(n, 1, seed=1), thresholds=THRESHOLDS, quantities=SHOWN
+        lambda: decision.decision_curve_censored_bootstrap(
+            time, event, new, resample.bootstrap_weights(n, 1, seed=1), thresholds=THRESHOLDS, quantities=SHOWN, **at
         ),
     )
 
@@ -124,10 +95,9 @@ def main() -> None:
     options = arguments.parse_args()
     rng = np.random.default_rng(20210621)
     rows = []
-    for part in (bench_decision(rng, options.samples), bench_reclassification(rng, options.samples)):
-        for what, against, least, theirs, ours, scale in part:
-            slow, fast = np.array(seconds(theirs, options.repeats)) * scale, seconds(ours, options.repeats)
-            rows.append((what, against, slow[0], fast[0], slow[0] / fast[0], slow[1] / fast[1], least))
+    for what, against, least, theirs, ours, scale in bench_decision(rng, options.samples):
+        slow, fast = np.array(seconds(theirs, options.repeats)) * scale, seconds(ours, options.repeats)
+        rows.append((what, against, slow[0], fast[0], slow[0] / fast[0], slow[1] / fast[1], least))
     columns = ["what", "against", "theirs_s", "ours_s", "times_faster", "times_less_processor", "at_least"]
     print(pd.DataFrame(rows, columns=columns).to_string(index=False, float_format="{:.4g}".format))
     rows = []

@@ -1,80 +1,34 @@
-"""Who may import whom: the floors of the package, and where torch may come in."""
+"""Who may import whom: the contracts of .importlinter, and what they cannot see."""
 
 import ast
 import json
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
+import dlrs
+import dlrs.stats
 from dlrs.config import ROOT
 
-FLOORS = [
-    {"config", "resample", "checks", "scan", "dicom"},
-    {"nifti"},
-    {"cohort", "images", "survival", "groups"},
-    {"simulate", "train", "explain", "metrics", "calibration", "reclassification", "decision", "nomogram", "competing"},
-    {"doctor", "release", "plots", "report", "audit", "studies", "chain", "page", "calculator", "privacy"},
-    {"execute", "expected", "stages", "controls"},  # what starts and watches the others
-]
-HEAVY = {"torch", "torchvision", "monai"}
-MAY_TRAIN = {"images", "train", "explain"}
-SOURCES = sorted((ROOT / "src" / "dlrs").glob("*.py"))
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+STATS = [f"dlrs.stats.{module.name}" for module in pkgutil.iter_modules(dlrs.stats.__path__)]
+TOP = [f"dlrs.{module.name}" for module in pkgutil.iter_modules(dlrs.__path__) if not module.ispkg]
+NETWORKS = {"torch", "torchvision", "monai"}
+ALLOWED = {"11_validation.ipynb": {"dlrs_site.release"}}  # what a notebook may import of ours beside dlrs
 USED = ["papermill", "torch", "torchvision", "monai", "lifelines", "sksurv", "seaborn", "statsmodels"]
 
 
-def imported(tree: ast.AST) -> list[str]:
-    names = []
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "imports inside the package are written out: from dlrs import ..."
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            assert not node.level, "imports inside a package are written out: from dlrs.stats import ..."
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-def floor_of(module: str) -> int:
-    found = [number for number, modules in enumerate(FLOORS) if module in modules]
-    assert len(found) == 1, f"{module} has no floor: give it one here and in the design"
-    return found[0]
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_module_imports_from_lower_floors_only(source):
-    if source.stem == "__init__":
-        return
-    names = {path.stem for path in SOURCES}
-    mine = floor_of(source.stem)
-    for name in imported(ast.parse(source.read_text(encoding="utf-8"))):
-        other = name.removeprefix("dlrs.").split(".")[0]
-        if name.startswith("dlrs.") and other in names:
-            assert floor_of(other) < mine, f"{source.stem} imports {other} of floor {floor_of(other)}"
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_torch_and_monai_are_imported_where_images_and_networks_are(source):
-    found = {name.split(".")[0] for name in imported(ast.parse(source.read_text(encoding="utf-8")))}
-    assert source.stem in MAY_TRAIN or not found & HEAVY
-
-
-def test_importing_everything_else_brings_neither_torch_nor_monai():
-    others = ", ".join(f"dlrs.{path.stem}" for path in SOURCES if path.stem not in {*MAY_TRAIN, "__init__"})
-    code = f"import sys, {others}; print([name for name in {sorted(HEAVY)} if name in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert said.stdout.strip() == "[]"
-
-
-def test_the_statistics_bring_no_reader_of_images():
-    """Only the check of a hospital's folder needs them at once; everything else imports them where it reads a file."""
-    others = ", ".join(f"dlrs.{path.stem}" for path in SOURCES if path.stem not in {"train", "doctor", "__init__"})
-    readers = ["nibabel", "pydicom", "highdicom"]
-    code = f"import sys, {others}; print([name for name in {readers} if name in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert said.stdout.strip() == "[]"
-    for name, text in notebooks_code():
-        top = [node for node in ast.parse(text).body if isinstance(node, (ast.Import, ast.ImportFrom))]
-        assert not {module.split(".")[0] for node in top for module in imported(node)} & set(readers), name
 
 
 def notebooks_code():
@@ -83,16 +37,48 @@ def notebooks_code():
         yield path.name, "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
 
 
+NOTEBOOKS = [*notebooks_code()]
+
+
+def loaded_by(modules: list[str]) -> set[str]:
+    """What is loaded once these modules are imported, in a fresh Python."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(run.stdout.split())
+
+
+def test_the_contracts_hold(capsys):
+    from importlinter.cli import lint_imports
+
+    broken = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True, no_logo=True)
+    assert not broken, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "code"), NOTEBOOKS, ids=[name for name, _ in NOTEBOOKS])
+def test_a_notebook_imports_dlrs_alone(name, code):
+    ours = {module for module in imported(ast.parse(code)) if module.split(".")[0] in ("dlrs_site", "dlrs_run")}
+    assert ours <= ALLOWED.get(name, set())
+
+
+def test_the_statistics_load_nothing_else_of_ours():
+    ours = {name for name in loaded_by(STATS) if name.split(".")[0] in ("dlrs", "dlrs_site", "dlrs_run")}
+    assert ours == {"dlrs", "dlrs.stats", *STATS}
+
+
+def test_neither_networks_nor_images_are_loaded_outside_their_room():
+    assert not loaded_by(STATS + TOP) & (NETWORKS | {"nibabel", "pydicom"})
+
+
 def test_notebooks_of_the_statistics_do_not_import_torch():
-    for name, code in notebooks_code():
-        heavy = {module.split(".")[0] for module in imported(ast.parse(code))} & HEAVY
+    for name, code in NOTEBOOKS:
+        heavy = {module.split(".")[0] for module in imported(ast.parse(code))} & NETWORKS
         assert not heavy or name[:2] in {"02", "03", "08", "09"}, name
 
 
 @pytest.mark.parametrize("library", USED)
 def test_each_library_is_really_used(library):
     """A library counts as used when something imported from it is used, in the package or in a notebook."""
-    code = [*(path.read_text(encoding="utf-8") for path in SOURCES), *(text for _, text in notebooks_code())]
+    code = [*(path.read_text(encoding="utf-8") for path in SOURCES), *(text for _, text in NOTEBOOKS)]
     for text in code:
         tree = ast.parse(text)
         bound = set()
@@ -110,5 +96,5 @@ def test_jupyterlab_is_used_by_lab():
     tree = ast.parse((ROOT / "run.py").read_text(encoding="utf-8"))
     lab = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "lab")
     assert "jupyterlab" in {node.value for node in ast.walk(lab) if isinstance(node, ast.Constant)}
-    said = subprocess.run([sys.executable, "-m", "jupyterlab", "--version"], capture_output=True, text=True, check=True)
-    assert said.stdout.strip()
+    asked = [sys.executable, "-m", "jupyterlab", "--version"]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()

@@ -19,12 +19,13 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 RELATIVE, ABSOLUTE = 1e-7, 1e-12
 
@@ -36,8 +37,32 @@ NOT_COMPARED = {
     "bootstrap": "random",
     "uno_delta_perturbation_primary": "random",
 }
-# The README calls the limits and p values of IDI.INF random; its estimates are exact.
-RANDOM = re.compile(r"nri_idi/survIDINRI_IDI_INF/[^/]*/m[123]_[^/]*/(lower|upper|p)")
+NOT_USED = Path(__file__).with_name("not_used.yaml")
+
+
+def _regex(pattern: str) -> re.Pattern:
+    """A path: `*` is one key, `**` any number of them."""
+    parts = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join({"**": ".*", "*": "[^/]*"}.get(p, re.escape(p)) for p in parts))
+
+
+@dataclass(frozen=True)
+class NotUsed:
+    """Numbers of a section that stand for nothing the study uses, and why."""
+
+    section: str
+    path: str
+    reason: str
+
+    @cached_property
+    def regex(self) -> re.Pattern:
+        return _regex(self.path)
+
+
+@cache
+def not_used() -> list[NotUsed]:
+    """What `not_used.yaml` lists."""
+    return [NotUsed(**entry) for entry in yaml.safe_load(NOT_USED.read_text(encoding="utf-8"))]
 
 
 @dataclass(frozen=True)
@@ -50,12 +75,10 @@ class Row:
     ours: str
     exact: bool = False  # a count: no tolerance
     tolerance: float = RELATIVE  # looser only where the README says so
-    left_out: str = ""  # why a number is not compared; it still counts in M
 
     @cached_property
     def regex(self) -> re.Pattern:
-        parts = re.split(r"(\*\*|\*)", self.pattern)
-        return re.compile("".join({"**": ".*", "*": "[^/]*"}.get(p, re.escape(p)) for p in parts))
+        return _regex(self.pattern)
 
 
 @dataclass
@@ -118,15 +141,15 @@ class Context:
 
 @dataclass
 class Result:
-    """What one section of one data set came to."""
+    """What one section of one data set came to: of the `numbers` that the study uses, how many are `checked`."""
 
     dataset: str
     section: str
     numbers: int = 0
     checked: int = 0
+    not_used: dict[str, int] = field(default_factory=dict)  # path of not_used.yaml -> numbers
     disagreements: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
     largest: dict[str, tuple[float, int]] = field(default_factory=dict)  # pattern -> difference, numbers compared
 
 
@@ -173,9 +196,9 @@ def sections(stored: dict) -> list[str]:
 
 
 def leaves(node, path: tuple[str | int, ...] = ()):
-    """Yield path and value of every number below `node` that is not random."""
+    """Yield path and value of every number below `node`."""
     for leaf, value in _walk(node, path):
-        if isinstance(value, Real) and not isinstance(value, bool) and not RANDOM.fullmatch(_keys(leaf)):
+        if isinstance(value, Real) and not isinstance(value, bool):
             yield leaf, value
 
 
@@ -215,7 +238,7 @@ def module(section: str):
 def compare(data: Context, stored: dict, section: str) -> Result:
     """Compute one section and hold every number (and word) of R's against ours."""
     result = Result(data.name, section)
-    code = module(section)
+    code, unused = module(section), [entry for entry in not_used() if entry.section == section]
     rows = code.ROWS if code else []
     try:
         ours = code.compute(data) if code else {}
@@ -224,19 +247,20 @@ def compare(data: Context, stored: dict, section: str) -> Result:
         ours = {}
         result.missing.append(f"{section}: {type(error).__name__}: {error}")
     for path, theirs in _walk(stored[section], ()):
-        full = (section, *path)
-        if theirs is None or RANDOM.fullmatch(_keys(full)):  # R had no number there, or a random one
+        if theirs is None:  # R had no number there
             continue
         number = isinstance(theirs, Real) and not isinstance(theirs, bool)
+        with_positions = "/".join(map(str, path))
+        entry = next((e for e in unused if any(map(e.regex.fullmatch, (_keys(path), with_positions)))), None)
+        if entry:
+            result.not_used[entry.path] = result.not_used.get(entry.path, 0) + number
+            continue
         result.numbers += number
-        where = "/".join(map(str, full))
+        where = f"{section}/{with_positions}"
         row = next((r for r in rows if r.regex.fullmatch(_keys(path))), None)
         if row is None:
             if number:
                 result.missing.append(f"{where}: no row says what this is")
-            continue
-        if row.left_out:
-            result.left_out[row.pattern] = row.left_out
             continue
         mine = _find(ours, path)
         if mine is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 from parity import compare, context, datasets, reference, sections
+from parity.report import line
 
 
 def main(wanted: list[str]) -> None:
@@ -14,13 +16,11 @@ def main(wanted: list[str]) -> None:
         for section in [s for s in sections(stored) if not wanted or s in wanted]:
             result = compare(data, stored, section)
             checked, numbers = checked + result.checked, numbers + result.numbers
-            for line in [*result.disagreements, *result.missing][:40]:
-                print("   ", line)
-            for pattern, reason in result.left_out.items():
-                print("    left out:", pattern, "-", reason)
+            for problem in [*result.disagreements, *result.missing][:40]:
+                print("   ", problem)
             worst = max((d for d, _ in result.largest.values()), default=0.0)
-            print(f"{name} {section} checked {result.checked} of {result.numbers}   largest difference {worst:.1e}")
-    print(f"checked {checked} of {numbers} numbers")
+            print(f"{line(asdict(result))}   largest difference {worst:.1e}")
+    print(f"checked {checked} of {numbers} numbers that the study uses")
 
 
 if __name__ == "__main__":

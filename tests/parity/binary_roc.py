@@ -15,29 +15,27 @@ UNPAIRED = 'roc.test(method = "delong", paired = FALSE)'
 ROWS = [
     Row("*/n", "patients", "nrow", "len", exact=True),
     Row("*/n_events", "events", "sum", "sum", exact=True),
-    Row(f"{M}/auc", "AUC", ROC, "metrics.delong"),
-    Row(f"{M}/var_delong", "its variance", 'var(r, method = "delong")', "metrics.delong"),
-    Row(f"{M}/lower", "its lower limit", 'ci.auc(r, method = "delong")', "metrics.delong"),
-    Row(f"{M}/upper", "its upper limit", 'ci.auc(r, method = "delong")', "metrics.delong"),
-    Row(f"{M}/wilcoxon_auc", "Wilcoxon's U as an AUC", "wilcox.test(x1, x0)$statistic / (n1 n0)", "metrics.delong"),
-    Row(f"{M}/best/threshold", "Youden cut-offs", BEST, "survival.youden_cutoff"),
-    Row(f"{M}/best/youden", "sensitivity + specificity", BEST, "survival.youden_cutoff"),
-    *(Row(f"{M}/best/{k}", f"{k} there", BEST, "metrics.binary_classification", exact=True) for k in ("tp", "tn")),
-    *(Row(f"{M}/best/{k}", f"{k} there", BEST, "metrics.binary_classification", exact=True) for k in ("fp", "fn")),
-    Row(f"{M}/best/*", "what is read off the table there", BEST, "metrics.binary_classification"),
-    Row(f"{M}/thresholds_within_1e9_of_best", "nearly best cut-offs", ROC, "metrics.roc_curve"),
-    Row(f"{M}/roc/thresholds_finite", "thresholds", ROC, "metrics.roc_curve"),
-    Row(f"{M}/roc/*", "sensitivity, specificity", ROC, "metrics.roc_curve"),
-    Row("*/paired/*/*", "comparison of two AUC", PAIRED, "metrics.compare_delong"),
+    Row(f"{M}/auc", "AUC", ROC, "roc.delong"),
+    Row(f"{M}/var_delong", "its variance", 'var(r, method = "delong")', "roc.delong"),
+    Row(f"{M}/lower", "its lower limit", 'ci.auc(r, method = "delong")', "roc.delong"),
+    Row(f"{M}/upper", "its upper limit", 'ci.auc(r, method = "delong")', "roc.delong"),
+    Row(f"{M}/wilcoxon_auc", "Wilcoxon's U as an AUC", "wilcox.test(x1, x0)$statistic / (n1 n0)", "roc.delong"),
+    Row(f"{M}/best/threshold", "Youden cut-offs", BEST, "roc.youden_cutoff"),
+    Row(f"{M}/best/youden", "sensitivity + specificity", BEST, "roc.youden_cutoff"),
+    Row(f"{M}/best/*", "sensitivity and specificity there", BEST, "roc.roc_curve"),
+    Row(f"{M}/thresholds_within_1e9_of_best", "nearly best cut-offs", ROC, "roc.roc_curve"),
+    Row(f"{M}/roc/thresholds_finite", "thresholds", ROC, "roc.roc_curve"),
+    Row(f"{M}/roc/*", "sensitivity, specificity", ROC, "roc.roc_curve"),
+    Row("*/paired/*/*", "comparison of two AUC", PAIRED, "roc.compare_delong"),
     Row("*/unpaired/values", "the two subsets", "sort(unique())", "numpy"),
-    Row("*/unpaired/*", "comparison of AUC in two subsets", UNPAIRED, "metrics.compare_delong_unpaired"),
+    Row("*/unpaired/*", "comparison of AUC in two subsets", UNPAIRED, "roc.compare_delong_unpaired"),
 ]
 
 
 def marker(y, x) -> dict:
     auc, curve, best = roc.delong(y, x), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
-    at = [roc.binary_classification(y, x, threshold=t)._asdict() for t in best.thresholds]
     total = curve["sensitivity"] + curve["specificity"]
+    there = curve["threshold"].isin(best.thresholds)
     return {
         "auc": auc.auc,
         "var_delong": auc.se**2,
@@ -45,9 +43,10 @@ def marker(y, x) -> dict:
         "upper": auc.upper,
         "wilcoxon_auc": auc.auc,
         "best": {
-            **{key: [table[key] for table in at] for key in at[0]},
             "threshold": best.thresholds,
-            "youden": [table["sensitivity"] + table["specificity"] for table in at],
+            "youden": total[there].tolist(),
+            "sensitivity": curve.loc[there, "sensitivity"].tolist(),
+            "specificity": curve.loc[there, "specificity"].tolist(),
         },
         "thresholds_within_1e9_of_best": curve["threshold"][total > total.max() - 1e-9].tolist(),
         "roc": {

@@ -12,10 +12,9 @@ C = "*/comparisons/*"
 SURVIVAL = "concordance(S ~ x, reverse = TRUE)"
 UNO = 'concordance(S ~ x, reverse = TRUE, timewt = "n/G2")'
 UNO_H = 'concordance(..., timewt = "n/G2", ymax = h)'
-HARRELL, QUADE = "metrics.concordance", 'metrics.concordance(interval="quade")'
-NOETHER = 'metrics.concordance(interval="noether", same_time="skip")'
-COMPARE = "metrics.compare_concordance"
-SURVC1 = "metrics.uno_concordance_survc1"
+HARRELL = "concordance.concordance"
+NOETHER = 'concordance.concordance(interval="noether", same_time="skip")'
+COMPARE = "concordance.compare_concordance"
 COUNTS = ("concordant", "discordant", "tied.x", "tied.y", "tied.xy")
 
 ROWS = [
@@ -23,22 +22,21 @@ ROWS = [
     Row(f"{M}/survival/se", "its standard error, infinitesimal jackknife", SURVIVAL, HARRELL),
     Row(f"{M}/survival/*_normal", "its normal limits, uncut", "c -/+ qnorm(.975) se", HARRELL),
     *(Row(f"{M}/survival/{k}", f"pairs: {k}", SURVIVAL, HARRELL, exact=True) for k in COUNTS),
-    Row(f"{M}/survival_uno_n_G2/c", "Uno's C", UNO, "metrics.uno_concordance"),
-    Row(f"{M}/survival_uno_n_G2/se", "its standard error", UNO, "metrics.uno_concordance"),
-    *(Row(f"{M}/survival_uno_n_G2/{k}", f"weighted pairs: {k}", UNO, "metrics.uno_concordance") for k in COUNTS),
-    Row(f"{M}/survival_uno_n_G2_ymax_horizon/c", "Uno's C up to h", UNO_H, "metrics.uno_concordance(horizon=)"),
-    Row(f"{M}/survival_uno_n_G2_ymax_horizon/se", "its standard error", UNO_H, "metrics.uno_concordance(horizon=)"),
-    Row(f"{M}/survival_uno_n_G2_ymax_horizon/*", "weighted pairs", UNO_H, "metrics.uno_concordance(horizon=)"),
+    Row(f"{M}/survival_uno_n_G2/c", "Uno's C", UNO, "concordance.uno_concordance"),
+    Row(f"{M}/survival_uno_n_G2/se", "its standard error", UNO, "concordance.uno_concordance"),
+    *(Row(f"{M}/survival_uno_n_G2/{k}", f"weighted pairs: {k}", UNO, "concordance.uno_concordance") for k in COUNTS),
+    Row(f"{M}/survival_uno_n_G2_ymax_horizon/c", "Uno's C up to h", UNO_H, "concordance.uno_concordance(horizon=)"),
+    Row(f"{M}/survival_uno_n_G2_ymax_horizon/se", "its standard error", UNO_H, "concordance.uno_concordance(horizon=)"),
+    Row(f"{M}/survival_uno_n_G2_ymax_horizon/*", "weighted pairs", UNO_H, "concordance.uno_concordance(horizon=)"),
     *(
         row
         for name, call, ours in (
-            ("hmisc_rcorr_cens", "rcorr.cens(-x, S)", QUADE),
-            ("hmisc_rcorr_cens_outx", "rcorr.cens(-x, S, outx = TRUE)", f'{QUADE[:-1]}, tied_predictions="drop")'),
+            ("hmisc_rcorr_cens", "rcorr.cens(-x, S)", HARRELL),
+            ("hmisc_rcorr_cens_outx", "rcorr.cens(-x, S, outx = TRUE)", f'{HARRELL}(tied_predictions="drop")'),
         )
         for row in (
             Row(f"{M}/{name}/c", "C", call, ours),
             Row(f"{M}/{name}/dxy", "Somers' D = 2 C - 1", call, ours),
-            Row(f"{M}/{name}/sd_dxy", "standard error of D, Quade", call, ours),
             Row(f"{M}/{name}/*", "ordered pairs", call, ours, exact=True),
         )
     ),
@@ -65,33 +63,18 @@ ROWS = [
         f"{M}/survcomp_conservative/*",
         "C with conservative limits",
         'concordance.index(..., method = "conservative")',
-        'metrics.concordance(interval="conservative", same_time="skip", tied_predictions="drop")',
+        'concordance.concordance(interval="conservative", same_time="skip", tied_predictions="drop")',
     ),
-    # survC1's Fortran rounds the numerator to single precision
-    Row(f"{M}/survC1_uno_tau_horizon/c", "Uno's C before h", "Est.Cval(tau = h, nofit = TRUE)", SURVC1, tolerance=1e-6),
-    Row(f"{M}/survC1_uno_tau_max/c", "Uno's C, no limit", "Est.Cval(tau = max + 1)", SURVC1, tolerance=1e-6),
     Row(f"{C}/survcomp/p_one_sided", "one-sided P", "cindex.comp", f'{COMPARE}(method="survcomp")'),
     Row(f"{C}/survcomp/p_two_sided", "two-sided P", "2 pt(-|t|)", f'{COMPARE}(method="survcomp")'),
     Row(f"{C}/survcomp/t", "t", "cindex.comp", f'{COMPARE}(method="survcomp")'),
     Row(f"{C}/survcomp/df", "degrees of freedom", "cindex.comp", f'{COMPARE}(method="survcomp")', exact=True),
-    Row(f"{C}/survcomp/spearman", "correlation of the scores", 'cor(method = "spearman")', "metrics.spearman"),
+    Row(f"{C}/survcomp/spearman", "correlation of the scores", 'cor(method = "spearman")', "concordance.spearman"),
     Row(f"{C}/survival_joint/diff", "difference of two C", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/se", "its standard error", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/z", "z", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/p", "two-sided P", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/vcov", "covariance of the two C", "vcov(concordance(fitA, fitB))", COMPARE),
-    Row(
-        f"{C}/hmisc_rcorrp_cens_method1/*",
-        "pairs ranked better, by differences",
-        "rcorrp.cens(-xA, -xB, S, method = 1)",
-        'metrics.pairwise_superiority(rule="differences")',
-    ),
-    Row(
-        f"{C}/hmisc_rcorrp_cens_method2/*",
-        "pairs ranked better, by concordance",
-        "rcorrp.cens(-xA, -xB, S, method = 2)",
-        "metrics.pairwise_superiority",
-    ),
 ]
 
 
@@ -101,7 +84,7 @@ def survival(c: concordance.Concordance) -> dict:
 
 
 def hmisc(time, event, x, tied_predictions) -> dict:
-    c = concordance.concordance(time, event, x, interval="quade", tied_predictions=tied_predictions)
+    c = concordance.concordance(time, event, x, tied_predictions=tied_predictions)
     relevant = 2 * (c.concordant + c.discordant)
     # outx drops every pair with tied scores, comparable or not
     pairs, never = len(x) * (len(x) - 1), 2 * c.tied_time
@@ -116,7 +99,6 @@ def hmisc(time, event, x, tied_predictions) -> dict:
     return {
         "c": c.c,
         "dxy": 2 * c.c - 1,
-        "sd_dxy": 2 * c.se,
         "relevant": relevant,
         "concordant": concordant,
         "uncertain": pairs - relevant - never,
@@ -145,15 +127,13 @@ def marker(time, event, x, horizon: float) -> dict:
         "survcomp_noether_outx_true": survcomp(c_index(interval="noether", **survcomp_default), "drop"),
         "survcomp_noether_outx_false": survcomp(c_index(interval="noether", same_time="skip"), "half"),
         "survcomp_conservative": {"c": conservative.c, "lower": conservative.lower, "upper": conservative.upper},
-        "survC1_uno_tau_horizon": {"c": concordance.uno_concordance_survc1(time, event, x, horizon=horizon)},
-        "survC1_uno_tau_max": {"c": concordance.uno_concordance_survc1(time, event, x, horizon=time.max() + 1)},
     }
 
 
 def comparison(time, event, a, b) -> dict:
     joint = concordance.compare_concordance(time, event, a, b)
     t = concordance.compare_concordance(time, event, a, b, method="survcomp")
-    out = {
+    return {
         "survcomp": {
             "p_one_sided": t.p_one_sided,
             "p_two_sided": t.p,
@@ -169,11 +149,6 @@ def comparison(time, event, a, b) -> dict:
             "vcov": joint.covariance,
         },
     }
-    for method, rule in ((1, "differences"), (2, "concordance")):
-        s = concordance.pairwise_superiority(time, event, a, b, rule=rule)
-        shares = {"x1_more_concordant": s.a_better, "x2_more_concordant": s.b_better}
-        out[f"hmisc_rcorrp_cens_method{method}"] = {"dxy_diff": s.difference, "sd": s.se, **shares}
-    return out
 
 
 def compute(context: Context) -> dict:

@@ -15,7 +15,7 @@ FIT = "coxph(S ~ ., data = P, ties =)"
 
 def fit_rows(at: str) -> list[Row]:
     """What `cox_summary` of the R script writes; `at` is the path of one fit."""
-    cox, table = "survival.cox_fit", "survival.cox_table"
+    cox, table = "cox.cox_fit", "cox.cox_table"
     return [
         Row(f"{at}/terms", "names of the coefficients", FIT, cox),
         Row(f"{at}/coef", "Cox coefficient", FIT, cox),
@@ -44,16 +44,15 @@ ROWS = [
         "*/*/drop1/*/*",
         "likelihood-ratio test of one variable",
         'drop1(fit, test = "Chisq")',
-        "survival.cox_term_tests",
+        "cox.cox_term_tests",
     ),
     Row(
         "*/*/baseline_cumhaz/*",
         "baseline cumulative hazard at 0",
         "basehaz(fit, centered = FALSE)",
-        "survival.baseline_hazard",
+        "cox.baseline_hazard",
     ),
-    Row("*/*/zph_km/*/*", "proportional hazards, 1 - S(t-)", 'cox.zph(fit, transform = "km")', "survival.ph_test"),
-    Row("*/*/zph_identity/*/*", "proportional hazards, t", 'cox.zph(fit, transform = "identity")', "survival.ph_test"),
+    Row("*/*/zph_km/*/*", "proportional hazards, 1 - S(t-)", 'cox.zph(fit, transform = "km")', "cox.ph_test"),
 ]
 
 
@@ -110,7 +109,6 @@ def compute(context: Context) -> dict:
                     "time": times,
                     "cumhaz": cumulative_hazard(baseline(context, variables, ties), times),
                 },
-                "zph_km": tests(cox.ph_test(*follow_up, transform="km", **options)),
-                "zph_identity": tests(cox.ph_test(*follow_up, transform="identity", **options)),
+                "zph_km": tests(cox.ph_test(*follow_up, **options)),
             }
     return out

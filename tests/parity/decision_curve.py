@@ -8,8 +8,8 @@ import pandas as pd
 from dlrs.stats import decision
 from parity import Context, Row
 
-RMDA, BINARY = "rmda::decision_curve", 'decision.decision_curve(at_threshold="neither")'
-DCURVES, CENSORED = "dcurves::dca(Surv)", "decision.decision_curve_censored(dcurves_gaps=True)"
+RMDA, BINARY = "rmda::decision_curve", "decision.decision_curve"
+DCURVES, CENSORED = "dcurves::dca(Surv)", "decision.decision_curve_censored"
 COLUMNS = {
     "TPR": "tpr",
     "FPR": "fpr",
@@ -49,19 +49,13 @@ def compute(context: Context) -> dict:
 def one_split(rows: pd.DataFrame, horizon: float) -> dict:
     thresholds = np.arange(101) / 100
     known = rows[rows["binary"].notna()]
-    risks = {
-        "clinical": known["risk_clinical"],
-        "combined": known["risk_combined"],
-        "everybody": np.ones(len(known)),
-        "nobody": np.zeros(len(known)),
-    }
-    curves = decision.decision_curve(known["binary"], risks, thresholds=thresholds, at_threshold="neither")
-    # rmda's "All" and "None" are models with risk 1 and 0, which at their own threshold flag nobody
-    names = {"clinical": "clinical", "combined": "combined", "everybody": "all", "nobody": "none"}
+    risks = {"clinical": known["risk_clinical"], "combined": known["risk_combined"]}
+    # rmda treats above a threshold, we from it on: the next number up is the same
+    above = np.nextafter(thresholds, 1)
+    curves = decision.decision_curve(known["binary"], risks, thresholds=above)
     out: dict = {"thresholds": thresholds}
-    for name, theirs in names.items():
-        curve = curves[curves["strategy"] == name]
-        out[theirs] = {
+    for name, curve in curves.groupby("strategy"):
+        out[name] = {
             "NB_0_to_0.99": curve["net_benefit"].to_numpy()[:100],
             "sNB_0_to_0.99": curve["standardized_net_benefit"].to_numpy()[:100],
             "rho": known["binary"].mean(),
@@ -74,18 +68,26 @@ def one_split(rows: pd.DataFrame, horizon: float) -> dict:
 def censored(rows: pd.DataFrame, horizon: float, thresholds: np.ndarray) -> dict:
     risks = {name: rows[name] for name in ("risk_clinical", "risk_combined")}
     curves = decision.decision_curve_censored(
-        rows["time"], rows["event"], risks, horizon=horizon, thresholds=thresholds, dcurves_gaps=True
+        rows["time"], rows["event"], risks, horizon=horizon, thresholds=thresholds
     )
     pos_rate = curves.loc[curves["strategy"] == "all", "true_positive"].iloc[0]
     out = {}
     for name, curve in curves.groupby("strategy"):
-        found = curve[np.isfinite(curve["net_benefit"])]
+        known = np.isfinite(curve["net_benefit"]).to_numpy()
+        if name in risks:
+            known &= [dcurves_estimates(rows["time"][rows[name] >= t], horizon) for t in thresholds]
+        found = curve[known]
         out[name] = {
             "threshold": found["threshold"].to_numpy(),
             "net_benefit": found["net_benefit"].to_numpy(),
             "tp_rate": found["true_positive"].to_numpy(),
             "fp_rate": (found["high_risk"] - found["true_positive"]).to_numpy(),
             "pos_rate": pos_rate,
-            "thresholds_undefined_in_dcurves": curve.loc[curve["net_benefit"].isna(), "threshold"].to_numpy(),
+            "thresholds_undefined_in_dcurves": curve.loc[~known, "threshold"].to_numpy(),
         }
     return out
+
+
+def dcurves_estimates(time: pd.Series, horizon: float) -> bool:
+    """Whether dcurves gives a number for patients at high risk: none where all of them are seen on one side of h."""
+    return time.empty or time.min() <= horizon <= time.max()

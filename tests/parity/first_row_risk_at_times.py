@@ -14,7 +14,7 @@ ROWS = [
         "*",
         "risk at a horizon",
         "1 - exp(-H0(t) exp(lp)), H0 from basehaz(coxph(...), centered = FALSE)",
-        "survival.baseline_hazard, as survival.risk_at",
+        "cox.baseline_hazard, as cox.risk_at",
     ),
 ]
 

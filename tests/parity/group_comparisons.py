@@ -21,11 +21,6 @@ ROWS = [
         "wilcox.test(exact=FALSE, correct=FALSE)",
         "groups.mann_whitney(correction=False)",
     ),
-    Row("*/continuous/*/t_welch", "Welch's t", "t.test", "groups.t_test"),
-    Row("*/continuous/*/df_welch", "Welch's degrees of freedom", "t.test", "groups.t_test"),
-    Row("*/continuous/*/p_welch", "Welch's P", "t.test", "groups.t_test"),
-    Row("*/continuous/*/t_pooled", "Student's t", "t.test(var.equal=TRUE)", "groups.t_test(equal_variances=True)"),
-    Row("*/continuous/*/p_pooled", "Student's P", "t.test(var.equal=TRUE)", "groups.t_test(equal_variances=True)"),
     Row("*/categorical/*/rows", "levels", "rownames", "pandas.crosstab"),
     Row("*/categorical/*/table", "counts", "table", "pandas.crosstab", exact=True),
     Row("*/categorical/*/chi2", "Pearson's chi-square", "chisq.test(correct=FALSE)", "groups.chi_square"),
@@ -45,18 +40,6 @@ ROWS = [
         "groups.chi_square(correction=True)",
     ),
     Row("*/categorical/*/p_fisher", "Fisher's exact P, r x c", "fisher.test", "groups.fisher_freeman_halton"),
-    Row(
-        "*/categorical/*/fisher_or",
-        "conditional odds ratio (with R's error of root finding)",
-        "fisher.test",
-        'groups.fisher_exact(precision="R")',
-    ),
-    Row(
-        "*/categorical/*/fisher_or_ci",
-        "its exact interval (with R's error of root finding)",
-        "fisher.test",
-        'groups.fisher_exact(precision="R")',
-    ),
     Row("spearman_signature_primary/*/rho", "Spearman's rho", "cor.test", "groups.spearman"),
     Row("spearman_signature_primary/*/S", "sum of squared rank differences", "cor.test", "groups.spearman"),
     Row("spearman_signature_primary/*/p", "Spearman's P", "cor.test(exact=FALSE)", "groups.spearman"),
@@ -90,8 +73,7 @@ def compute(context: Context) -> dict:
 
 def continuous(values: pd.Series, group: pd.Series) -> dict:
     first, second = values[group == 0].to_numpy(float), values[group == 1].to_numpy(float)
-    wilcoxon, welch = groups.mann_whitney(first, second), groups.t_test(first, second)
-    pooled = groups.t_test(first, second, equal_variances=True)
+    wilcoxon = groups.mann_whitney(first, second)
     return {
         "mean0": first.mean(),
         "sd0": np.std(first, ddof=1),
@@ -100,18 +82,13 @@ def continuous(values: pd.Series, group: pd.Series) -> dict:
         "W_group0": wilcoxon.w,
         "p_wilcoxon_correct": wilcoxon.p,
         "p_wilcoxon_nocorrect": groups.mann_whitney(first, second, correction=False).p,
-        "t_welch": welch.t,
-        "df_welch": welch.df,
-        "p_welch": welch.p,
-        "t_pooled": pooled.t,
-        "p_pooled": pooled.p,
     }
 
 
 def categorical(values: pd.Series, group: pd.Series) -> dict:
     table = pd.crosstab(values, group)
     pearson, yates = groups.chi_square(table), groups.chi_square(table, correction=True)
-    out = {
+    return {
         "rows": [label(level) for level in table.index],
         "table": table.to_numpy(),
         "chi2": pearson.chi2,
@@ -122,10 +99,6 @@ def categorical(values: pd.Series, group: pd.Series) -> dict:
         "p_chi2_yates_if_2x2": yates.p,
         "p_fisher": p_fisher(table),
     }
-    if table.shape == (2, 2):
-        fisher = groups.fisher_exact(table, precision="R")
-        out |= {"fisher_or": fisher.odds_ratio, "fisher_or_ci": [fisher.lower, fisher.upper]}
-    return out
 
 
 def p_fisher(table: pd.DataFrame) -> float | None:

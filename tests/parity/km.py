@@ -21,31 +21,25 @@ ROWS = [
     Row("*/*/log-log/*/upper", "upper limit, log-log", CURVE, "survival.kaplan_meier"),
     Row("*/*/plain/*/lower", "lower limit, plain", CURVE, 'survival.kaplan_meier(interval="plain")'),
     Row("*/*/plain/*/upper", "upper limit, plain", CURVE, 'survival.kaplan_meier(interval="plain")'),
-    Row(
-        "*/*/*/*/median_by_quantile_survfit",
-        "median, as quantile()",
-        "quantile(survfit(), 0.5)",
-        'survival.median_survival(flat="last_time")',
-    ),
     Row("*/*/*/*/median*", "median and its limits", "summary(survfit())$table", "survival.median_survival"),
 ]
 
 
-def logrank_rows(at: str, test: str = "survdiff(S ~ group)", name: str = "log-rank") -> list[Row]:
+def logrank_rows(at: str) -> list[Row]:
+    test = "survdiff(S ~ group)"
     return [
-        Row(f"{at}/groups", f"{name}: groups", test, "survival.logrank"),
-        Row(f"{at}/n", f"{name}: patients", test, "survival.logrank", exact=True),
-        Row(f"{at}/observed", f"{name}: observed events", test, "survival.logrank"),
-        Row(f"{at}/expected", f"{name}: expected events", test, "survival.logrank"),
-        Row(f"{at}/*", f"{name}: chi-square, df, P", test, "survival.logrank"),
+        Row(f"{at}/groups", "log-rank: groups", test, "survival.logrank"),
+        Row(f"{at}/n", "log-rank: patients", test, "survival.logrank", exact=True),
+        Row(f"{at}/observed", "log-rank: observed events", test, "survival.logrank"),
+        Row(f"{at}/expected", "log-rank: expected events", test, "survival.logrank"),
+        Row(f"{at}/*", "log-rank: chi-square, df, P", test, "survival.logrank"),
     ]
 
 
 ROWS += [
     *logrank_rows("*/logrank_risk_group"),
     *logrank_rows("*/logrank_group_k"),
-    *logrank_rows("*/peto_peto_risk_group", "survdiff(S ~ group, rho = 1)", "Peto-Peto"),
-    Row("*/cox_high_vs_low/*", "Cox model of high against low risk", "coxph(S ~ high)", "survival.cox_fit"),
+    Row("*/cox_high_vs_low/*", "Cox model of high against low risk", "coxph(S ~ high)", "cox.cox_fit"),
 ]
 
 
@@ -61,7 +55,6 @@ def curves(rows: pd.DataFrame, group: pd.Series, times: list[float]) -> dict:
 def curve(time, event, interval, times) -> dict:
     table = survival.kaplan_meier(time, event, at=times, extend=True, interval=interval)
     median = survival.median_survival(time, event, interval=interval)
-    quantile = survival.median_survival(time, event, interval=interval, flat="last_time").median
 
     def words(values, word):
         return [float(v) if np.isfinite(v) else word for v in values]
@@ -74,12 +67,11 @@ def curve(time, event, interval, times) -> dict:
         "lower": words(table["lower"], "undefined"),
         "upper": words(table["upper"], "undefined"),
         **dict(zip(("median", "median_lower", "median_upper"), words(median, "not_reached"), strict=True)),
-        "median_by_quantile_survfit": words([quantile], "not_reached")[0],
     }
 
 
-def logrank(rows: pd.DataFrame, group: pd.Series, rho: float = 0.0) -> dict:
-    test = survival.logrank(rows["time"], rows["event"], group, rho=rho)
+def logrank(rows: pd.DataFrame, group: pd.Series) -> dict:
+    test = survival.logrank(rows["time"], rows["event"], group)
     return {
         "groups": [label(g) for g in test.groups["group"]],
         **{column: test.groups[column].tolist() for column in ("n", "observed", "expected")},
@@ -104,7 +96,6 @@ def compute(context: Context) -> dict:
             "group_k": curves(rows, rows[group_k], times),
             "logrank_risk_group": logrank(rows, rows["high"]),
             "logrank_group_k": logrank(rows, rows[group_k]),
-            "peto_peto_risk_group": logrank(rows, rows["high"], rho=1),
             "cox_high_vs_low": high_against_low(rows),
         }
     return out

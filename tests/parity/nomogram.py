@@ -11,25 +11,23 @@ from parity import Context, Row, label
 RMS = "rms::nomogram"
 # where the fits stop: cph as it was called, cph and coxph by default
 CPH, CPH_DEFAULT, COXPH = 1e-11, 1e-4, 1e-9
-TICKS = [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05]
 
 ROWS = [
     Row("model", "name", "", ""),
-    Row("coef", "coefficients", "rms::cph(eps=1e-11)", "survival.cox_fit"),
-    Row("coef_with_default_eps", "coefficients, not converged", "rms::cph", "survival.cox_fit(tolerance=1e-4)"),
+    Row("coef", "coefficients", "rms::cph(eps=1e-11)", "cox.cox_fit"),
+    Row("coef_with_default_eps", "coefficients, not converged", "rms::cph", "cox.cox_fit(tolerance=1e-4)"),
     Row("center", "mean linear predictor", "rms::cph", "numpy.mean"),
     Row("variables/*/values", "ticks", RMS, "nomogram.axis_values"),
     Row("variables/*/Xbeta", "contribution to the linear predictor", RMS, "nomogram.linear_effect"),
     Row("variables/*/points", "points", RMS, "nomogram.nomogram"),
     Row("points_per_lp", "points per unit of the linear predictor", RMS, "nomogram.nomogram"),
     Row("lp_at_zero_points", "linear predictor at 0 points", RMS, "nomogram.nomogram"),
-    Row("total_points_axis", "axis of total points", RMS, "nomogram.total_points_axis"),
-    Row("lp_at_total_points", "linear predictor on it", RMS, "nomogram.total_points_axis"),
-    Row("survival_at_total_points", "survival on it", "rms::Survival", "nomogram.total_points_axis"),
-    Row("survival_axis/*", "axis of survival", RMS, "nomogram.survival_axis_as_rms"),
+    Row("total_points_axis", "axis of total points, to the last patient's", RMS, "nomogram.pretty"),
+    Row("lp_at_total_points", "linear predictor on it", RMS, "nomogram.linear_predictor_at"),
+    Row("survival_at_total_points", "survival on it", "rms::Survival", "nomogram.risk_at_points"),
     Row("rms_S_at_lp0_horizon", "survival at the mean linear predictor", "rms::Survival", "nomogram.nomogram"),
     Row("rms_risk_first_rows", "risk of five patients", "rms::Survival", "nomogram.points, nomogram.risk_at_points"),
-    Row("survival_package_risk_first_rows", "risk of five patients", "coxph, basehaz", "survival.risk_at"),
+    Row("survival_package_risk_first_rows", "risk of five patients", "coxph, basehaz", "cox.risk_at"),
 ]
 
 
@@ -49,11 +47,13 @@ def compute(context: Context) -> dict:
         else:
             effects[variable] = nomogram.linear_effect(nomogram.axis_values(rows[variable]), here[0])
     hazard = hazard_at(rows, x @ fit.coefficients, horizon)
-    made = nomogram.nomogram(effects, cumulative_hazard=hazard, center=center)
+    model = nomogram.nomogram(effects, cumulative_hazard=hazard)
 
+    # rms centres the linear predictor, and draws the axis to the end of a rounded axis of the patients' ones
     centred = x @ fit.coefficients - center
-    total = nomogram.total_points_axis(made, linear_predictor=centred)
-    ticks = nomogram.survival_axis_as_rms(made, TICKS, linear_predictor=centred)
+    highest = nomogram.pretty(centred.min(), centred.max())[-1] + center
+    end = max(model.axes["points"].max(), (highest - model.lp_at_zero_points) * model.points_per_lp)
+    total = nomogram.pretty(0.0, float(end))
     first = rows.head(5).copy()
     for variable in context.spec["factors"]:
         if variable in effects:
@@ -69,19 +69,15 @@ def compute(context: Context) -> dict:
                 "Xbeta": axis["linear_predictor"].to_numpy(),
                 "points": axis["points"].to_numpy(),
             }
-            for variable, axis in made.axes.groupby("variable")
+            for variable, axis in model.axes.groupby("variable")
         },
-        "points_per_lp": made.points_per_lp,
-        "lp_at_zero_points": made.lp_at_zero_points,
-        "total_points_axis": total["total_points"].to_numpy(),
-        "lp_at_total_points": total["linear_predictor"].to_numpy(),
-        "survival_at_total_points": total["survival"].to_numpy(),
-        "survival_axis": {
-            "survival": [label(s) for s in ticks["survival"]],
-            "total_points": ticks["total_points"].to_numpy(),
-        },
-        "rms_S_at_lp0_horizon": np.exp(-made.cumulative_hazard),
-        "rms_risk_first_rows": nomogram.risk_at_points(made, nomogram.points(made, first)["total"]),
+        "points_per_lp": model.points_per_lp,
+        "lp_at_zero_points": model.lp_at_zero_points - center,
+        "total_points_axis": total,
+        "lp_at_total_points": nomogram.linear_predictor_at(model, total) - center,
+        "survival_at_total_points": 1 - nomogram.risk_at_points(model, total),
+        "rms_S_at_lp0_horizon": np.exp(-model.cumulative_hazard * np.exp(center)),
+        "rms_risk_first_rows": nomogram.risk_at_points(model, nomogram.points(model, first)["total"]),
         "survival_package_risk_first_rows": coxph_risk(rows, x, horizon)[:5],
     }
 

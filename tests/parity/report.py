@@ -5,7 +5,18 @@ from __future__ import annotations
 import csv
 
 from dlrs.config import ROOT, display_path, whole_file
-from parity import NOT_COMPARED, datasets, module, reference, reference_dir, sections
+from parity import NOT_COMPARED, datasets, module, not_used, reference, reference_dir, sections
+
+COLUMNS = (
+    "section",
+    "path",
+    "quantity",
+    "r_call",
+    "ours",
+    "numbers",
+    "largest_relative_difference",
+    "left_out_because",
+)
 
 
 def _ordered(results: list[dict]) -> list[dict]:
@@ -15,11 +26,17 @@ def _ordered(results: list[dict]) -> list[dict]:
     return sorted(results, key=lambda r: place[r["dataset"], r["section"]])
 
 
+def line(result: dict) -> str:
+    """What one section of one data set came to."""
+    counts = f"checked {result['checked']} of {result['numbers']}, {sum(result['not_used'].values())} not used"
+    return f"{result['dataset']} {result['section']} {counts}"
+
+
 def lines(results: list[dict]) -> list[str]:
     """One line per data set and section, then the total."""
-    out = [f"{r['dataset']} {r['section']} checked {r['checked']} of {r['numbers']}" for r in _ordered(results)]
-    total = f"checked {sum(r['checked'] for r in results)} of {sum(r['numbers'] for r in results)} numbers"
-    return [*out, total]
+    checked, numbers = (sum(r[key] for r in results) for key in ("checked", "numbers"))
+    unused = sum(sum(r["not_used"].values()) for r in results)
+    return [*map(line, _ordered(results)), f"checked {checked} of {numbers} numbers, {unused} not used"]
 
 
 def complete(results: list[dict]) -> bool:
@@ -29,35 +46,28 @@ def complete(results: list[dict]) -> bool:
 
 
 def table(results: list[dict]) -> list[dict]:
-    """One row per quantity, over all data sets."""
+    """One row per quantity, over all data sets, and one per path of `not_used.yaml`."""
     rows = []
     for section in dict.fromkeys(r["section"] for r in _ordered(results)):
         here = [r for r in results if r["section"] == section]
         code = module(section)
         for row in code.ROWS if code else []:
             hits = [r["largest"][row.pattern] for r in here if row.pattern in r["largest"]]
-            left_out = any(row.pattern in r["left_out"] for r in here)
-            if hits or left_out:
-                rows.append(
-                    {
-                        "section": section,
-                        "path": row.pattern,
-                        "quantity": row.quantity,
-                        "r_call": row.r,
-                        "ours": row.ours,
-                        "numbers": sum(count for _, count in hits),
-                        "largest_relative_difference": _difference(row, hits),
-                        "left_out_because": row.left_out,
-                    }
-                )
+            if hits:
+                counted = sum(count for _, count in hits)
+                cells = section, row.pattern, row.quantity, row.r, row.ours, counted, _difference(row, hits), ""
+                rows.append(dict(zip(COLUMNS, cells, strict=True)))
+        for entry in not_used():
+            counted = sum(r["not_used"].get(entry.path, 0) for r in here)
+            if entry.section == section and counted:
+                cells = section, entry.path, "", "", "", counted, "", entry.reason
+                rows.append(dict(zip(COLUMNS, cells, strict=True)))
     return rows
 
 
 def _difference(row, hits) -> str:
     # one digit, and nothing below what another processor's rounding would change
-    worst = max((d for d, _ in hits), default=None)
-    if worst is None:
-        return ""
+    worst = max(d for d, _ in hits)
     return "exact" if row.exact else "<1e-12" if worst < 1e-12 else f"{worst:.0e}"
 
 
@@ -80,7 +90,8 @@ def _page(results: list[dict], rows: list[dict]) -> list[str]:
         "# Agreement with R",
         "",
         f"Written by `pytest tests/test_reference.py` from {folder} ({names}).",
-        "The same rows are in `reports/parity.csv`.",
+        "The same rows are in `reports/parity.csv`. What the study does not use is listed with its reason in",
+        "`tests/parity/not_used.yaml`, and at the end of each section.",
         "Agreement means |ours - R| <= 1e-7 |R| + 1e-12, counts exactly; looser bounds are those of",
         "`tests/reference/README.md`.",
         "A relative difference is |ours - R| / (|R| + 1e-5), so that a value of 0 has one too.",
@@ -89,17 +100,27 @@ def _page(results: list[dict], rows: list[dict]) -> list[str]:
         "",
         "Not compared, as the README of the reference values says: "
         + ", ".join(f"`{k}` ({why})" for k, why in NOT_COMPARED.items())
-        + ", limits and p of `IDI.INF` (random).",
+        + ".",
         "",
-        "| data set | section | checked | of |",
-        "|---|---|---:|---:|",
-        *(f"| {r['dataset']} | {r['section']} | {r['checked']} | {r['numbers']} |" for r in _ordered(results)),
+        "| data set | section | checked | of | not used |",
+        "|---|---|---:|---:|---:|",
+        *(
+            f"| {r['dataset']} | {r['section']} | {r['checked']} | {r['numbers']} | {sum(r['not_used'].values())} |"
+            for r in _ordered(results)
+        ),
     ]
     for section in dict.fromkeys(row["section"] for row in rows):
         page += ["", f"## {section}", "", "| quantity | R | here | numbers | largest relative difference |"]
         page += ["|---|---|---|---:|---|"]
-        for row in (r for r in rows if r["section"] == section):
-            last = row["largest_relative_difference"] or f"left out: {row['left_out_because']}"
-            cells = [row["quantity"], f"`{row['r_call']}`", f"`{row['ours']}`", str(row["numbers"]), last]
-            page.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        here = [row for row in rows if row["section"] == section]
+        for row in (r for r in here if not r["left_out_because"]):
+            cells = [row["quantity"], f"`{row['r_call']}`", f"`{row['ours']}`", str(row["numbers"])]
+            page.append(_cells(*cells, row["largest_relative_difference"]))
+        if any(row["left_out_because"] for row in here):
+            page += ["", "| not used | numbers | because |", "|---|---:|---|"]
+            page += [_cells(f"`{r['path']}`", str(r["numbers"]), b) for r in here if (b := r["left_out_because"])]
     return page
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -6,8 +6,8 @@ from dlrs.stats import roc
 from parity import Context, Row
 
 ROWS = [
-    Row("threshold", "Youden cut-off", 'coords(roc, "best", best.method = "youden")', "survival.youden_cutoff"),
-    Row("all_best_thresholds", "all Youden cut-offs", 'coords(roc, "best")', "survival.youden_cutoff"),
+    Row("threshold", "Youden cut-off", 'coords(roc, "best", best.method = "youden")', "roc.youden_cutoff"),
+    Row("all_best_thresholds", "all Youden cut-offs", 'coords(roc, "best")', "roc.youden_cutoff"),
     Row("n_high_*", "patients above the cut-off", "sum(risk > cut)", "numpy", exact=True),
 ]
 

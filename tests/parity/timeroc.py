@@ -8,20 +8,16 @@ from dlrs.stats import roc, survival
 from parity import Context, Row
 from parity.risk_cut import cutoff
 
-TIMEROC = {"event_at_horizon": "excluded", "variance": "row_order"}
+TIMEROC = {"event_at_horizon": "excluded"}
 M = "*/markers/*"
 CALL = 'timeROC(T, delta, marker, cause = 1, weighting = "marginal", times, iid = TRUE)'
-AUC = 'metrics.time_dependent_auc(event_at_horizon="excluded", variance="row_order")'
-CURVE = 'metrics.time_dependent_roc(event_at_horizon="excluded")'
+AUC = 'roc.time_dependent_auc(event_at_horizon="excluded")'
+CURVE = 'roc.time_dependent_roc(event_at_horizon="excluded")'
 CUT = "SeSpPPVNPV(cutpoint, marker = risk_combined, times = h, iid = TRUE)"
-AT = 'metrics.classification_at(event_at_horizon="excluded", variance="row_order")'
+AT = 'roc.classification_at(event_at_horizon="excluded")'
 ROWS = [
     Row(f"{M}/times", "times", "spec$times", "-"),
     Row(f"{M}/auc", "time-dependent AUC", CALL, AUC),
-    Row(f"{M}/se", "its standard error", CALL, AUC),
-    Row(f"{M}/lower", "its lower limit, uncut", "AUC - qnorm(.975) se", AUC),
-    Row(f"{M}/upper", "its upper limit, uncut", "AUC + qnorm(.975) se", AUC),
-    Row(f"{M}/confint_percent_rounded/*", "limits in percent, two decimals", "confint(t)$CI_AUC", AUC),
     Row(f"{M}/cases", "cases", CALL, AUC, exact=True),
     Row(f"{M}/controls", "controls", CALL, AUC, exact=True),
     Row(f"{M}/censored", "patients in neither group", CALL, AUC, exact=True),
@@ -33,19 +29,16 @@ ROWS = [
     Row(f"{M}/fp", "1 - specificity", CALL, CURVE),
     Row(f"{M}/youden_max", "largest Youden index", "max(TP - FP)", CURVE),
     Row(f"{M}/youden_first_index", "its place", "max.col", CURVE, exact=True),
-    Row(f"{M}/survivalROC_KM_auc", "AUC, Kaplan-Meier", 'survivalROC(method = "KM")', "metrics.survivalroc_km"),
-    Row(f"{M}/survivalROC_NNE_auc", "AUC, neighbours", 'survivalROC(method = "NNE")', "metrics.survivalroc_nne"),
-    Row(f"{M}/survivalROC_span", "share of neighbours", "0.25 n^-0.2", "metrics.survivalroc_nne"),
-    Row("*/comparisons/*/diff", "difference of two AUC", "AUC_A - AUC_B", "metrics.compare_time_dependent_auc"),
-    Row("*/comparisons/*/se_diff", "its standard error", "sd(IF_A - IF_B)", "metrics.compare_time_dependent_auc"),
-    Row("*/comparisons/*/p", "its P", "timeROC::compare", "metrics.compare_time_dependent_auc"),
+    Row(f"{M}/survivalROC_KM_auc", "AUC, Kaplan-Meier", 'survivalROC(method = "KM")', "roc.survivalroc_km"),
+    Row(f"{M}/survivalROC_NNE_auc", "AUC, neighbours", 'survivalROC(method = "NNE")', "roc.survivalroc_nne"),
+    Row(f"{M}/survivalROC_span", "share of neighbours", "0.25 n^-0.2", "roc.survivalroc_nne"),
+    Row("*/comparisons/*/diff", "difference of two AUC", "AUC_A - AUC_B", "roc.compare_time_dependent_auc"),
     Row("*/at_risk_cut/time", "horizon", "spec$horizon", "-"),
-    Row("*/at_risk_cut/cutpoint", "cut-off", 'coords(roc, "best")', "survival.youden_cutoff"),
+    Row("*/at_risk_cut/cutpoint", "cut-off", 'coords(roc, "best")', "roc.youden_cutoff"),
     Row("*/at_risk_cut/tp", "sensitivity of the risk groups", CUT, AT),
     Row("*/at_risk_cut/fp", "1 - specificity of the risk groups", CUT, AT),
     Row("*/at_risk_cut/ppv", "positive predictive value", CUT, AT),
     Row("*/at_risk_cut/npv", "negative predictive value", CUT, AT),
-    Row("*/at_risk_cut/se_*", "standard error of sensitivity, specificity", CUT, AT),
 ]
 
 
@@ -75,15 +68,9 @@ def marker(time, event, x, times) -> dict:
     tp = [c["true_positive_rate"].to_numpy() for c in by_time]
     fp = [c["false_positive_rate"].to_numpy() for c in by_time]
     youden = [t - f for t, f in zip(tp, fp, strict=True)]
-    half = 1.959963984540054 * table["se"]
-    lower, upper = table["auc"] - half, table["auc"] + half
     groups = [roc.horizon_groups(time, event, t, event_at_horizon="excluded") for t in times]
     return {
         "auc": table["auc"],
-        "se": table["se"],
-        "lower": lower,
-        "upper": upper,
-        "confint_percent_rounded": {"lower": np.round(100 * lower, 2), "upper": np.round(100 * upper, 2)},
         "cases": table["n_cases"],
         "controls": table["n_controls"],
         "censored": table["n_unknown"],
@@ -103,7 +90,7 @@ def marker(time, event, x, times) -> dict:
 
 def comparison(time, event, a, b, times) -> dict:
     table = roc.compare_time_dependent_auc(time, event, a, b, times=times, **TIMEROC)
-    return {"p": table["p"], "diff": table["difference"], "se_diff": table["se"]}
+    return {"diff": table["difference"]}
 
 
 def compute(context: Context) -> dict:
@@ -124,8 +111,6 @@ def compute(context: Context) -> dict:
                 "fp": 1 - at.specificity,
                 "ppv": at.ppv,
                 "npv": at.npv,
-                "se_sens": at.se_sensitivity,
-                "se_spec": at.se_specificity,
             },
         }
     return out

@@ -43,13 +43,13 @@ def grad_cam(
     Parameters
     ----------
     network
-        From `train.load_model` or `train.build_network`; predicts as in evaluation.
+        From `resnet.load_model` or `resnet.build_network`; predicts as in evaluation.
     boxes : tensor of shape (n, slices, height, width)
     layer
         Name of the layer, as `network.named_modules()` has it; by default the
         last one that still has a place for everything.
     batch_size, device
-        As in `train.predict`.
+        As in `training.predict`.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def grad_cam(
     Examples
     --------
     >>> from dlrs import train  # doctest: +SKIP
-    >>> grad_cam(train.build_network(), torch.zeros(2, 20, 112, 112)).shape  # doctest: +SKIP
+    >>> grad_cam(resnet.build_network(), torch.zeros(2, 20, 112, 112)).shape  # doctest: +SKIP
     (2, 4, 4)
     """
     import torch
@@ -165,7 +165,7 @@ def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] | None = N
 
 
 def roi_box(roi: np.ndarray, *, box_size: int = 112, n_slices: int = 20) -> np.ndarray:
-    """Return where in its box a tumour's ROI lies, cut and resized as `images.make_box` does with the image.
+    """Return where in its box a tumour's ROI lies, cut and resized as `cropping.make_box` does with the image.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ def features(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32) -
     Parameters
     ----------
     network
-        From `train.load_model` or `train.build_network`; used as in evaluation.
+        From `resnet.load_model` or `resnet.build_network`; used as in evaluation.
     boxes : tensor of shape (n, slices, height, width)
     """
     import torch

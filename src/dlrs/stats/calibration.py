@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs.stats import checks, cox, resample, survival
+from dlrs.stats import checks, cox, survival
 
 
 class Brier(NamedTuple):
@@ -71,12 +71,6 @@ class SmoothCalibration(NamedTuple):
     coefficients: np.ndarray
 
 
-def _z(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    return float(stats.norm.ppf(0.5 + level / 2))
-
-
 def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
     """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model that knows nothing.
 
@@ -94,7 +88,7 @@ def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
     """
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
-    return float(1 - resample.survival_at(time, event, np.ones((1, time.size)), horizon)[0])
+    return float(1 - survival.kaplan_meier(time, event, at=[horizon])["survival"].iloc[0])
 
 
 def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95) -> Brier:
@@ -150,7 +144,7 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
     score, influence = _brier(time, event, risk, horizon)
     null, _ = _brier(time, event, np.full(time.size, null_risk(time, event, horizon=horizon)), horizon)
     se = float(influence.std(ddof=1) / np.sqrt(time.size))
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return Brier(score, se, max(0.0, score - half), min(1.0, score + half), 1 - score / null, null)
 
 
@@ -185,7 +179,7 @@ def compare_brier(
     second = checks.risk(second, time.size, "second")
     (a, influence_a), (b, influence_b) = (_brier(time, event, risk, horizon) for risk in (first, second))
     difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     z = difference / se if se > 0 else np.inf * np.sign(difference) if difference else 0.0
     return BrierDifference(
         difference, se, difference - half, difference + half, float(z), float(2 * stats.norm.sf(abs(z)))
@@ -208,61 +202,6 @@ def _brier(time, event, risk, horizon) -> tuple[float, np.ndarray]:
     through_cases = survival.censoring_influence(time, event, np.where(case, loss, 0.0))
     through_later = survival.censoring_influence_at(time, event, horizon) * (later @ loss) / time.size
     return float(loss.mean()), loss - loss.mean() + through_cases + through_later
-
-
-def brier_bootstrap(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, weights: ArrayLike, *, horizon: float
-) -> np.ndarray:
-    """Return the Brier score and the index of prediction accuracy on every resample.
-
-    Parameters
-    ----------
-    time, event, risk, horizon
-        As in `brier_score`.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, 2)
-        Brier score and IPA; censoring and null risk are estimated anew on each resample.
-    """
-    time, event, risk, horizon = _arguments(time, event, risk, horizon)
-    weights = resample.check_weights(weights, time.size)
-    case, later = event & (time <= horizon), time > horizon
-    # one more time just behind the horizon, nobody's, reads G at the horizon itself
-    ahead = resample.censoring_before(
-        np.append(time, np.nextafter(horizon, np.inf)), np.append(event, False), np.pad(weights, ((0, 0), (0, 1)))
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # patients not drawn may have no weight
-        of_cases = np.where(weights[:, case] > 0, weights[:, case] / ahead[:, :-1][:, case], 0.0)
-        of_later = np.where(weights[:, later] > 0, weights[:, later] / ahead[:, -1:], 0.0)
-    total = weights.sum(axis=1)
-    score = (of_cases @ (1 - risk[case]) ** 2 + of_later @ risk[later] ** 2) / total
-    null = 1 - resample.survival_at(time, event, weights, horizon)
-    null_score = (of_cases.sum(axis=1) * (1 - null) ** 2 + of_later.sum(axis=1) * null**2) / total
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ipa = np.where(null_score > 0, 1 - score / null_score, np.nan)
-    return np.column_stack([score, ipa])
-
-
-def brier_binary(outcome: ArrayLike, risk: ArrayLike) -> float:
-    """Return the Brier score of a binary outcome: the mean squared distance of risk and outcome.
-
-    Parameters
-    ----------
-    outcome : array of shape (n,)
-        Whether the event happened.
-    risk : array of shape (n,)
-        Its predicted probability.
-
-    Examples
-    --------
-    >>> brier_binary([0, 1], [0.5, 1.0])
-    0.125
-    """
-    outcome = checks.outcome(outcome)
-    return float(np.mean((checks.risk(risk, outcome.size) - outcome) ** 2))
 
 
 def calibration_slope(
@@ -315,64 +254,8 @@ def calibration_slope(
     slope, se = float(fit.coefficients[0]), float(np.sqrt(fit.covariance[0, 0]))
     offset = cox.cox_fit(time, event, covariate, offset=lp, tolerance=tolerance).likelihood_ratio
     wald = ((slope - 1) / se) ** 2
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return Slope(slope, se, slope - half, slope + half, wald, float(stats.chi2.sf(wald, 1)), offset.chi2, offset.p)
-
-
-def calibration_in_the_large(event: ArrayLike, expected: ArrayLike, *, level: float = 0.95) -> ObservedExpected:
-    """Return observed over expected events during all follow-up, and the Poisson calibration intercept.
-
-    Above 1 (intercept above 0) there were more events than predicted.
-
-    Parameters
-    ----------
-    event : array of shape (n,)
-        Whether the event was observed.
-    expected : array of shape (n,)
-        Each patient's predicted cumulative hazard at the end of his or her own follow-up,
-        ``H0(time) exp(linear_predictor)``; not a risk.
-    level : float
-        Coverage of the Wald interval of the intercept.
-
-    Returns
-    -------
-    ObservedExpected
-        `intercept` = log(observed / expected), `se` = 1 / sqrt(observed), both of patients with a
-        positive expectation; `lower` and `upper` are the intercept's.
-
-    Raises
-    ------
-    ValueError
-        When an expectation is negative, or no event was observed.
-
-    Notes
-    -----
-    The closed form of ``glm(event ~ offset(log(expected)), poisson)``; statsmodels' GLM gives the same.
-
-    References
-    ----------
-    Crowson CS, Atkinson EJ, Therneau TM. Stat Methods Med Res 2016;25:1692-1706.
-
-    Examples
-    --------
-    >>> calibration_in_the_large([1, 0, 1], [0.5, 0.3, 0.2]).ratio
-    2.0
-    """
-    event = checks.flag(event, "event")
-    expected = checks.prediction(expected, event.size, "expected")
-    if (expected < 0).any():
-        row = int((expected < 0).argmax())
-        raise ValueError(f"expected must not be negative; found {expected[row]:g} at row {row}")
-    positive = expected > 0
-    observed = int(event[positive].sum())
-    if observed == 0:
-        raise ValueError("event must be observed in a row with a positive expectation; found none")
-    total = float(expected.sum())
-    intercept, se = float(np.log(observed / total)), 1 / np.sqrt(observed)
-    half = _z(level) * se
-    return ObservedExpected(
-        float(event.sum()), total, float(event.sum()) / total, intercept, float(se), intercept - half, intercept + half
-    )
 
 
 def observed_expected_at(
@@ -418,7 +301,7 @@ def observed_expected_at(
     if expected == 0:
         raise ValueError("risk must be positive in some row; found 0 in every one")
     intercept, se = float(np.log(observed / expected)), float(at["std_err"]) / observed
-    half = _z(level) * se
+    half = checks.critical_value(level) * se
     return ObservedExpected(observed, expected, observed / expected, intercept, se, intercept - half, intercept + half)
 
 

@@ -91,6 +91,16 @@ def prediction(prediction: ArrayLike, n: int, name: str = "prediction") -> np.nd
     return _numbers(prediction, name, n, "time")
 
 
+def survival_and_prediction(
+    time: ArrayLike, event: ArrayLike, values: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return follow-up as `survival` does and a prediction as `prediction` does; somebody must have had the event."""
+    time, event = survival(time, event)
+    if not event.any():
+        raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
+    return time, event, prediction(values, time.size)
+
+
 def risk(risk: ArrayLike, n: int, name: str = "risk") -> np.ndarray:
     """Return a probability of the event as `n` floats in [0, 1]; a linear predictor is refused."""
     array = _numbers(risk, name, n, "time")

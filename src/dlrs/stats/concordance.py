@@ -80,32 +80,14 @@ def _jackknife(counted: _Counted) -> np.ndarray:
     return (counted.balance - (2 * counted.c - 1) * counted.comparable) / (2 * total)
 
 
-def survival_and_prediction(time, event, prediction):
-    time, event = checks.survival(time, event)
-    if not event.any():
-        raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
-    return time, event, checks.prediction(prediction, time.size)
-
-
-def _case_weights(weights, n: int) -> np.ndarray:
-    if weights is None:
-        return np.ones(n)
-    weights = checks.prediction(weights, n, "weights")
-    if (weights < 0).any():
-        row = int((weights < 0).argmax())
-        raise ValueError(f"weights must not be negative; found {weights[row]:g} at row {row}")
-    return weights
-
-
 def concordance(
     time: ArrayLike,
     event: ArrayLike,
     prediction: ArrayLike,
     *,
-    interval: Literal["jackknife", "noether", "quade", "conservative"] = "jackknife",
+    interval: Literal["jackknife", "noether", "conservative"] = "jackknife",
     tied_predictions: TiedPredictions = "half",
     same_time: SameTime = "event_first",
-    weights: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Concordance:
     """Estimate Harrell's concordance index (C-index).
@@ -119,15 +101,13 @@ def concordance(
         Follow-up time and whether the event was observed.
     prediction : array of shape (n,)
         Higher means higher risk. (lifelines and Hmisc expect the opposite.)
-    interval : {"jackknife", "noether", "quade", "conservative"}
-        "jackknife": infinitesimal jackknife. "noether": Pencina and D'Agostino's. "quade": from Quade's variance of
-        Somers' D. "conservative": wider than 95 %, without a standard error (`se` is NaN). All are cut to [0, 1].
+    interval : {"jackknife", "noether", "conservative"}
+        "jackknife": infinitesimal jackknife. "noether": Pencina and D'Agostino's. "conservative": wider than 95 %,
+        without a standard error (`se` is NaN). All are cut to [0, 1].
     tied_predictions : {"half", "drop"}
         A pair with equal predictions counts one half, or is left out.
     same_time : {"event_first", "skip"}
         An event and a censoring at the same time are a pair (the censored patient lived longer), or are not.
-    weights : array of shape (n,), optional
-        Case weights; a pair weighs the product of its two.
     level : float
         Coverage of the interval.
 
@@ -144,8 +124,7 @@ def concordance(
     Notes
     -----
     Two events at the same time are never a pair. C = (concordant + tied/2) / comparable.
-    The defaults equal R's ``survival::concordance(S ~ x, reverse = TRUE)``; ``interval="quade"`` equals
-    ``Hmisc::rcorr.cens(-x, S)`` (with ``tied_predictions="drop"``: ``outx = TRUE``); ``interval="noether",
+    The defaults equal R's ``survival::concordance(S ~ x, reverse = TRUE)``; ``interval="noether",
     same_time="skip"`` equals ``survcomp::concordance.index(outx = FALSE)``, with ``tied_predictions="drop"`` its
     default, and ``interval="conservative"`` its ``method = "conservative"``.
     Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 93 % in 65 new patients, but
@@ -161,13 +140,13 @@ def concordance(
     >>> concordance([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1]).c
     0.8
     """
-    checks.choice(interval, "interval", ("jackknife", "noether", "quade", "conservative"))
-    time, event, prediction = survival_and_prediction(time, event, prediction)
-    weight = _case_weights(weights, time.size)
-    counted = _count(compare_rows(time, event, prediction, weight, weight, same_time), tied_predictions)
+    checks.choice(interval, "interval", ("jackknife", "noether", "conservative"))
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
+    ones = np.ones(time.size)
+    counted = _count(compare_rows(time, event, prediction, ones, ones, same_time), tied_predictions)
     if interval == "conservative":
         return _concordance(counted, np.nan, level, _conservative(counted, time.size, level))
-    se = {"jackknife": _jackknife_se, "noether": _noether_se, "quade": _quade_se}[interval](counted)
+    se = {"jackknife": _jackknife_se, "noether": _noether_se}[interval](counted)
     return _concordance(counted, se, level)
 
 
@@ -192,12 +171,6 @@ def _concordance(counted: _Counted, se: float, level: float, limits=None) -> Con
 
 def _jackknife_se(counted: _Counted) -> float:
     return float(np.sqrt((_jackknife(counted) ** 2).sum()))
-
-
-def _quade_se(counted: _Counted) -> float:
-    r, w = counted.comparable, counted.balance
-    variance = (r @ r) * w.sum() ** 2 - 2 * r.sum() * w.sum() * (r @ w) + (w @ w) * r.sum() ** 2
-    return float(np.sqrt(max(variance, 0.0)) / r.sum() ** 2)
 
 
 def _noether_se(counted: _Counted) -> float:
@@ -245,7 +218,7 @@ def uno_concordance(
     -----
     Pair weight 1/G(T_i-)^2, G the censoring curve with events first; ties as in `concordance`. Equals R's
     ``survival::concordance(S ~ x, reverse = TRUE, timewt = "n/G2", ymax = horizon)``. The standard error
-    (infinitesimal jackknife) treats G as known. See `uno_concordance_survc1` for survC1's variant.
+    (infinitesimal jackknife) treats G as known.
 
     References
     ----------
@@ -256,32 +229,12 @@ def uno_concordance(
     >>> uno_concordance([5, 8, 9, 12], [1, 0, 1, 0], [0.9, 0.3, 0.4, 0.1]).c
     1.0
     """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
+    time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     weight = survival.censoring_survival(time, event, time, before=True) ** -2.0
     if horizon is not None:
         weight = np.where(time <= checks.horizon(time, event, horizon), weight, 0.0)
     counted = _count(compare_rows(time, event, prediction, weight, np.ones(time.size), "event_first"), "half")
     return _concordance(counted, _jackknife_se(counted), level)
-
-
-def uno_concordance_survc1(
-    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, horizon: float, truncate: bool = True
-) -> float:
-    """Estimate Uno's C as R's ``survC1::Est.Cval(tau = horizon, nofit = TRUE)`` does.
-
-    Only events strictly before `horizon` count; an event and a censoring at the same time are no pair; the
-    censoring curve takes both from the same risk set. With `truncate`, times and predictions are first cut to
-    1/1000 and 1/100000 as in survC1, so that closer predictions tie. Prefer `uno_concordance`.
-    """
-    time, event, prediction = survival_and_prediction(time, event, prediction)
-    before = time < horizon
-    if not (event & before).any():
-        raise ValueError(f"horizon must have an event before it; found none before {horizon:g}")
-    g = survival.censoring_survival(time, event, time, before=True, ties="together")
-    weight = np.where(before, g**-2.0, 0.0)
-    if truncate:
-        time, prediction = np.trunc(time * 1000), np.trunc(prediction * 100_000)
-    return _count(compare_rows(time, event, prediction, weight, np.ones(time.size), "skip"), "half").c
 
 
 def compare_concordance(
@@ -325,7 +278,7 @@ def compare_concordance(
     Therneau and Watson 2015; Haibe-Kains et al., Bioinformatics 2008.
     """
     checks.choice(method, "method", ("jackknife", "survcomp"))
-    time, event, a = survival_and_prediction(time, event, a)
+    time, event, a = checks.survival_and_prediction(time, event, a)
     b = checks.prediction(b, time.size, "b")
     ones = np.ones(time.size)
     same_time, ties = ("event_first", "half") if method == "jackknife" else ("skip", "drop")
@@ -353,91 +306,11 @@ def _midranks(x: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
-class Superiority(NamedTuple):
-    """Share of ordered comparable pairs that `a` ranks better, that `b` does, and their difference."""
-
-    difference: float
-    se: float
-    lower: float
-    upper: float
-    p: float
-    a_better: float
-    b_better: float
-
-
-def pairwise_superiority(
-    time: ArrayLike,
-    event: ArrayLike,
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    rule: Literal["concordance", "differences"] = "concordance",
-    level: float = 0.95,
-) -> Superiority:
-    """Count, pair by pair, which of two predictions ranks it better.
-
-    Parameters
-    ----------
-    time, event, a, b : arrays of shape (n,)
-        As in `compare_concordance`.
-    rule : {"concordance", "differences"}
-        "concordance": `a` is better where it is concordant and `b` is not, `b` is better where `a` is discordant
-        and `b` is not. "differences": the one that sets the two patients further apart in the right direction,
-        so that both must be on one scale.
-    level : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    Superiority
-
-    Notes
-    -----
-    Equals R's ``Hmisc::rcorrp.cens(-a, -b, S, method = 2)`` and ``method = 1``; its S.D. is `se`
-    (Quade's variance). Compares all pairs, a block of rows at a time: n^2 in time, linear in memory.
-
-    References
-    ----------
-    Harrell, Regression Modeling Strategies, 2015.
-    """
-    checks.choice(rule, "rule", ("concordance", "differences"))
-    time, event, a = survival_and_prediction(time, event, a)
-    b = checks.prediction(b, time.size, "b")
-    balance, comparable = np.zeros(time.size), np.zeros(time.size)
-    better = np.zeros(2)
-    rows = np.flatnonzero(event)
-    for block in np.array_split(rows, max(1, rows.size * time.size // CELLS + 1)):
-        later = (time > time[block, None]) | ((time == time[block, None]) & ~event)
-        apart_a, apart_b = a[block, None] - a, b[block, None] - b
-        if rule == "differences":
-            wins, losses = apart_a > apart_b, apart_b > apart_a
-        else:
-            wins, losses = (apart_a > 0) & (apart_b <= 0), (apart_a < 0) & (apart_b >= 0)
-        wins, losses = wins & later, losses & later
-        signed = wins.astype(float) - losses
-        balance[block] += signed.sum(axis=1)
-        comparable[block] += later.sum(axis=1)
-        balance += signed.sum(axis=0)
-        comparable += later.sum(axis=0)
-        better += wins.sum(), losses.sum()
-    total = comparable.sum() / 2
-    if total == 0:
-        raise ValueError("event must make at least one comparable pair; found none")
-    difference = float((better[0] - better[1]) / total)
-    se = 2 * _quade_se(_Counted(*[0.0] * 6, balance, comparable))
-    half = checks.critical_value(level) * se
-    p = float(2 * ndtr(-abs(difference) / se)) if se else float(difference == 0)
-    return Superiority(difference, se, difference - half, difference + half, p, *(better / total))
-
-
 def concordance_bootstrap(
     time: ArrayLike,
     event: ArrayLike,
     predictions: ArrayLike,
     weights: ArrayLike,
-    *,
-    tied_predictions: TiedPredictions = "half",
-    same_time: SameTime = "event_first",
 ) -> np.ndarray:
     """Compute Harrell's C of several models in many bootstrap samples at once, paired across models.
 
@@ -450,13 +323,12 @@ def concordance_bootstrap(
     weights : array of shape (B, n)
         How often each patient was drawn, one row a bootstrap sample (``resample.bootstrap_weights``); any
         non-negative weights do.
-    tied_predictions, same_time
-        As in `concordance`.
 
     Returns
     -------
     array of shape (B, m)
-        C per sample and model; differences between columns are paired. NaN in a sample without a comparable pair.
+        C per sample and model, ties as in `concordance` by default; differences between columns are paired. NaN in a
+        sample without a comparable pair.
 
     Notes
     -----
@@ -472,7 +344,6 @@ def concordance_bootstrap(
         )
     columns = predictions.reshape(time.size, -1).T
     models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(columns)]
-    checks.choice(tied_predictions, "tied_predictions", ("half", "drop"))
     weights = np.asarray(weights, dtype=float)
     if weights.ndim != 2 or weights.shape[1] != time.size:
         raise ValueError(f"weights must have shape (samples, {time.size}); found {weights.shape}")
@@ -480,44 +351,32 @@ def concordance_bootstrap(
         sample, row = np.argwhere(~(weights >= 0))[0]
         raise ValueError(f"weights must not be negative; found {weights[sample, row]} in sample {sample} at row {row}")
     by = _bootstrap_matrix if time.size <= MATRIX_ROWS else _bootstrap_scan
-    concordant, comparable = by(time, event, models, weights, tied_predictions, same_time)
+    concordant, comparable = by(time, event, models, weights)
     with np.errstate(invalid="ignore"):
         return np.where(comparable > 0, concordant / comparable, np.nan)
 
 
-def _bootstrap_matrix(time, event, models, weights, tied_predictions, same_time):
-    checks.choice(same_time, "same_time", ("event_first", "skip"))
+def _bootstrap_matrix(time, event, models, weights):
+    """Weigh concordant and comparable pairs of every sample by matrix products, shape (B, m) each."""
     concordant = np.zeros((weights.shape[0], len(models)))
-    comparable = np.zeros_like(concordant)
+    comparable = np.zeros((weights.shape[0], 1))
     rows = np.flatnonzero(event)
     for block in np.array_split(rows, rows.size * time.size // CELLS + 1):
-        later = time > time[block, None]
-        if same_time == "event_first":
-            later |= (time == time[block, None]) & ~event
+        later = (time > time[block, None]) | ((time == time[block, None]) & ~event)
         drawn = weights[:, block]
-        everyone = np.einsum("bj,bj->b", drawn @ later.astype(float), weights)
+        comparable[:, 0] += np.einsum("bj,bj->b", drawn @ later.astype(float), weights)
         for k, x in enumerate(models):
-            tie = (x[block, None] == x) & later
-            win = ((x[block, None] > x) & later) + (0.5 * tie if tied_predictions == "half" else 0.0)
+            win = ((x[block, None] > x) & later) + 0.5 * ((x[block, None] == x) & later)
             concordant[:, k] += np.einsum("bj,bj->b", drawn @ win, weights)
-            comparable[:, k] += everyone
-            if tied_predictions == "drop":
-                comparable[:, k] -= np.einsum("bj,bj->b", drawn @ tie.astype(float), weights)
     return concordant, comparable
 
 
-def _bootstrap_scan(time, event, models, weights, tied_predictions, same_time):
-    concordant = np.empty((weights.shape[0], len(models)))
-    comparable = np.empty_like(concordant)
+def _bootstrap_scan(time, event, models, weights):
+    """Weigh the same pairs by one scan over the sorted patients a sample and model."""
+    concordant, comparable = np.empty((2, weights.shape[0], len(models)))
     for k, x in enumerate(models):
         for b, w in enumerate(weights):
-            pairs = compare_rows(time, event, x, w, w, same_time)
-            tied = pairs.tied.sum() / 2
-            half = tied_predictions == "half"
-            concordant[b, k] = pairs.concordant.sum() / 2 + (tied / 2 if half else 0)
-            comparable[b, k] = pairs.comparable.sum() / 2 - (0 if half else tied)
+            pairs = compare_rows(time, event, x, w, w, "event_first")
+            concordant[b, k] = pairs.concordant.sum() / 2 + pairs.tied.sum() / 4
+            comparable[b, k] = pairs.comparable.sum() / 2
     return concordant, comparable
-
-
-EventAtHorizon = Literal["case", "excluded"]
-Variance = Literal["exact", "row_order"]

@@ -1,4 +1,9 @@
-"""Cox models: fit, tests of terms, proportional hazards, baseline hazard and risk at a horizon."""
+"""Cox models: fit, tests of terms, proportional hazards, baseline hazard and risk at a horizon.
+
+lifelines' ``CoxPHFitter`` stays the fitter on the notebooks' pages. `cox_fit` is here for what it does not give: the
+per-term likelihood-ratio test, R's stopping rule, and refits by the thousand. The baseline hazard is ours because
+lifelines' is Breslow's whatever the ties.
+"""
 
 from __future__ import annotations
 
@@ -514,7 +519,6 @@ def ph_test(
     covariates: ArrayLike | pd.DataFrame,
     *,
     terms: Sequence[str] | None = None,
-    transform: Literal["km", "identity"] = "km",
     ties: Ties = "efron",
     tolerance: float = 1e-12,
 ) -> pd.DataFrame:
@@ -526,8 +530,6 @@ def ph_test(
     ----------
     time, event, covariates, terms, ties, tolerance
         As in `cox_fit`.
-    transform : {"km", "identity"}
-        The clock on which the effect might drift: 1 - S(t-) or t itself.
 
     Returns
     -------
@@ -537,14 +539,14 @@ def ph_test(
 
     Notes
     -----
-    Score test of added covariates g(t) x at coefficient 0, with g centred over the events: the test of R's
-    ``cox.zph`` since survival 3.0. lifelines' ``proportional_hazard_test`` is the older approximate one.
+    Score test of added covariates g(t) x at coefficient 0, with g = 1 - S(t-) centred over the events: the test of
+    R's ``cox.zph(transform = "km")`` since survival 3.0. lifelines' ``proportional_hazard_test`` is the older
+    approximate one.
 
     References
     ----------
     Grambsch and Therneau, Biometrika 1994.
     """
-    checks.choice(transform, "transform", ("km", "identity"))
     fit = cox_fit(time, event, covariates, terms=terms, ties=ties, tolerance=tolerance, at_limit=True)
     members = {term: np.array([term in (t, "GLOBAL") for t in fit.terms]) for term in [*fit.terms, "GLOBAL"]}
     if not np.isfinite(fit.coefficients).all():
@@ -554,11 +556,10 @@ def ph_test(
     x, _ = _columns(covariates, time.size)
     sets = _risk_sets(time, event, ties)
     x = (x - x.mean(axis=0))[sets.order]
-    when = time[sets.order][sets.events]
-    if transform == "km":
-        curve = kaplan_meier(time, event)
-        when = 1 - step(curve["time"], curve["survival"], when, start=1.0, before=True)
-    g = when - when.mean()
+    curve = kaplan_meier(time, event)
+    event_times = time[sets.order][sets.events]
+    g = 1 - step(curve["time"], curve["survival"], event_times, start=1.0, before=True)
+    g = g - g.mean()
     m = _moments(sets, x, x @ fit.coefficients)
     score = g @ (x[sets.events] - m.mean)
     i11, i12, i22 = (_information(sets, x, m, w) for w in (None, g, g**2))

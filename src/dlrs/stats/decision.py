@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 from dlrs.stats import checks, resample
 
 CELLS = 2**22  # indicators held at once, so that memory stays linear in patients: 32 MiB
-AtThreshold = Literal["high", "low", "neither"]
+
 QUANTITIES = (
     "net_benefit",
     "standardized_net_benefit",
@@ -33,7 +32,6 @@ def decision_curve(
     risk: ArrayLike | Mapping[str, ArrayLike],
     *,
     thresholds: ArrayLike,
-    at_threshold: AtThreshold = "high",
 ) -> pd.DataFrame:
     """Return the decision curve of one or several models for a binary outcome.
 
@@ -48,11 +46,7 @@ def decision_curve(
     risk : array of shape (n,), or mapping of names to such arrays
         Probability of the event, not a linear predictor. A single array is called "model".
     thresholds : array of shape (T,)
-        Risks in [0, 1] from which on one would treat.
-    at_threshold : {"high", "low", "neither"}
-        What a risk equal to the threshold is. "high" (treated) is the definition of Vickers and
-        Elkin and of dcurves. "low": not treated. "neither": as R's rmda, where such patients are
-        missing from tpr and fpr as well as from fnr and tnr, so that tpr + fnr < 1.
+        Risks in [0, 1] from which on one would treat; a risk equal to the threshold is treated.
 
     Returns
     -------
@@ -72,8 +66,8 @@ def decision_curve(
     -----
     With prevalence rho, ``NB = tpr rho - p / (1 - p) fpr (1 - rho)`` and ``sNB = NB / rho``. At
     threshold 1 NB is its limit: tpr rho when no non-event is treated, else -inf (rmda gives NaN).
-    Equals ``rmda::decision_curve(fitted.risk = TRUE)`` with ``at_threshold="neither"`` and dcurves
-    with "high".
+    Equals dcurves, and ``rmda::decision_curve(fitted.risk = TRUE)`` but for risks equal to a threshold, which rmda
+    counts neither as treated nor as not.
 
     References
     ----------
@@ -86,55 +80,11 @@ def decision_curve(
     [0.4375]
     """
     outcome, thresholds = checks.outcome(outcome), _thresholds(thresholds)
-    ones = np.ones((1, outcome.size))
-    curves = {
-        name: _curve(outcome, values, ones, thresholds, at_threshold)
-        for name, values in _models(risk, outcome.size).items()
-    }
-    shares = (ones @ outcome / outcome.size)[:, None]
-    curves |= _reference_strategies(shares, thresholds)
-    return _frame(curves, thresholds)
-
-
-def decision_curve_bootstrap(
-    outcome: ArrayLike,
-    risk: ArrayLike,
-    weights: ArrayLike,
-    *,
-    thresholds: ArrayLike,
-    at_threshold: AtThreshold = "high",
-    quantities: Sequence[str] = QUANTITIES,
-) -> dict[str, np.ndarray]:
-    """Return the decision curve of one model on every resample.
-
-    Parameters
-    ----------
-    outcome, risk, thresholds, at_threshold
-        As in `decision_curve`, one model.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`; the same for every model that is compared.
-    quantities : sequence of str
-        Which columns of `decision_curve` to compute.
-
-    Returns
-    -------
-    dict of arrays of shape (B, T)
-        One per quantity; NaN where a resample lacks a class.
-        Give it to `bands`, or subtract two models' arrays first.
-
-    Notes
-    -----
-    One matrix product of weights and indicators of who is at high risk serves all thresholds.
-
-    Examples
-    --------
-    >>> weights = resample.bootstrap_weights(4, 10, seed=1)
-    >>> decision_curve_bootstrap([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.9], weights, thresholds=[0.2])["tpr"].shape
-    (10, 1)
-    """
-    outcome = checks.outcome(outcome)
-    risk, weights = checks.risk(risk, outcome.size), resample.check_weights(weights, outcome.size)
-    return _curve(outcome, risk, weights, _thresholds(thresholds), at_threshold, quantities)
+    events, curves = np.array([[outcome.mean()]]), {}
+    for name, values in _models(risk, outcome.size).items():
+        shares = [[((values >= threshold) & who).mean() for threshold in thresholds] for who in (outcome, ~outcome)]
+        curves[name] = _quantities(QUANTITIES, thresholds, events, *np.array(shares)[:, None])
+    return _frame(curves | _reference_strategies(events, thresholds), thresholds)
 
 
 def decision_curve_censored(
@@ -144,7 +94,6 @@ def decision_curve_censored(
     *,
     horizon: float,
     thresholds: ArrayLike,
-    dcurves_gaps: bool = False,
 ) -> pd.DataFrame:
     """Return the decision curve of one or several models for an outcome with censoring.
 
@@ -161,9 +110,6 @@ def decision_curve_censored(
         In the units of `time`; within follow-up, an event at exactly the horizon counts.
     thresholds : array of shape (T,)
         Risks in [0, 1]; a patient is at high risk from the threshold on.
-    dcurves_gaps : bool
-        Also report NaN where R's dcurves does though the estimate exists: where the first follow-up time
-        of the patients at high risk lies behind the horizon, or the last one is an event before it.
 
     Returns
     -------
@@ -183,7 +129,8 @@ def decision_curve_censored(
     -----
     With q the share of patients at high risk and R = 1 - KM(horizon | high risk):
     ``NB = q R - p / (1 - p) q (1 - R)``. Equals ``dcurves::dca(Surv(time, event) ~ risk, time = horizon)``
-    with ``dcurves_gaps=True``; its tp_rate is true_positive here, not the sensitivity.
+    where that has an estimate (it has none where the first follow-up time of the patients at high risk lies
+    behind the horizon, or the last one is an event before it); its tp_rate is true_positive here, not the sensitivity.
 
     ``q R / (1 - KM)`` is no sensitivity: R comes from each threshold's own patients, so that it may exceed 1
     and rise with the threshold (Heagerty, Lumley and Pepe). ``tpr = sum 1(high, event by the horizon) / G(T-)``
@@ -208,7 +155,7 @@ def decision_curve_censored(
     horizon, thresholds = checks.horizon(time, event, horizon), _thresholds(thresholds)
     ones = np.ones((1, time.size))
     curves = {
-        name: _curve_censored(time, event, values, ones, horizon, thresholds, dcurves_gaps)
+        name: _curve_censored(time, event, values, ones, horizon, thresholds)
         for name, values in _models(risk, time.size).items()
     }
     curves |= _reference_strategies(1 - resample.survival_at(time, event, ones, horizon)[:, None], thresholds)
@@ -245,7 +192,7 @@ def decision_curve_censored_bootstrap(
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
     risk, weights = checks.risk(risk, time.size), resample.check_weights(weights, time.size)
-    return _curve_censored(time, event, risk, weights, horizon, _thresholds(thresholds), wanted=quantities)
+    return _curve_censored(time, event, risk, weights, horizon, _thresholds(thresholds), quantities)
 
 
 def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level: float = 0.95) -> pd.DataFrame:
@@ -254,7 +201,7 @@ def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level:
     Parameters
     ----------
     replicates : mapping of names to arrays of shape (B, T)
-        From `decision_curve_bootstrap` or `decision_curve_censored_bootstrap`, or differences of two.
+        From `decision_curve_censored_bootstrap`, or differences of two.
     thresholds : array of shape (T,)
         The thresholds that they were computed at.
     level : float
@@ -264,7 +211,7 @@ def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level:
     -------
     pandas.DataFrame
         One row per quantity and threshold: quantity, threshold, lower, upper, n_used, n_undefined
-        (resamples without an estimate there). Percentile limits, quantile type 7 (rmda uses type 1).
+        (resamples without an estimate there). Percentile limits, quantile type 7.
     """
     thresholds = _thresholds(thresholds)
     frames = []
@@ -298,30 +245,7 @@ def _models(risk, n: int) -> dict[str, np.ndarray]:
     return {"model": checks.risk(risk, n)}
 
 
-def _curve(outcome, risk, weights, thresholds, at_threshold, wanted=QUANTITIES) -> dict[str, np.ndarray]:
-    """Return the quantities of a binary outcome, each of shape (B, T)."""
-    if at_threshold not in ("high", "low", "neither"):
-        raise ValueError(f'at_threshold must be "high", "low" or "neither"; found {at_threshold!r}')
-    n_columns = 2 * thresholds.size * (1 + (at_threshold == "neither")) + 2
-    sums = np.zeros((len(weights), n_columns))
-    step = max(1, CELLS // n_columns)
-    for start in range(0, outcome.size, step):
-        some = slice(start, start + step)
-        own = np.column_stack([outcome[some], ~outcome[some]]).astype(float)  # events, non-events
-        here = risk[some, None]
-        high = here >= thresholds if at_threshold == "high" else here > thresholds
-        groups = [high, here < thresholds] if at_threshold == "neither" else [high]
-        # the whole curve on every resample is one product of weights and indicators
-        indicators = [own] + [group * column[:, None] for group in groups for column in own.T]
-        sums += weights[:, some] @ np.hstack(indicators)
-    sums /= sums[:, :1] + sums[:, 1:2]
-    parts = np.split(sums[:, 2:], (n_columns - 2) // thresholds.size, axis=1)
-    return _quantities(wanted, thresholds, sums[:, :1], *parts)
-
-
-def _curve_censored(
-    time, event, risk, weights, horizon, thresholds, dcurves_gaps=False, wanted=QUANTITIES
-) -> dict[str, np.ndarray]:
+def _curve_censored(time, event, risk, weights, horizon, thresholds, wanted=QUANTITIES) -> dict[str, np.ndarray]:
     """Return the quantities of a censored outcome, each of shape (B, T)."""
     order = np.argsort(time, kind="stable")
     time, event, risk, weights = time[order], event[order], risk[order], weights[:, order]
@@ -339,8 +263,6 @@ def _curve_censored(
             survival = resample.survival_at(time[kept], event[kept], drawn, horizon)
             share[:, place] = drawn.sum(axis=1) / total
             unknown = ~drawn[:, time[kept] >= horizon].any(axis=1) & (survival > 0)
-            if dcurves_gaps:
-                unknown |= (time[kept[-1]] < horizon) | (time[kept[0]] > horizon)
             with_event[:, place] = np.where(share[:, place] == 0, 0.0, np.where(unknown, np.nan, 1 - survival))
         high, previous = kept, place
     events = 1 - resample.survival_at(time, event, weights, horizon)[:, None]
@@ -379,11 +301,8 @@ def _known_states(time, event, risk, weights, horizon, thresholds) -> np.ndarray
     return sums
 
 
-def _quantities(wanted, thresholds, events, true_positive, false_positive, false_negative=None, true_negative=None):
-    """Return the wanted quantities from shares of all patients, shape (B, T).
-
-    Without the last two, whoever is not at high risk is at low risk.
-    """
+def _quantities(wanted, thresholds, events, true_positive, false_positive) -> dict[str, np.ndarray]:
+    """Return the wanted quantities from shares of all patients, shape (B, T)."""
     nonevents = 1 - events
 
     def net_benefit():
@@ -395,8 +314,8 @@ def _quantities(wanted, thresholds, events, true_positive, false_positive, false
         "standardized_net_benefit": lambda: net_benefit() / events,
         "tpr": lambda: true_positive / events,
         "fpr": lambda: false_positive / nonevents,
-        "fnr": lambda: (events - true_positive if false_negative is None else false_negative) / events,
-        "tnr": lambda: (nonevents - false_positive if true_negative is None else true_negative) / nonevents,
+        "fnr": lambda: (events - true_positive) / events,
+        "tnr": lambda: (nonevents - false_positive) / nonevents,
         "high_risk": lambda: true_positive + false_positive,
         "true_positive": lambda: true_positive,
         "true_negative": lambda: nonevents - false_positive,

@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 
 from dlrs.stats import checks
 
-# rms reads the inverse of the survival curve off this many points of the linear predictor
-RMS_GRID = 1000
+MAX_POINTS = 100.0  # of the longest axis
 
 
 class Nomogram(NamedTuple):
@@ -119,12 +118,10 @@ def nomogram(
     effects: Mapping[str, Mapping | pd.Series],
     *,
     cumulative_hazard: float,
-    center: float = 0.0,
-    max_points: float = 100.0,
 ) -> Nomogram:
     """Turn a Cox model into points.
 
-    The variable that can change the linear predictor most spans `max_points`; every other one is
+    The variable that can change the linear predictor most spans 100 points; every other one is
     drawn to the same scale, so that a point means the same everywhere.
 
     Parameters
@@ -134,12 +131,7 @@ def nomogram(
         number, ``{"ypN0": 0, "ypN1": 0.68}`` for a factor (reference level included).
     cumulative_hazard : float
         Baseline cumulative hazard at the horizon where all contributions are 0
-        (`survival.baseline_hazard`).
-    center : float
-        Subtracted from the linear predictor: 0 keeps it as it is; the mean of the linear predictor
-        in the patients of the fit gives rms's scale. Points and risks do not change.
-    max_points : float
-        Length of the longest axis.
+        (`cox.baseline_hazard`).
 
     Returns
     -------
@@ -153,8 +145,8 @@ def nomogram(
 
     Notes
     -----
-    ``points = (contribution - smallest of the variable) * max_points / largest range``. Equals rms's
-    ``nomogram(fit, maxscale = max_points)``.
+    ``points = (contribution - smallest of the variable) * 100 / largest range``. Equals rms's
+    ``nomogram(fit)``, whose linear predictor is centred at the patients' mean; points and risks are the same.
 
     References
     ----------
@@ -163,17 +155,15 @@ def nomogram(
 
     Examples
     --------
-    >>> made = nomogram({"cea": {"Normal": 0, "Elevated": 1.0}, "dl_prob": linear_effect([0, 1, 2], 2.0)},
-    ...                 cumulative_hazard=0.01)
-    >>> made.axes["points"].tolist()
+    >>> model = nomogram({"cea": {"Normal": 0, "Elevated": 1.0}, "dl_prob": linear_effect([0, 1, 2], 2.0)},
+    ...                  cumulative_hazard=0.01)
+    >>> model.axes["points"].tolist()
     [0.0, 25.0, 0.0, 50.0, 100.0]
     """
     if not effects:
         raise ValueError("effects must name at least one variable; found none")
     if not np.isfinite(cumulative_hazard) or cumulative_hazard <= 0:
         raise ValueError(f"cumulative_hazard must be a positive number; found {cumulative_hazard!r}")
-    if not max_points > 0:
-        raise ValueError(f"max_points must be positive; found {max_points!r}")
     frames, lowest, widest = [], 0.0, 0.0
     for variable, effect in effects.items():
         effect = pd.Series(effect)
@@ -184,10 +174,10 @@ def nomogram(
         lowest, widest = lowest + added.min(), max(widest, np.ptp(added))
     if widest == 0:
         raise ValueError("effects must change the linear predictor along an axis; found none that does")
-    scale = max_points / widest
+    scale = MAX_POINTS / widest
     axes = pd.concat(frames, ignore_index=True)
     axes["points"] *= scale
-    return Nomogram(axes, float(scale), float(lowest - center), float(cumulative_hazard * np.exp(center)))
+    return Nomogram(axes, float(scale), float(lowest), float(cumulative_hazard))
 
 
 def points(nomogram: Nomogram, patients: pd.DataFrame) -> pd.DataFrame:
@@ -212,9 +202,9 @@ def points(nomogram: Nomogram, patients: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> made = nomogram({"cea": {"Normal": 0, "Elevated": 1.0}, "dl_prob": linear_effect([0, 1, 2], 2.0)},
-    ...                 cumulative_hazard=0.01)
-    >>> points(made, pd.DataFrame({"cea": ["Elevated"], "dl_prob": [1.5]})).to_numpy().tolist()
+    >>> model = nomogram({"cea": {"Normal": 0, "Elevated": 1.0}, "dl_prob": linear_effect([0, 1, 2], 2.0)},
+    ...                  cumulative_hazard=0.01)
+    >>> points(model, pd.DataFrame({"cea": ["Elevated"], "dl_prob": [1.5]})).to_numpy().tolist()
     [[25.0, 75.0, 100.0]]
     """
     read = {}
@@ -268,8 +258,8 @@ def risk_at_points(nomogram: Nomogram, total_points: ArrayLike) -> np.ndarray:
 
     Examples
     --------
-    >>> made = nomogram({"x": linear_effect([0, 1], 2.0)}, cumulative_hazard=0.1)
-    >>> risk_at_points(made, [0, 100]).round(4).tolist()
+    >>> model = nomogram({"x": linear_effect([0, 1], 2.0)}, cumulative_hazard=0.1)
+    >>> risk_at_points(model, [0, 100]).round(4).tolist()
     [0.0952, 0.5224]
     """
     return -np.expm1(-nomogram.cumulative_hazard * np.exp(linear_predictor_at(nomogram, total_points)))
@@ -292,8 +282,8 @@ def points_at_risk(nomogram: Nomogram, risk: ArrayLike) -> np.ndarray:
 
     Examples
     --------
-    >>> made = nomogram({"x": linear_effect([0, 1], 2.0)}, cumulative_hazard=0.1)
-    >>> points_at_risk(made, risk_at_points(made, [40.0])).round(6).tolist()
+    >>> model = nomogram({"x": linear_effect([0, 1], 2.0)}, cumulative_hazard=0.1)
+    >>> points_at_risk(model, risk_at_points(model, [40.0])).round(6).tolist()
     [40.0]
     """
     risk = checks.risk(np.atleast_1d(risk), None)
@@ -304,16 +294,13 @@ def points_at_risk(nomogram: Nomogram, risk: ArrayLike) -> np.ndarray:
     return (lp - nomogram.lp_at_zero_points) * nomogram.points_per_lp
 
 
-def total_points_axis(nomogram: Nomogram, *, linear_predictor: ArrayLike | None = None, n: int = 10) -> pd.DataFrame:
-    """Return the axis of total points with what its ticks stand for.
+def total_points_axis(nomogram: Nomogram, *, n: int = 10) -> pd.DataFrame:
+    """Return the axis of total points, up to the highest total that the axes allow, with what its ticks stand for.
 
     Parameters
     ----------
     nomogram : Nomogram
         From `nomogram`.
-    linear_predictor : array of shape (m,), optional
-        The patients' linear predictors on the nomogram's scale: the axis then ends where theirs do, as
-        rms draws it. Otherwise it ends at the highest total that the axes allow.
     n : int
         Ticks wanted.
 
@@ -322,12 +309,8 @@ def total_points_axis(nomogram: Nomogram, *, linear_predictor: ArrayLike | None 
     pandas.DataFrame
         total_points, linear_predictor, survival, risk (both at the horizon).
     """
-    if linear_predictor is None:
-        end = nomogram.axes.groupby("variable")["points"].max().sum()
-    else:
-        highest = _rms_range(linear_predictor, n)[-1]
-        end = max(nomogram.axes["points"].max(), (highest - nomogram.lp_at_zero_points) * nomogram.points_per_lp)
-    total = pretty(0.0, float(end), n=n)
+    highest = nomogram.axes.groupby("variable")["points"].max().sum()
+    total = pretty(0.0, float(highest), n=n)
     risk = risk_at_points(nomogram, total)
     return pd.DataFrame(
         {
@@ -337,43 +320,3 @@ def total_points_axis(nomogram: Nomogram, *, linear_predictor: ArrayLike | None 
             "risk": risk,
         }
     )
-
-
-def survival_axis_as_rms(
-    nomogram: Nomogram, survival: ArrayLike, *, linear_predictor: ArrayLike, n: int = 10
-) -> pd.DataFrame:
-    """Return where rms draws the ticks of a survival axis: interpolated, not inverted.
-
-    `points_at_risk` is exact; rms reads the inverse off 1000 points between the rounded ends of the
-    patients' linear predictors, and leaves out what lies beyond.
-
-    Parameters
-    ----------
-    nomogram : Nomogram
-        From `nomogram`.
-    survival : array
-        Survival probabilities wanted as ticks.
-    linear_predictor : array of shape (m,)
-        The patients' linear predictors on the nomogram's scale.
-    n : int
-        rms's ``nint``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        survival, total_points.
-    """
-    ends = _rms_range(linear_predictor, n)
-    grid = np.linspace(ends[0], ends[-1], RMS_GRID)
-    curve = np.exp(-nomogram.cumulative_hazard * np.exp(grid))
-    wanted = checks.risk(survival, None, "survival")
-    lp = np.interp(wanted, curve[::-1], grid[::-1], left=np.nan, right=np.nan)
-    frame = pd.DataFrame(
-        {"survival": wanted, "total_points": (lp - nomogram.lp_at_zero_points) * nomogram.points_per_lp}
-    )
-    return frame.dropna(ignore_index=True)
-
-
-def _rms_range(linear_predictor: ArrayLike, n: int) -> np.ndarray:
-    lp = checks.prediction(linear_predictor, None, "linear_predictor")
-    return pretty(lp.min(), lp.max(), n=n)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.special import ndtr, stdtr
+from scipy.special import ndtr, stdtr, stdtrit
 
 from dlrs.stats import checks
 
@@ -132,13 +132,14 @@ class Difference(NamedTuple):
 
 
 def difference_of(first: float, second: float, covariance: np.ndarray, level: float, df: float = np.inf) -> Difference:
+    """Compare two estimates with this covariance, by a z test, or a t test where `df` is finite."""
     difference = float(first - second)
     se = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0)))
     if se <= 1e-9 * np.sqrt(np.trace(covariance)):  # the same ranking twice; what is left is rounding
         se = 0.0
     statistic = difference / se if se else np.copysign(np.inf, difference) if abs(difference) > 1e-12 else 0.0
     tail = ndtr if np.isinf(df) else lambda t: stdtr(df, t)
-    half = se * (checks.critical_value(level) if np.isinf(df) else float(_t_quantile(df, level)))
+    half = se * (checks.critical_value(level) if np.isinf(df) else float(stdtrit(df, 0.5 + level / 2)))
     return Difference(
         difference,
         se,
@@ -150,12 +151,6 @@ def difference_of(first: float, second: float, covariance: np.ndarray, level: fl
         float(tail(-statistic)),
         covariance,
     )
-
-
-def _t_quantile(df: float, level: float) -> float:
-    from scipy.special import stdtrit
-
-    return stdtrit(df, 0.5 + level / 2)
 
 
 class Compared(NamedTuple):

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs.stats import checks, cox, resample, survival
+from dlrs.stats import checks, survival
 
 Method = Literal["km", "ipw"]
-Weighting = Literal["default", "nricens"]
 Variance = Literal["unpooled", "null"]
 
 
@@ -63,9 +61,7 @@ class Idi(NamedTuple):
 
 
 def _estimate(value: float, se: float, level: float) -> Estimate:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    half = stats.norm.ppf(0.5 + level / 2) * se
+    half = checks.critical_value(level) * se
     # a model against itself moves nobody: value and error are 0, and so is z
     z = value / se if se > 0 else np.inf * np.sign(value) if value else 0.0
     return Estimate(*map(float, (value, se, value - half, value + half, z, 2 * stats.norm.sf(abs(z)))))
@@ -95,7 +91,7 @@ def category_moves(old_risk: ArrayLike, new_risk: ArrayLike, *, cutoffs: ArrayLi
     Returns
     -------
     numpy.ndarray of shape (n,)
-        -1, 0 or 1, for `nri_bootstrap` and `nri_censored_bootstrap`.
+        -1, 0 or 1.
 
     Examples
     --------
@@ -127,38 +123,6 @@ def moves(old_risk: ArrayLike, new_risk: ArrayLike) -> np.ndarray:
 def _risks(old_risk: ArrayLike, new_risk: ArrayLike, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     old = checks.risk(old_risk, n, "old_risk")
     return old, checks.risk(new_risk, old.size, "new_risk")
-
-
-def reclassification_table(old_risk: ArrayLike, new_risk: ArrayLike, *, cutoffs: ArrayLike) -> pd.DataFrame:
-    """Count patients by old and new risk category.
-
-    Give events and non-events separately: a new model should move the former to the right of the
-    diagonal, the latter to the left.
-
-    Parameters
-    ----------
-    old_risk, new_risk, cutoffs
-        As in `category_moves`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Old categories in rows, new ones in columns, labelled ``[0, 0.15)`` and so on; the last one
-        includes 1. Equals the table of PredictABEL's ``reclassification``.
-
-    Examples
-    --------
-    >>> reclassification_table([0.1, 0.2, 0.5], [0.3, 0.1, 0.6], cutoffs=[0.2]).to_numpy().tolist()
-    [[0, 1], [1, 1]]
-    """
-    old, new = _risks(old_risk, new_risk)
-    edges = _cutoffs(cutoffs)
-    bounds = [0, *edges.tolist(), 1]
-    labels = [f"[{low:g}, {high:g})" for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
-    labels[-1] = labels[-1][:-1] + "]"
-    counts = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(counts, (_categories(old, edges), _categories(new, edges)), 1)
-    return pd.DataFrame(counts, index=pd.Index(labels, name="old"), columns=pd.Index(labels, name="new"))
 
 
 def nri_categorical(
@@ -260,8 +224,7 @@ def nri_continuous(
 
 
 def _nri(outcome: np.ndarray, move: np.ndarray, variance: str, level: float) -> Nri:
-    if variance not in ("unpooled", "null"):
-        raise ValueError(f'variance must be "unpooled" or "null"; found {variance!r}')
+    checks.choice(variance, "variance", ("unpooled", "null"))
     up, down = (np.array([(move[c] == sign).mean() for c in (outcome, ~outcome)]) for sign in (1, -1))
     spread = up + down - (up - down) ** 2 * (variance == "unpooled")
     se = np.sqrt(spread / [outcome.sum(), (~outcome).sum()])
@@ -274,43 +237,6 @@ def _combine(up, down, se, se_total, level) -> Nri:
     total = _estimate(parts[0] + parts[1], se_total, level)
     events, nonevents = (_estimate(v, s, level) for v, s in zip(parts, se, strict=True))
     return Nri(*total, events, nonevents, *map(float, (up[0], down[0], up[1], down[1])))
-
-
-def nri_bootstrap(outcome: ArrayLike, move: ArrayLike, weights: ArrayLike) -> np.ndarray:
-    """Return the NRI for a binary outcome on every resample.
-
-    Parameters
-    ----------
-    outcome : array of shape (n,)
-        Whether the event happened.
-    move : array of shape (n,)
-        From `category_moves` or `moves`: 1 up, -1 down, 0 neither. Cut-offs are not drawn again.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, 3)
-        NRI, its part of events, its part of non-events; NaN where a resample lacks a class.
-
-    Examples
-    --------
-    >>> nri_bootstrap([0, 0, 1, 1], [-1, 0, 1, 0], [[1, 1, 1, 1], [2, 0, 0, 2]])
-    array([[1. , 0.5, 0.5],
-           [1. , 0. , 1. ]])
-    """
-    outcome = checks.outcome(outcome)
-    move = checks.prediction(move, outcome.size, "move")
-    return _weighted_difference(outcome, np.sign(move), resample.check_weights(weights, outcome.size))
-
-
-def _weighted_difference(outcome, score, weights) -> np.ndarray:
-    """Return mean score of events minus mean score of non-events with its two parts, shape (B, 3)."""
-    columns = np.column_stack([outcome, ~outcome, outcome * score, ~outcome * score])
-    n_events, n_nonevents, in_events, in_nonevents = (weights @ columns).T
-    with np.errstate(invalid="ignore"):  # a resample without a class
-        parts = in_events / n_events, -in_nonevents / n_nonevents
-    return np.column_stack([parts[0] + parts[1], *parts])
 
 
 def idi(outcome: ArrayLike, old_risk: ArrayLike, new_risk: ArrayLike, *, level: float = 0.95) -> Idi:
@@ -360,31 +286,6 @@ def _idi(parts, se, se_total, level) -> Idi:
     return Idi(*total, *(_estimate(v, s, level) for v, s in zip(parts, se, strict=True)))
 
 
-def idi_bootstrap(outcome: ArrayLike, old_risk: ArrayLike, new_risk: ArrayLike, weights: ArrayLike) -> np.ndarray:
-    """Return the IDI for a binary outcome on every resample.
-
-    Parameters
-    ----------
-    outcome, old_risk, new_risk
-        As in `idi`.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, 3)
-        IDI, its part of events, its part of non-events; NaN where a resample lacks a class.
-
-    Examples
-    --------
-    >>> idi_bootstrap([0, 1], [0.5, 0.5], [0.25, 1], [[1, 1]])
-    array([[0.75, 0.5 , 0.25]])
-    """
-    outcome = checks.outcome(outcome)
-    old, new = _risks(old_risk, new_risk, outcome.size)
-    return _weighted_difference(outcome, new - old, resample.check_weights(weights, outcome.size))
-
-
 def nri_categorical_censored(
     time: ArrayLike,
     event: ArrayLike,
@@ -394,7 +295,6 @@ def nri_categorical_censored(
     horizon: float,
     cutoffs: ArrayLike,
     method: Method = "km",
-    weighting: Weighting = "default",
     level: float = 0.95,
 ) -> Nri:
     """Return the categorical net reclassification improvement by a horizon when follow-up is censored.
@@ -416,9 +316,6 @@ def nri_categorical_censored(
         "km": Kaplan-Meier inside the patients moved up and those moved down, so censoring may depend
         on the move; shares can leave [0, 1] a little. "ipw": events weigh 1/G(T-), patients seen
         beyond the horizon equally; censoring must not depend on the risks.
-    weighting : {"default", "nricens"}
-        Of "ipw". "default": G before each time, events leaving before censorings; "nricens": G at
-        each time, events and censorings leaving together. The same without event-censoring ties.
     level : float
         Coverage of the Wald interval.
 
@@ -437,8 +334,8 @@ def nri_categorical_censored(
     "km": ``P(up | event) = (1 - S_up) P(up) / (1 - S)``, ``P(up | none) = S_up P(up) / S`` at the
     horizon; a group's curve that ends earlier is carried on. Standard errors: infinitesimal
     jackknife, that is the influence of each patient on shares, curves and censoring weights (R has
-    only the bootstrap). Estimates equal ``nricens::nricens(point.method = method, updown = "category")``,
-    for "ipw" with ``weighting="nricens"``.
+    only the bootstrap). Estimates equal ``nricens::nricens(point.method = method, updown = "category")``, for "ipw"
+    where no event and censoring tie: nricens reads G at each time, with both leaving from the same risk set.
 
     References
     ----------
@@ -455,7 +352,7 @@ def nri_categorical_censored(
     """
     old, new = _risks(old_risk, new_risk)
     move = category_moves(old, new, cutoffs=cutoffs)
-    return _nri_censored(time, event, move, horizon, method, weighting, level)
+    return _nri_censored(time, event, move, horizon, method, level)
 
 
 def nri_continuous_censored(
@@ -466,14 +363,13 @@ def nri_continuous_censored(
     *,
     horizon: float,
     method: Method = "km",
-    weighting: Weighting = "default",
     level: float = 0.95,
 ) -> Nri:
     """Return the continuous net reclassification improvement by a horizon when follow-up is censored.
 
     Parameters
     ----------
-    time, event, old_risk, new_risk, horizon, method, weighting, level
+    time, event, old_risk, new_risk, horizon, method, level
         As in `nri_categorical_censored`; any change of risk counts as a move.
 
     Returns
@@ -482,28 +378,27 @@ def nri_continuous_censored(
 
     Notes
     -----
-    Estimates equal ``nricens::nricens(updown = "diff", cut = 0)``. survIDINRI's M2 is half of an
-    IPW version with other boundaries: see `idi_survidinri`.
+    Estimates equal ``nricens::nricens(updown = "diff", cut = 0)``, for "ipw" as in `nri_categorical_censored`.
+    survIDINRI prints half of an IPW version in which an event at the horizon counts as none.
 
     References
     ----------
     Pencina MJ, D'Agostino RB, Steyerberg EW. Stat Med 2011;30:11-21. Uno H et al. Stat Med 2013;32:2430-2442.
     """
     old, new = _risks(old_risk, new_risk)
-    return _nri_censored(time, event, moves(old, new), horizon, method, weighting, level)
+    return _nri_censored(time, event, moves(old, new), horizon, method, level)
 
 
-def _nri_censored(time, event, move, horizon, method, weighting, level) -> Nri:
+def _nri_censored(time, event, move, horizon, method, level) -> Nri:
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
     checks.prediction(move, time.size, "new_risk")
-    if method not in ("km", "ipw"):
-        raise ValueError(f'method must be "km" or "ipw"; found {method!r}')
+    checks.choice(method, "method", ("km", "ipw"))
     groups = [move == 1, move == -1]
     if method == "km":
         (up, d_up), (down, d_down) = (_km_shares(time, event, group, horizon) for group in groups)
     else:
-        weights = _ipcw(time, event, horizon, weighting)
+        weights = _ipcw(time, event, horizon)
         (up, d_up), (down, d_down) = (_ipw_means(time, event, group, weights, horizon) for group in groups)
     influence = np.array([[1.0], [-1.0]]) * (d_up - d_down)
     se = np.sqrt((influence**2).sum(axis=1))
@@ -543,18 +438,11 @@ def _km_influence(time, event, group, horizon) -> tuple[float, np.ndarray]:
     return value, derivative
 
 
-def _ipcw(time, event, horizon, weighting) -> np.ndarray:
-    """Return 1/G for events by the horizon, 0 for the others."""
-    if weighting not in ("default", "nricens"):
-        raise ValueError(f'weighting must be "default" or "nricens"; found {weighting!r}')
+def _ipcw(time, event, horizon) -> np.ndarray:
+    """Return 1/G(T-) for events by the horizon, 0 for the others."""
     case = event & (time <= horizon)
-    options = {"before": True} if weighting == "default" else {"ties": "together"}
     weights = np.zeros(time.size)
-    curve = survival.censoring_survival(time, event, time[case], **options)
-    if (curve == 0).any():
-        row = int(np.flatnonzero(case)[curve.argmin()])
-        raise ValueError(f"weighting must give every event a weight; found censoring survival 0 at row {row}")
-    weights[case] = 1 / curve
+    weights[case] = 1 / survival.censoring_survival(time, event, time[case], before=True)
     return weights
 
 
@@ -568,67 +456,6 @@ def _ipw_means(time, event, values, weights, horizon) -> tuple[np.ndarray, np.nd
     through_censoring = survival.censoring_influence(time, event, away)
     influence = [(away + through_censoring) / weights.sum(), later * (values - means[1]) / later.sum()]
     return means, np.array(influence)
-
-
-def nri_censored_bootstrap(
-    time: ArrayLike,
-    event: ArrayLike,
-    move: ArrayLike,
-    weights: ArrayLike,
-    *,
-    horizon: float,
-    method: Method = "km",
-) -> np.ndarray:
-    """Return the NRI by a horizon on every resample, follow-up censored.
-
-    Parameters
-    ----------
-    time, event, horizon, method
-        As in `nri_categorical_censored`; "ipw" with the default weighting.
-    move : array of shape (n,)
-        From `category_moves` or `moves`.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, 3)
-        NRI, its part of events, its part of non-events; NaN where a resample has no event by the
-        horizon or nobody without one.
-    """
-    time, event = checks.survival(time, event)
-    horizon = checks.horizon(time, event, horizon)
-    move = np.sign(checks.prediction(move, time.size, "move"))
-    weights = resample.check_weights(weights, time.size)
-    if method == "ipw":
-        return _ipw_difference(time, event, move, weights, horizon)
-    if method != "km":
-        raise ValueError(f'method must be "km" or "ipw"; found {method!r}')
-    survival_all = resample.survival_at(time, event, weights, horizon)
-    in_events, in_nonevents = np.zeros((2, len(weights)))
-    for sign in (1, -1):
-        group = move == sign
-        if group.any():
-            share = weights[:, group].sum(axis=1) / weights.sum(axis=1)
-            survival_group = np.nan_to_num(resample.survival_at(time[group], event[group], weights[:, group], horizon))
-            in_events += sign * share * (1 - survival_group)
-            in_nonevents -= sign * share * survival_group
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = np.column_stack([in_events / (1 - survival_all), in_nonevents / survival_all])
-    parts[~np.isfinite(parts)] = np.nan
-    return np.column_stack([parts.sum(axis=1), parts])
-
-
-def _ipw_difference(time, event, score, weights, horizon) -> np.ndarray:
-    case, later = event & (time <= horizon), time > horizon
-    ahead = resample.censoring_before(time, event, weights)[:, case]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        of_cases = np.where(weights[:, case] > 0, weights[:, case] / ahead, 0)
-        parts = (
-            of_cases @ score[case] / of_cases.sum(axis=1),
-            -(weights[:, later] @ score[later]) / weights[:, later].sum(axis=1),
-        )
-    return np.column_stack([parts[0] + parts[1], *parts])
 
 
 def idi_censored(
@@ -656,7 +483,8 @@ def idi_censored(
     Notes
     -----
     Events weigh 1/G(T-), events leaving before censorings. Standard errors: infinitesimal jackknife
-    through the weights. For what survIDINRI prints see `idi_survidinri`.
+    through the weights. survIDINRI refits both models to the patients it is given, sums on a grid of 2000 points and
+    takes its limits from random perturbations.
 
     References
     ----------
@@ -670,168 +498,7 @@ def idi_censored(
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
     old, new = _risks(old_risk, new_risk, time.size)
-    means, influence = _ipw_means(time, event, new - old, _ipcw(time, event, horizon, "default"), horizon)
+    means, influence = _ipw_means(time, event, new - old, _ipcw(time, event, horizon), horizon)
     influence[1] *= -1
     se = np.sqrt((influence**2).sum(axis=1))
     return _idi((means[0], -means[1]), se, np.sqrt((influence.sum(axis=0) ** 2).sum()), level)
-
-
-def idi_censored_bootstrap(
-    time: ArrayLike,
-    event: ArrayLike,
-    old_risk: ArrayLike,
-    new_risk: ArrayLike,
-    weights: ArrayLike,
-    *,
-    horizon: float,
-) -> np.ndarray:
-    """Return the IDI by a horizon on every resample, follow-up censored.
-
-    Parameters
-    ----------
-    time, event, old_risk, new_risk, horizon
-        As in `idi_censored`.
-    weights : array of shape (B, n)
-        From `resample.bootstrap_weights`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, 3)
-        IDI, its part of events, its part of non-events.
-    """
-    time, event = checks.survival(time, event)
-    horizon = checks.horizon(time, event, horizon)
-    old, new = _risks(old_risk, new_risk, time.size)
-    return _ipw_difference(time, event, new - old, resample.check_weights(weights, time.size), horizon)
-
-
-class SurvIdiNri(NamedTuple):
-    """What R's survIDINRI estimates; the NRI is half of the usual one, parts of non-events are not negated."""
-
-    idi: float
-    idi_events: float
-    idi_nonevents: float
-    nri_half: float
-    nri_events_half: float
-    nri_nonevents_half: float
-    median_difference: float
-    median_events: float
-    median_nonevents: float
-
-
-def idi_survidinri(
-    time: ArrayLike, event: ArrayLike, old_risk: ArrayLike, new_risk: ArrayLike, *, horizon: float
-) -> SurvIdiNri:
-    """Return IDI, half the continuous NRI and the median improvement exactly as R's survIDINRI computes them.
-
-    For comparison with papers that used it; `idi_censored` and `nri_continuous_censored` are the
-    estimators to prefer.
-
-    Parameters
-    ----------
-    time, event, old_risk, new_risk, horizon
-        As in `nri_categorical_censored`.
-
-    Returns
-    -------
-    SurvIdiNri
-        Of the change D = new - old: ``idi = E(D | event) - E(D | none)``, ``nri_half = P(D > 0 | event)
-        - P(D > 0 | none)``, and the difference of medians; ``_events`` and ``_nonevents`` are its terms.
-
-    Notes
-    -----
-    Three peculiarities are kept. An event at exactly the horizon counts as none (cases T < horizon,
-    controls T >= horizon). G is exp(-Nelson-Aalen), read at T. Distribution functions are evaluated
-    at about 2000 points in [-1, 1] and summed in single precision, rows in the order given, so a
-    mean is off by up to 2e-4. Equals ``survIDINRI:::IDI.FUN``.
-
-    References
-    ----------
-    Uno H, Tian L, Cai T, Kohane IS, Wei LJ. Stat Med 2013;32:2430-2442.
-    """
-    time, event = checks.survival(time, event)
-    horizon = checks.horizon(time, event, horizon)
-    old, new = _risks(old_risk, new_risk, time.size)
-    case, control = event & (time < horizon), time >= horizon
-    if not case.any():
-        raise ValueError(f"horizon must have an event before it; found none earlier than {horizon:g}")
-    grid = np.unique(np.concatenate([[0.0], np.linspace(-1, 1, 2000)]))
-    change = new - old
-    weights = 1 / survival.censoring_survival(time, event, time[case], ties="nelson_aalen")
-    exceeding = [
-        _single_precision_shares(change[case], weights, grid),
-        _single_precision_shares(change[control], np.ones(int(control.sum())), grid),
-    ]
-    means = [float(np.diff(grid) @ (share[1:] + share[:-1]) / 2 - 1) for share in exceeding]
-    positive = [float(share[grid == 0][0]) for share in exceeding]
-    medians = [_grid_median(share, grid) for share in exceeding]
-    return SurvIdiNri(
-        *(means[0] - means[1], *means),
-        *(positive[0] - positive[1], *positive),
-        *(medians[0] - medians[1], *medians),
-    )
-
-
-def _single_precision_shares(values: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Return the weighted share of `values` above each grid point, summed row after row in single precision."""
-    above, total = np.zeros(grid.size, dtype=np.float32), np.float32(0)
-    for value, weight in zip(values, weights, strict=True):
-        until = np.searchsorted(grid, value)
-        above[:until] = (above[:until] + np.float64(weight)).astype(np.float32)
-        total = np.float32(total + np.float64(weight))
-    return (above / total).astype(float)
-
-
-def _grid_median(share: np.ndarray, grid: np.ndarray) -> float:
-    """Return the middle of the grid points between which the share above falls through one half."""
-    high, low = share[share >= 0.5].min(), share[share <= 0.5].max()
-    return float((grid[np.flatnonzero(share == high)[-1]] + grid[np.flatnonzero(share == low)[0]]) / 2)
-
-
-class SurvIdiNriRefit(NamedTuple):
-    """`SurvIdiNri` of two Cox models refitted as survIDINRI does, with their interpolated baseline hazards."""
-
-    estimates: SurvIdiNri
-    cumulative_hazard_old: float
-    cumulative_hazard_new: float
-
-
-def idi_survidinri_refit(
-    time: ArrayLike, event: ArrayLike, old_covariates: ArrayLike, new_covariates: ArrayLike, *, horizon: float
-) -> SurvIdiNriRefit:
-    """Return the estimates of survIDINRI's ``IDI.INF``, which fits both Cox models to the patients given.
-
-    Given a validation cohort it does not validate anything: both models are refitted to it.
-
-    Parameters
-    ----------
-    time, event, horizon
-        As in `nri_categorical_censored`.
-    old_covariates, new_covariates : array of shape (n, p) or DataFrame
-        Covariates of either model as numbers.
-
-    Returns
-    -------
-    SurvIdiNriRefit
-        Point estimates; its limits come from random perturbations and are not reproduced here.
-
-    Notes
-    -----
-    Efron's ties; the baseline cumulative hazard is interpolated linearly between distinct times
-    (elsewhere here it is a step function), and outside them the last value is taken.
-
-    References
-    ----------
-    Uno H, Tian L, Cai T, Kohane IS, Wei LJ. Stat Med 2013;32:2430-2442.
-    """
-    time, event = checks.survival(time, event)
-    horizon = checks.horizon(time, event, horizon)
-    risks, hazards = [], []
-    for covariates in (old_covariates, new_covariates):
-        fit = cox.cox_fit(time, event, covariates, tolerance=1e-9)  # coxph's stopping rule, as survIDINRI
-        lp = np.asarray(covariates, dtype=float).reshape(time.size, -1) @ fit.coefficients
-        baseline = cox.baseline_hazard(time, event, lp)
-        last = float(baseline["cumulative_hazard"].iloc[-1])
-        hazards.append(float(np.interp(horizon, baseline["time"], baseline["cumulative_hazard"], left=last)))
-        risks.append(-np.expm1(-hazards[-1] * np.exp(lp)))
-    return SurvIdiNriRefit(idi_survidinri(time, event, *risks, horizon=horizon), *hazards)

@@ -14,8 +14,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
-CELLS = 2**24  # counts held at once when no batch size is given: 128 MiB
-
 
 class Interval(NamedTuple):
     """Percentile limits, and how many resamples they rest on."""
@@ -42,38 +40,7 @@ def _count(value: int, name: str) -> int:
     return int(value)
 
 
-class _Strata(NamedTuple):
-    order: np.ndarray | None  # rows sorted by stratum; None when there is one stratum
-    first: np.ndarray | int  # place in `order` where the stratum of each drawn place begins
-    size: np.ndarray | int  # patients in that stratum
-
-
-def _strata(n: int, strata: ArrayLike | None) -> _Strata:
-    if strata is None:
-        return _Strata(None, 0, n)
-    labels = np.asarray(strata)
-    if labels.shape != (n,):
-        raise ValueError(f"strata must have one label per patient ({n}); found shape {labels.shape}")
-    _, code = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(code)
-    sorted_code = np.sort(code)
-    return _Strata(np.argsort(code, kind="stable"), (np.cumsum(sizes) - sizes)[sorted_code], sizes[sorted_code])
-
-
-def _rows(generator: np.random.Generator, n: int, strata: _Strata, n_boot: int) -> np.ndarray:
-    """Draw the rows of `n_boot` resamples; the stream does not depend on how many are drawn per call."""
-    place = strata.first + generator.integers(0, strata.size, size=(n_boot, n))
-    return place if strata.order is None else strata.order[place]
-
-
-def _weights(generator: np.random.Generator, n: int, strata: _Strata, n_boot: int) -> np.ndarray:
-    flat = _rows(generator, n, strata, n_boot) + n * np.arange(n_boot)[:, None]
-    return np.bincount(flat.ravel(), minlength=n_boot * n).reshape(n_boot, n)
-
-
-def bootstrap_weights(
-    n: int, n_boot: int, *, seed: int | np.random.Generator, strata: ArrayLike | None = None
-) -> np.ndarray:
+def bootstrap_weights(n: int, n_boot: int, *, seed: int | np.random.Generator) -> np.ndarray:
     """Return how often each of `n` patients was drawn in each of `n_boot` resamples.
 
     Give the same matrix to every model and every statistic of one comparison: the resamples are
@@ -87,9 +54,6 @@ def bootstrap_weights(
         Number of resamples.
     seed : int or numpy.random.Generator
         Where the draws come from; a generator is advanced.
-    strata : array of shape (n,), optional
-        Labels within which patients are drawn, so that every resample has as many of each (for
-        instance events and non-events, or centres).
 
     Returns
     -------
@@ -99,7 +63,7 @@ def bootstrap_weights(
     Raises
     ------
     ValueError
-        When a count is not positive, `strata` has another length, or `seed` is no seed.
+        When a count is not positive, or `seed` is no seed.
 
     References
     ----------
@@ -111,60 +75,8 @@ def bootstrap_weights(
     array([5, 5, 5])
     """
     n, n_boot = _count(n, "n"), _count(n_boot, "n_boot")
-    return _weights(_generator(seed), n, _strata(n, strata), n_boot)
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], ArrayLike],
-    n: int,
-    *,
-    n_boot: int = 1000,
-    seed: int | np.random.Generator,
-    strata: ArrayLike | None = None,
-    batch: int | None = None,
-) -> np.ndarray:
-    """Return a statistic on `n_boot` resamples of `n` patients, a batch of resamples at a time.
-
-    Parameters
-    ----------
-    statistic : callable
-        Maps weights of shape (B, n) to estimates of shape (B,) or (B, ...). Several models at
-        once make a paired comparison: return one column per model.
-    n, n_boot, seed, strata
-        As in `bootstrap_weights`; the resamples are those that it returns for the same seed.
-    batch : int, optional
-        Resamples computed at once; by default as many as keep the counts under 128 MiB.
-        It changes memory and speed, never the result.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n_boot, ...)
-        Estimates; NaN where the statistic is undefined on a resample.
-
-    Raises
-    ------
-    ValueError
-        As `bootstrap_weights`, and when the statistic does not return one row per resample.
-
-    Examples
-    --------
-    >>> x = np.array([1.0, 2.0, 4.0, 8.0])
-    >>> bootstrap(lambda weights: weights @ x / 4, 4, n_boot=3, seed=1).shape
-    (3,)
-    """
-    n, n_boot = _count(n, "n"), _count(n_boot, "n_boot")
-    batch = max(1, CELLS // n) if batch is None else _count(batch, "batch")
-    generator, drawn_from = _generator(seed), _strata(n, strata)
-    parts = []
-    for done in range(0, n_boot, batch):
-        size = min(batch, n_boot - done)
-        estimates = np.asarray(statistic(_weights(generator, n, drawn_from, size)), dtype=float)
-        if estimates.ndim == 0 or estimates.shape[0] != size:
-            raise ValueError(
-                f"statistic must return one row per resample ({size}); found an array of shape {estimates.shape}"
-            )
-        parts.append(estimates)
-    return np.concatenate(parts)
+    drawn = _generator(seed).integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)
 
 
 def refit_bootstrap(
@@ -173,7 +85,6 @@ def refit_bootstrap(
     *,
     n_boot: int = 200,
     seed: int,
-    strata: ArrayLike | None = None,
     n_jobs: int = 1,
 ) -> np.ndarray:
     """Return what a whole refit gives on `n_boot` resamples, spread over processes.
@@ -185,7 +96,7 @@ def refit_bootstrap(
     refit : callable
         ``refit(rows, generator)`` returns numbers, always equally many; `rows` of shape (n,) are
         the drawn patients as positions (repeats included), `generator` is this resample's own.
-    n, n_boot, strata
+    n, n_boot
         As in `bootstrap_weights`.
     seed : int
         Each resample gets its own child of this seed (`numpy.random.SeedSequence.spawn`), so the
@@ -208,41 +119,36 @@ def refit_bootstrap(
     n, n_boot = _count(n, "n"), _count(n_boot, "n_boot")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer; found {seed!r}")
-    drawn_from = _strata(n, strata)
+
+    def refit_once(child: np.random.SeedSequence):
+        generator = np.random.default_rng(child)
+        return refit(generator.integers(0, n, size=n), generator)
+
     children = np.random.SeedSequence(int(seed)).spawn(n_boot)
-    results = Parallel(n_jobs=n_jobs)(delayed(_refit_once)(refit, n, drawn_from, child) for child in children)
+    results = Parallel(n_jobs=n_jobs)(delayed(refit_once)(child) for child in children)
     return np.stack([np.asarray(result, dtype=float) for result in results])
 
 
-def _refit_once(refit, n: int, drawn_from: _Strata, child: np.random.SeedSequence):
-    generator = np.random.default_rng(child)
-    return refit(_rows(generator, n, drawn_from, 1)[0], generator)
-
-
-def interval(estimates: ArrayLike, *, level: float = 0.95, quantile_type: int = 7) -> Interval:
+def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return percentile limits of bootstrap estimates, and how many resamples were undefined.
 
     Parameters
     ----------
     estimates : array of shape (n_boot, ...)
-        From `bootstrap` or `refit_bootstrap`; NaN or infinite where undefined.
+        Of a statistic that takes `bootstrap_weights`, or from `refit_bootstrap`; NaN or infinite where undefined.
     level : float
         Coverage, inside (0, 1).
-    quantile_type : {7, 1}
-        Hyndman and Fan's type: 7 interpolates linearly (default of R and NumPy), 1 is the inverse
-        of the empirical distribution (as rmda's decision curves).
 
     Returns
     -------
     Interval
         `lower`, `upper`, `n_used`, `n_undefined`, each of the estimates' shape without the first
-        axis. Undefined resamples are left out of the quantiles and counted; where all are
-        undefined the limits are NaN and `n_used` is 0.
+        axis. Undefined resamples are left out of the quantiles (type 7, the default of R and NumPy) and counted;
+        where all are undefined the limits are NaN and `n_used` is 0.
 
     References
     ----------
     Efron B, Tibshirani RJ. An Introduction to the Bootstrap. Chapman & Hall, 1993, chapter 13.
-    Hyndman RJ, Fan Y. Sample quantiles in statistical packages. Am Stat 1996;50:361-365.
 
     Examples
     --------
@@ -254,18 +160,15 @@ def interval(estimates: ArrayLike, *, level: float = 0.95, quantile_type: int = 
         raise ValueError(f"estimates must hold one row per resample; found shape {values.shape}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    if quantile_type not in (7, 1):
-        raise ValueError(f"quantile_type must be 7 or 1; found {quantile_type!r}")
-    method = {7: "linear", 1: "inverted_cdf"}[quantile_type]
-    tail = round((1 - level) / 2, 12)  # 0.025, not 0.025 and a bit: type 1 jumps there
+    tail = round((1 - level) / 2, 12)  # 0.025, not 0.025 and a bit
     flat = values.reshape(values.shape[0], -1)
     used = np.isfinite(flat)
     limits = np.full((2, flat.shape[1]), np.nan)
     whole = used.all(axis=0)
     if whole.any():
-        limits[:, whole] = np.quantile(flat[:, whole], [tail, 1 - tail], axis=0, method=method)
+        limits[:, whole] = np.quantile(flat[:, whole], [tail, 1 - tail], axis=0)
     for column in np.flatnonzero(~whole & used.any(axis=0)):
-        limits[:, column] = np.quantile(flat[used[:, column], column], [tail, 1 - tail], method=method)
+        limits[:, column] = np.quantile(flat[used[:, column], column], [tail, 1 - tail])
     n_used = used.sum(axis=0)
     shape = values.shape[1:]
     parts = (limits[0], limits[1], n_used, flat.shape[0] - n_used)
@@ -359,34 +262,3 @@ def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizo
         at_risk = at_risk[:, first]
         survival = np.prod(1 - deaths / np.where(at_risk > 0, at_risk, 1), axis=1)
     return np.where(weights.any(axis=1), survival, np.nan)
-
-
-def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return G(T-), the probability of being under observation just before each patient's time, on every resample.
-
-    Parameters
-    ----------
-    time, event, weights
-        As in `survival_at`.
-
-    Returns
-    -------
-    numpy.ndarray of shape (B, n)
-        Kaplan-Meier's estimate for censoring, those with an event at a time having left before the
-        censorings at it (``survival.censoring_survival`` with its default ties, weighted).
-
-    Examples
-    --------
-    >>> censoring_before(np.array([1, 2, 2, 3]), np.array([1, 1, 0, 1]) == 1, np.ones((1, 4)))
-    array([[1. , 1. , 1. , 0.5]])
-    """
-    order = np.argsort(time, kind="stable")
-    sorted_time, here, censored = time[order], weights[:, order], ~event[order]
-    first = np.flatnonzero(np.diff(sorted_time, prepend=-np.inf))
-    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here
-    lost = np.add.reduceat(here * censored, first, axis=1)
-    gone = np.add.reduceat(here * ~censored, first, axis=1)
-    left = at_risk[:, first] - gone
-    curve = np.ones((len(weights), first.size + 1))
-    np.cumprod(1 - lost / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
-    return curve[:, np.searchsorted(sorted_time[first], time)]

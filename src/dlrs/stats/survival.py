@@ -1,9 +1,4 @@
-"""Survival arithmetic that the rest stands on: Kaplan-Meier, censoring, Cox risk at a horizon, log-rank, cut-offs.
-
-lifelines' ``CoxPHFitter`` stays the fitter on the notebooks' pages. `cox_fit` is here for what it does not give:
-Breslow's ties, the per-term likelihood-ratio test, R's stopping rule, and refits by the thousand. The baseline
-hazard is ours because lifelines' is Breslow's whatever the ties.
-"""
+"""Survival arithmetic that the rest stands on: Kaplan-Meier, censoring, the outcome at a horizon, log-rank."""
 
 from __future__ import annotations
 
@@ -16,7 +11,6 @@ from scipy.special import chdtrc
 
 from dlrs.stats import checks
 
-CensoringTies = Literal["events_first", "together", "nelson_aalen"]
 KmInterval = Literal["log-log", "log", "plain"]
 
 
@@ -184,7 +178,7 @@ class Median(NamedTuple):
 
 
 def median_survival(
-    time: ArrayLike, event: ArrayLike, *, interval: KmInterval = "log-log", level: float = 0.95, flat: str = "next_drop"
+    time: ArrayLike, event: ArrayLike, *, interval: KmInterval = "log-log", level: float = 0.95
 ) -> Median:
     """Read the median survival time, and its limits, off the Kaplan-Meier curve.
 
@@ -194,15 +188,16 @@ def median_survival(
         Follow-up time and whether the event was observed.
     interval, level
         As in `kaplan_meier`; the limits are where the curve's own limits cross one half.
-    flat : {"next_drop", "last_time"}
-        When S equals 0.5 exactly over an interval, the median is the middle of that interval. If the curve never
-        drops again, "next_drop" takes its start (R's ``summary(survfit)$table``), "last_time" the middle between
-        its start and the last follow-up (R's ``quantile(survfit, 0.5)``).
 
     Returns
     -------
     Median
         ``inf`` for what is not reached, as in lifelines (R prints NA).
+
+    Notes
+    -----
+    Where S equals 0.5 exactly over an interval the median is the middle of that interval, and its start if the curve
+    never drops again: R's ``summary(survfit)$table``.
 
     References
     ----------
@@ -213,12 +208,11 @@ def median_survival(
     >>> median_survival([1, 2, 3, 4], [1, 1, 1, 1]).median
     2.5
     """
-    checks.choice(flat, "flat", ("next_drop", "last_time"))
     curve = kaplan_meier(time, event, interval=interval, level=level)
-    return Median(*(_crossing(curve["time"], curve[name], flat) for name in ("survival", "lower", "upper")))
+    return Median(*(_crossing(curve["time"], curve[name]) for name in ("survival", "lower", "upper")))
 
 
-def _crossing(times: pd.Series, values: pd.Series, flat: str) -> float:
+def _crossing(times: pd.Series, values: pd.Series) -> float:
     # R's tolerance for "equal to one half", sqrt of the machine epsilon
     tolerance = np.sqrt(np.finfo(float).eps)
     t, y = times.to_numpy(), values.to_numpy()
@@ -229,14 +223,10 @@ def _crossing(times: pd.Series, values: pd.Series, flat: str) -> float:
     if abs(y[first] - 0.5) >= tolerance:
         return float(t[first])
     drops = np.flatnonzero(low & (y < y[first]))
-    if drops.size:
-        return float((t[first] + t[drops[0]]) / 2)
-    return float((t[first] + t[-1]) / 2) if flat == "last_time" else float(t[first])
+    return float((t[first] + t[drops[0]]) / 2 if drops.size else t[first])
 
 
-def censoring_survival(
-    time: ArrayLike, event: ArrayLike, at: ArrayLike, *, before: bool = False, ties: CensoringTies = "events_first"
-) -> np.ndarray:
+def censoring_survival(time: ArrayLike, event: ArrayLike, at: ArrayLike, *, before: bool = False) -> np.ndarray:
     """Estimate the probability of still being under observation (not censored), the G of inverse weighting.
 
     Parameters
@@ -247,30 +237,26 @@ def censoring_survival(
         Times at which G is read.
     before : bool
         True reads G(t-), just before each time: what a patient with an event at t had to survive.
-    ties : {"events_first", "together", "nelson_aalen"}
-        How events and censorings at the same time are treated. "events_first" (default): those with the event have
-        left before the censorings, 1 - C/(Y - D), as the order "event, then censoring" of the Kaplan-Meier curve
-        implies (R: prodlim, timeROC, riskRegression, pec, survival's n/G2). "together": 1 - C/Y (R:
-        ``survfit(Surv(time, 1 - event))``, survC1, nricens; scikit-survival). "nelson_aalen": exp(-sum C/Y)
-        (survIDINRI). Without event-censoring ties the first two coincide.
 
     Returns
     -------
     array
         G at each time, in the order of `at`.
 
+    Notes
+    -----
+    Those with the event at a time have left before the censorings at it, 1 - C/(Y - D), as the order "event, then
+    censoring" of the Kaplan-Meier curve implies (R: prodlim, timeROC, riskRegression, pec, survival's n/G2). R's
+    ``survfit(Surv(time, 1 - event))``, survC1, nricens and scikit-survival take both from the same risk set, 1 - C/Y,
+    which differs where events and censorings tie.
+
     Examples
     --------
     >>> censoring_survival([1, 2, 2, 3], [1, 1, 0, 1], [2, 2.5]).tolist()
     [0.5, 0.5]
     """
-    checks.choice(ties, "ties", ("events_first", "together", "nelson_aalen"))
     table = risk_table(time, event)
-    if ties == "nelson_aalen":
-        curve = np.exp(-np.cumsum(table.censored / table.at_risk))
-    else:
-        left = table.at_risk - table.events if ties == "events_first" else table.at_risk
-        curve = np.cumprod(1 - table.censored / np.maximum(left, 1))
+    curve = np.cumprod(1 - table.censored / np.maximum(table.at_risk - table.events, 1))
     return step(table.time, curve, np.asarray(at, dtype=float), start=1.0, before=before)
 
 
@@ -342,6 +328,7 @@ Test.__test__ = False  # pytest must not collect it
 
 
 def chi2_test(chi2: float, df: int) -> Test:
+    """Return a chi-square statistic with its upper tail probability."""
     return Test(float(chi2), int(df), float(chdtrc(df, chi2)))
 
 
@@ -354,7 +341,7 @@ class LogRank(NamedTuple):
     groups: pd.DataFrame
 
 
-def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float = 0.0) -> LogRank:
+def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> LogRank:
     """Compare the survival of two or more groups.
 
     Parameters
@@ -363,13 +350,11 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float =
         Follow-up time and whether the event was observed.
     group : array of shape (n,)
         Labels of at least two groups.
-    rho : float
-        0: log-rank (every event weighs the same). 1: Peto and Peto's test (weight S(t-), early events count more).
 
     Returns
     -------
     LogRank
-        Two-sided chi-square with groups - 1 df; observed and expected events (weighted by S(t-)^rho).
+        Two-sided chi-square with groups - 1 df; observed and expected events.
 
     Raises
     ------
@@ -378,11 +363,11 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float =
 
     Notes
     -----
-    E_g = sum D Y_g/Y; V_gh = sum D (Y - D)/(Y - 1) Y_g/Y (1(g = h) - Y_h/Y). Equals R's ``survdiff(rho =)``.
+    E_g = sum D Y_g/Y; V_gh = sum D (Y - D)/(Y - 1) Y_g/Y (1(g = h) - Y_h/Y). Equals R's ``survdiff``.
 
     References
     ----------
-    Mantel, Cancer Chemother Rep 1966; Peto and Peto, J R Stat Soc A 1972; Harrington and Fleming, Biometrika 1982.
+    Mantel, Cancer Chemother Rep 1966; Peto and Peto, J R Stat Soc A 1972.
     """
     time, event = checks.survival(time, event)
     group = np.asarray(group)
@@ -404,16 +389,14 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike, *, rho: float =
     at_risk = left[::-1].cumsum(axis=0)[::-1]
     keep = table.events > 0
     y, d, share = table.at_risk[keep], table.events[keep], at_risk[keep] / table.at_risk[keep, None]
-    curve = np.cumprod(1 - table.events / table.at_risk)
-    weight = step(table.time, curve, table.time[keep], start=1.0, before=True) ** rho
-    observed = weight @ died[keep]
-    expected = (weight * d) @ share
+    observed = died[keep].sum(axis=0)
+    expected = d @ share
     if (expected == 0).any():
         empty = labels[int((expected == 0).argmax())]
         raise ValueError(
             f"group must be at risk at an event; found nobody of {str(empty)!r} under follow-up by the first one"
         )
-    spread = weight**2 * d * (y - d) / np.maximum(y - 1, 1)
+    spread = d * (y - d) / np.maximum(y - 1, 1)
     variance = np.diag(spread @ share) - share.T @ (spread[:, None] * share)
     excess = (observed - expected)[1:]
     chi2 = excess @ np.linalg.solve(variance[1:, 1:], excess)

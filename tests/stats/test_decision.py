@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import parity
 from dlrs.stats import decision, resample, roc
 
 THRESHOLDS = np.arange(101) / 100
-REFERENCE = Path(__file__).parent / "reference"
 
 
 def rows_of(curve: pd.DataFrame, strategy: str = "model") -> pd.DataFrame:
@@ -46,14 +42,6 @@ def test_by_hand():
         "high_risk_with_event_per_1000": 500,
     }
     assert curve.drop(columns="strategy").iloc[0].to_dict() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("at_threshold", "tpr", "fnr", "tnr"), [("high", 1, 0, 0.5), ("low", 0.5, 0.5, 0.5), ("neither", 0.5, 0, 0.5)]
-)
-def test_risk_equal_to_the_threshold(at_threshold, tpr, fnr, tnr):
-    curve = decision.decision_curve([0, 0, 1, 1], [0.1, 0.4, 0.2, 0.9], thresholds=[0.2], at_threshold=at_threshold)
-    assert rows_of(curve)[["tpr", "fnr", "tnr"]].iloc[0].tolist() == [tpr, fnr, tnr]
 
 
 def test_censored_by_hand():
@@ -100,7 +88,6 @@ def test_order_of_rows_never_matters_and_ones_change_nothing(seed):
     ones = np.ones((1, time.size))
     binary = decision.decision_curve(outcome, risk, thresholds=THRESHOLDS)
     pd.testing.assert_frame_equal(binary, decision.decision_curve(outcome[mixed], risk[mixed], thresholds=THRESHOLDS))
-    weighted = decision.decision_curve_bootstrap(outcome, risk, ones, thresholds=THRESHOLDS)
     censored = decision.decision_curve_censored(time, event, risk, horizon=horizon, thresholds=THRESHOLDS)
     again = decision.decision_curve_censored(
         time[mixed], event[mixed], risk[mixed], horizon=horizon, thresholds=THRESHOLDS
@@ -110,7 +97,6 @@ def test_order_of_rows_never_matters_and_ones_change_nothing(seed):
         time, event, risk, ones, horizon=horizon, thresholds=THRESHOLDS
     )
     for quantity in decision.QUANTITIES:
-        assert weighted[quantity][0] == pytest.approx(rows_of(binary)[quantity].to_numpy(), nan_ok=True)
         assert weighted_censored[quantity][0] == pytest.approx(rows_of(censored)[quantity].to_numpy(), nan_ok=True)
 
 
@@ -157,29 +143,15 @@ def test_sensitivity_and_specificity_are_those_of_the_time_dependent_roc_curve()
 
 def test_resamples_equal_the_same_patients_repeated():
     time, event, risk = cohort(40)
-    outcome = time < 25
     weights = resample.bootstrap_weights(40, 20, seed=3)
-    binary = decision.decision_curve_bootstrap(outcome, risk, weights, thresholds=THRESHOLDS)
     censored = decision.decision_curve_censored_bootstrap(time, event, risk, weights, horizon=25, thresholds=THRESHOLDS)
     for row, counts in enumerate(weights):
         drawn = np.repeat(np.arange(40), counts)
-        one = rows_of(decision.decision_curve(outcome[drawn], risk[drawn], thresholds=THRESHOLDS))
         other = rows_of(
             decision.decision_curve_censored(time[drawn], event[drawn], risk[drawn], horizon=25, thresholds=THRESHOLDS)
         )
         for quantity in decision.QUANTITIES:
-            assert binary[quantity][row] == pytest.approx(one[quantity].to_numpy(), nan_ok=True)
             assert censored[quantity][row][:-1] == pytest.approx(other[quantity].to_numpy()[:-1], nan_ok=True)
-
-
-def test_many_patients_are_taken_in_slices(monkeypatch):
-    time, event, risk = cohort()
-    weights = resample.bootstrap_weights(60, 5, seed=3)
-    whole = decision.decision_curve_bootstrap(event, risk, weights, thresholds=THRESHOLDS, at_threshold="neither")
-    monkeypatch.setattr(decision, "CELLS", 1000)
-    sliced = decision.decision_curve_bootstrap(event, risk, weights, thresholds=THRESHOLDS, at_threshold="neither")
-    for quantity in decision.QUANTITIES:
-        assert (whole[quantity][:, :-1] == sliced[quantity][:, :-1]).all()
 
 
 def test_perfect_and_useless_models():
@@ -210,59 +182,30 @@ def test_high_risk_group_lost_before_the_horizon_is_not_estimable():
     assert model["net_benefit"].iloc[2] == 0
 
 
-def test_dcurves_gaps():
-    # from 0.5 on: both events lie before the horizon, KM is 0 and known, but dcurves says NA;
-    # from 0.8 on the only patient is first seen behind the horizon, KM is 1 and known
-    time, event, risk = [2, 3, 6, 8], [1, 1, 0, 1], [0.5, 0.7, 0.1, 0.9]
-    ours = decision.decision_curve_censored(time[:3], event[:3], risk[:3], horizon=5, thresholds=[0.5])
-    assert rows_of(ours)["true_positive"].tolist() == [pytest.approx(2 / 3)]
-    for thresholds, people in (([0.5], 3), ([0.8], 4)):
-        theirs = decision.decision_curve_censored(
-            time[:people], event[:people], risk[:people], horizon=5, thresholds=thresholds, dcurves_gaps=True
-        )
-        assert rows_of(theirs)["net_benefit"].isna().all()
-
-
 def test_bands():
-    outcome = np.tile([0, 0, 1], 20)
-    risk = np.linspace(0, 1, 60)
+    time, event, risk = cohort()
     weights = resample.bootstrap_weights(60, 200, seed=1)
-    thresholds = [0.2, 0.6]
-    replicates = decision.decision_curve_bootstrap(outcome, risk, weights, thresholds=thresholds, quantities=["tpr"])
+    thresholds, options = [0.2, 0.6], {"horizon": 20}
+    replicates = decision.decision_curve_censored_bootstrap(
+        time, event, risk, weights, thresholds=thresholds, quantities=["tpr"], **options
+    )
     frame = decision.bands(replicates, thresholds=thresholds)
     assert frame.columns.tolist() == ["quantity", "threshold", "lower", "upper", "n_used", "n_undefined"]
-    value = rows_of(decision.decision_curve(outcome, risk, thresholds=thresholds))["tpr"]
+    value = rows_of(decision.decision_curve_censored(time, event, risk, thresholds=thresholds, **options))["tpr"]
     assert ((frame["lower"] < value) & (value < frame["upper"])).all()
     # the same model against itself has no difference on any resample
     same = {name: values - values for name, values in replicates.items()}
     assert (decision.bands(same, thresholds=thresholds)[["lower", "upper"]] == 0).all(axis=None)
 
 
-@pytest.mark.parametrize("name", parity.datasets(REFERENCE))
-def test_bands_equal_those_of_rmda_within_monte_carlo_error(name):
-    r = parity.reference(name, REFERENCE)["bootstrap"]["rmda_validation_combined"]
-    rows = parity.context(name, REFERENCE).splits["validation"].dropna(subset="binary")
-    weights = resample.bootstrap_weights(len(rows), 4000, seed=1)
-    replicates = decision.decision_curve_bootstrap(
-        rows["binary"], rows["risk_combined"], weights, thresholds=r["thresholds"], at_threshold="neither"
-    )
-    theirs = {"NB": "net_benefit", "TPR": "tpr", "FPR": "fpr", "prob_high_risk": "high_risk", "DP": "true_positive"}
-    for their_name, quantity in theirs.items():
-        ours = resample.interval(replicates[quantity], quantile_type=1)
-        # a limit from 1000 resamples is off by some 2 % of the interval; shares move in steps
-        error = 0.12 * (ours.upper - ours.lower) + 2.5 / (rows["binary"].sum() if quantity == "tpr" else len(rows))
-        odds = 1 if quantity != "net_benefit" else 1 + np.array(r["thresholds"]) / (1 - np.array(r["thresholds"]))
-        for limit in ("lower", "upper"):
-            assert (np.abs(getattr(ours, limit) - r[their_name][limit]) <= error * odds).all(), (quantity, limit)
-
-
-def test_resample_without_a_class_is_undefined_and_counted():
-    weights = np.array([[2, 1, 0.0], [1, 1, 1]])
-    replicates = decision.decision_curve_bootstrap([0, 0, 1], [0.1, 0.2, 0.3], weights, thresholds=[0.2])
-    assert np.isnan(replicates["tpr"][0, 0])
-    frame = decision.bands(replicates, thresholds=[0.2]).set_index("quantity")
-    assert frame.loc["tpr", "n_undefined"] == 1
-    assert frame.loc["net_benefit", "n_undefined"] == 0
+def test_resample_whose_high_risk_group_is_lost_is_undefined_and_counted():
+    # in the first resample the only patient from 0.5 on is lost at 3, before the horizon
+    time, event, risk = [2, 3, 6, 8], [1, 0, 0, 1], [0.1, 0.7, 0.1, 0.8]
+    weights = np.array([[1, 2, 1, 0], [1, 1, 1, 1]])
+    replicates = decision.decision_curve_censored_bootstrap(time, event, risk, weights, horizon=5, thresholds=[0.5])
+    assert np.isnan(replicates["net_benefit"][:, 0]).tolist() == [True, False]
+    frame = decision.bands(replicates, thresholds=[0.5]).set_index("quantity")
+    assert frame.loc["net_benefit", "n_undefined"] == 1
 
 
 def test_several_models_share_the_reference_strategies():
@@ -286,7 +229,6 @@ CENSORED = {"time": [1, 2, 3], "event": [1, 0, 1], "risk": [0.1, 0.2, 0.3], "hor
         ({"outcome": [1, 2]}, "outcome must be boolean or coded 0 and 1; found 2 at row 1"),
         ({"thresholds": [0.1, 1.2]}, r"thresholds must lie in \[0, 1\]; found 1.2 at row 1"),
         ({"thresholds": []}, "thresholds must be a list of risks"),
-        ({"at_threshold": ">"}, "at_threshold must be"),
     ],
 )
 def test_binary_error_messages(wrong, message):
@@ -313,16 +255,16 @@ def test_censored_error_messages(wrong, message):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"weights": np.ones((3, 3))}, r"one column per patient \(2\)"),
-        ({"weights": [[1, -1]]}, "weights must be not negative; found -1.0 at row 0, column 1"),
-        ({"weights": [[1, np.nan]]}, "weights must be finite; found nan at row 0, column 1"),
-        ({"weights": [[1, 1], [0, 0]]}, "weights must count a patient in every row; found none in row 1"),
+        ({"weights": np.ones((3, 2))}, r"one column per patient \(3\)"),
+        ({"weights": [[1, -1, 0]]}, "weights must be not negative; found -1.0 at row 0, column 1"),
+        ({"weights": [[1, np.nan, 1]]}, "weights must be finite; found nan at row 0, column 1"),
+        ({"weights": [[1, 1, 1], [0, 0, 0]]}, "weights must count a patient in every row; found none in row 1"),
         ({"quantities": ["ppv"]}, "quantities must be among .* found 'ppv'"),
     ],
 )
 def test_bootstrap_error_messages(wrong, message):
     with pytest.raises(ValueError, match=message):
-        decision.decision_curve_bootstrap(**GOOD | {"weights": [[1, 1]]} | wrong)
+        decision.decision_curve_censored_bootstrap(**CENSORED | {"weights": [[1, 1, 1]]} | wrong)
 
 
 def test_bands_must_be_of_these_thresholds():

@@ -17,14 +17,14 @@ EFFECTS = {
 }
 
 
-def made(**options):
-    return nomogram.nomogram(EFFECTS, cumulative_hazard=0.02, **options)
+def example():
+    return nomogram.nomogram(EFFECTS, cumulative_hazard=0.02)
 
 
 def test_by_hand():
     # Ranges 1, 1 and 4: 25 points per unit. ypN1 is the lowest of its axis, so all contributions at 0 points
     # add up to -0.5. Elevated, ypN0, dl_prob 1.2 are 25 + 12.5 + 60 points, linear predictor 1 + 0 + 2.4.
-    found = made()
+    found = example()
     assert found.points_per_lp == 25
     assert found.lp_at_zero_points == -0.5
     assert found.axes["points"].tolist() == [0, 25, 12.5, 0, 25, 0, 25, 50, 75, 100]
@@ -34,19 +34,9 @@ def test_by_hand():
     assert nomogram.risk_at_points(found, read["total"]) == pytest.approx(1 - np.exp(-0.02 * np.exp(3.4)))
 
 
-def test_centring_and_length_change_neither_order_nor_risk():
-    patients = pd.DataFrame({"cea": ["Normal", "Elevated"], "ypn": ["ypN2", "ypN1"], "dl_prob": [0.3, 1.9]})
-    plain, centred, short = made(), made(center=1.7), made(max_points=10)
-    risks = [nomogram.risk_at_points(n, nomogram.points(n, patients)["total"]) for n in (plain, centred, short)]
-    assert risks[1] == pytest.approx(risks[0])
-    assert risks[2] == pytest.approx(risks[0])
-    assert centred.lp_at_zero_points == pytest.approx(-0.5 - 1.7)
-    assert short.axes["points"].max() == 10
-
-
 @given(total=st.lists(st.floats(-20, 160), min_size=1, max_size=5))
 def test_points_and_risk_are_inverse(total):
-    found = made()
+    found = example()
     assert nomogram.points_at_risk(found, nomogram.risk_at_points(found, total)) == pytest.approx(total, abs=1e-6)
 
 
@@ -62,26 +52,16 @@ def test_equals_the_cox_model_it_is_made_of():
     effects = {
         c: nomogram.linear_effect(nomogram.axis_values(x[c]), k) for c, k in zip(x, fit.coefficients, strict=True)
     }
-    found = nomogram.nomogram(effects, cumulative_hazard=float(hazard), center=float(lp.mean()))
+    found = nomogram.nomogram(effects, cumulative_hazard=float(hazard))
     total = nomogram.points(found, x)["total"]
     assert nomogram.risk_at_points(found, total) == pytest.approx(cox.risk_at(lp, baseline, horizon))
-    assert nomogram.linear_predictor_at(found, total) == pytest.approx(lp - lp.mean())
+    assert nomogram.linear_predictor_at(found, total) == pytest.approx(lp)
 
 
 def test_total_points_axis():
-    axis = nomogram.total_points_axis(made())
+    axis = nomogram.total_points_axis(example())
     assert axis["total_points"].tolist() == list(range(0, 161, 20))  # the axes allow 150
     assert (axis["risk"] + axis["survival"]).to_numpy() == pytest.approx(1)
-    # rms's axis ends where the patients end: lp 1.3 is 45 points, but never before the longest axis
-    assert nomogram.total_points_axis(made(), linear_predictor=[0, 1.3])["total_points"].iloc[-1] == 100
-    assert nomogram.total_points_axis(made(), linear_predictor=[0, 4.9])["total_points"].iloc[-1] == 140
-
-
-def test_survival_axis_of_rms_is_close_to_the_exact_inverse():
-    found = made()
-    ticks = nomogram.survival_axis_as_rms(found, [0.9, 0.5, 0.001], linear_predictor=[-0.5, 4.5])
-    assert ticks["survival"].tolist() == [0.9, 0.5]  # 0.001 lies beyond the patients
-    assert ticks["total_points"].to_numpy() == pytest.approx(nomogram.points_at_risk(found, [0.1, 0.5]), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +106,12 @@ PATIENT = {"cea": ["Normal"], "ypn": ["ypN0"], "dl_prob": [1.0]}
 )
 def test_patients_must_be_on_the_axes(wrong, message):
     with pytest.raises(ValueError, match=message):
-        nomogram.points(made(), pd.DataFrame(PATIENT | wrong))
+        nomogram.points(example(), pd.DataFrame(PATIENT | wrong))
 
 
 def test_patients_must_have_every_variable():
     with pytest.raises(ValueError, match="patients must have the column 'ypn'; found cea"):
-        nomogram.points(made(), pd.DataFrame({"cea": ["Normal"]}))
+        nomogram.points(example(), pd.DataFrame({"cea": ["Normal"]}))
 
 
 @pytest.mark.parametrize(
@@ -150,12 +130,11 @@ def test_patients_must_have_every_variable():
             lambda: nomogram.nomogram(EFFECTS, cumulative_hazard=0),
             "cumulative_hazard must be a positive number; found 0",
         ),
-        (lambda: made(max_points=0), "max_points must be positive; found 0"),
         (
-            lambda: nomogram.points_at_risk(made(), [0.5, 1.0]),
+            lambda: nomogram.points_at_risk(example(), [0.5, 1.0]),
             r"risk must lie strictly inside \(0, 1\); found 1 at row 1",
         ),
-        (lambda: nomogram.points_at_risk(made(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
+        (lambda: nomogram.points_at_risk(example(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
         (lambda: nomogram.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
     ],
 )  # fmt: skip

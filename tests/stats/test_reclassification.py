@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import parity
-from dlrs.stats import reclassification, resample
+import weighted
+from dlrs.stats import reclassification
 
 CUTOFFS = [0.2, 0.4]
-REFERENCE = Path(__file__).parent / "reference"
 
 
 def cohort(n=80, seed=0):
@@ -23,12 +20,6 @@ def cohort(n=80, seed=0):
     old = generator.random(n).round(2) * 0.6
     new = np.clip(old + 0.2 * event * (time < 36) + generator.normal(0, 0.1, n), 0, 1).round(2)
     return time, event, old, new
-
-
-def derivative(replicates, n, step=1e-5):
-    """Numerical influence of every patient: the change of a weighted statistic with the patient's weight."""
-    ones, own = np.ones((n, n)), np.eye(n)
-    return (replicates(ones + step * own) - replicates(ones - step * own)) / (2 * step)
 
 
 def test_categorical_by_hand():
@@ -63,9 +54,6 @@ def test_idi_by_hand():
 
 def test_a_risk_at_the_cutoff_belongs_to_the_category_above():
     assert reclassification.category_moves([0.1, 0.2, 0.19], [0.2, 0.1, 0.19], cutoffs=[0.2]).tolist() == [1, -1, 0]
-    table = reclassification.reclassification_table([0.1, 0.2, 1.0], [0.2, 0.2, 0.0], cutoffs=[0.2])
-    assert table.loc["[0, 0.2)", "[0.2, 1]"] == 1
-    assert table.loc["[0.2, 1]"].tolist() == [1, 1]
 
 
 def test_km_by_hand():
@@ -97,21 +85,14 @@ def test_ipw_by_hand():
     assert idi.nonevents.value == pytest.approx(0)
 
 
-def test_weighting_differs_only_where_an_event_and_a_censoring_tie():
+def test_the_event_leaves_before_a_censoring_at_its_time():
     # events by 4 at 1 (down) and 3, or 2 together with a censoring (up)
     old, new, event = [0.1] * 5, [0.05, 0.05, 0.3, 0.1, 0.2], [1, 0, 1, 0, 1]
-
-    def up_events(time, weighting):
-        return reclassification.nri_continuous_censored(
-            time, event, old, new, horizon=4, method="ipw", weighting=weighting
-        ).up_events
-
-    # apart: G is 3/4 at 3 and before it
-    assert up_events([1, 2, 3, 5, 6], "default") == pytest.approx((4 / 3) / (7 / 3))
-    assert up_events([1, 2, 3, 5, 6], "nricens") == pytest.approx((4 / 3) / (7 / 3))
-    # tied at 2: G(2-) is 1, nricens' G(2) is 3/4
-    assert up_events([1, 2, 2, 5, 6], "default") == pytest.approx(1 / 2)
-    assert up_events([1, 2, 2, 5, 6], "nricens") == pytest.approx((4 / 3) / (7 / 3))
+    options = {"horizon": 4, "method": "ipw"}
+    apart = reclassification.nri_continuous_censored([1, 2, 3, 5, 6], event, old, new, **options)
+    assert apart.up_events == pytest.approx((4 / 3) / (7 / 3))  # G(3-) is 3/4
+    tied = reclassification.nri_continuous_censored([1, 2, 2, 5, 6], event, old, new, **options)
+    assert tied.up_events == pytest.approx(1 / 2)  # G(2-) is 1
 
 
 @settings(deadline=None, max_examples=25)
@@ -174,11 +155,21 @@ def test_without_censoring_the_versions_agree():
 @pytest.mark.parametrize("method", ["km", "ipw"])
 def test_standard_errors_are_the_infinitesimal_jackknife(method):
     time, event, old, new = cohort(60, seed=4)
-    found = reclassification.nri_categorical_censored(time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method)
     move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
-    influence = derivative(
-        lambda w: reclassification.nri_censored_bootstrap(time, event, move, w, horizon=36, method=method), 60
-    )
+
+    def nri(weights):
+        up, down = (
+            weighted.km_shares(time, event, move == sign, weights, 36)
+            if method == "km"
+            else weighted.ipw_means(time, event, move == sign, weights, 36)
+            for sign in (1, -1)
+        )
+        parts = up[0] - down[0], down[1] - up[1]
+        return [sum(parts), *parts]
+
+    found = reclassification.nri_categorical_censored(time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method)
+    assert nri(np.ones(60)) == pytest.approx([found.value, found.events.value, found.nonevents.value])
+    influence = weighted.influences(nri, 60)
     ours = [found.se, found.events.se, found.nonevents.se]
     # inverse weighting divides by patients at risk with those who have the event at the same time, as riskRegression
     assert ours == pytest.approx(np.sqrt((influence**2).sum(axis=0)), rel=1e-6 if method == "km" else 1e-3)
@@ -186,83 +177,16 @@ def test_standard_errors_are_the_infinitesimal_jackknife(method):
 
 def test_idi_standard_error_is_the_infinitesimal_jackknife():
     time, event, old, new = cohort(60, seed=4)
+
+    def idi(weights):
+        events, nonevents = weighted.ipw_means(time, event, new - old, weights, 36)
+        return [events - nonevents, events, -nonevents]
+
     found = reclassification.idi_censored(time, event, old, new, horizon=36)
-    influence = derivative(lambda w: reclassification.idi_censored_bootstrap(time, event, old, new, w, horizon=36), 60)
+    assert idi(np.ones(60)) == pytest.approx([found.value, found.events.value, found.nonevents.value])
+    influence = weighted.influences(idi, 60)
     ours = [found.se, found.events.se, found.nonevents.se]
     assert ours == pytest.approx(np.sqrt((influence**2).sum(axis=0)), rel=1e-3)
-
-
-def test_ones_change_nothing():
-    time, event, old, new = cohort()
-    ones, move = np.ones((1, 80)), reclassification.category_moves(old, new, cutoffs=CUTOFFS)
-    pairs = [
-        (
-            reclassification.nri_bootstrap(event, move, ones),
-            reclassification.nri_categorical(event, old, new, cutoffs=CUTOFFS),
-        ),
-        (
-            reclassification.nri_bootstrap(event, reclassification.moves(old, new), ones),
-            reclassification.nri_continuous(event, old, new),
-        ),
-        (reclassification.idi_bootstrap(event, old, new, ones), reclassification.idi(event, old, new)),
-        (
-            reclassification.idi_censored_bootstrap(time, event, old, new, ones, horizon=36),
-            reclassification.idi_censored(time, event, old, new, horizon=36),
-        ),
-    ]
-    for method in ("km", "ipw"):
-        single = reclassification.nri_categorical_censored(
-            time, event, old, new, horizon=36, cutoffs=CUTOFFS, method=method
-        )
-        pairs.append(
-            (reclassification.nri_censored_bootstrap(time, event, move, ones, horizon=36, method=method), single)
-        )
-    for replicate, single in pairs:
-        assert replicate[0] == pytest.approx([single.value, single.events.value, single.nonevents.value])
-
-
-def test_resamples_equal_the_same_patients_repeated():
-    time, event, old, new = cohort(50)
-    weights = resample.bootstrap_weights(50, 10, seed=2)
-    move = reclassification.category_moves(old, new, cutoffs=CUTOFFS)
-    binary = reclassification.nri_bootstrap(event, move, weights)
-    idi = reclassification.idi_bootstrap(event, old, new, weights)
-    censored_idi = reclassification.idi_censored_bootstrap(time, event, old, new, weights, horizon=30)
-    for row, counts in enumerate(weights):
-        d = np.repeat(np.arange(50), counts)
-        assert binary[row, 0] == pytest.approx(
-            reclassification.nri_categorical(event[d], old[d], new[d], cutoffs=CUTOFFS).value
-        )
-        assert idi[row, 0] == pytest.approx(reclassification.idi(event[d], old[d], new[d]).value)
-        assert censored_idi[row, 0] == pytest.approx(
-            reclassification.idi_censored(time[d], event[d], old[d], new[d], horizon=30).value
-        )
-        for method in ("km", "ipw"):
-            many = reclassification.nri_censored_bootstrap(time, event, move, weights, horizon=30, method=method)
-            one = reclassification.nri_categorical_censored(
-                time[d], event[d], old[d], new[d], horizon=30, cutoffs=CUTOFFS, method=method
-            )
-            assert many[row] == pytest.approx([one.value, one.events.value, one.nonevents.value])
-
-
-@pytest.mark.parametrize("name", parity.datasets(REFERENCE))
-def test_bootstrap_equals_that_of_nricens_within_monte_carlo_error(name):
-    data, r = (
-        parity.context(name, REFERENCE),
-        parity.reference(name, REFERENCE)["bootstrap"]["nricens_category_km_primary"],
-    )
-    rows = data.primary
-    move = reclassification.category_moves(
-        rows["risk_clinical"], rows["risk_combined"], cutoffs=data.spec["nri_cutoffs"]
-    )
-    weights = resample.bootstrap_weights(len(rows), 2000, seed=1)
-    ours = reclassification.nri_censored_bootstrap(rows["time"], rows["event"], move, weights, horizon=data.horizon)
-    limits = resample.interval(ours)
-    for column, part in enumerate(("nri", "nri_events", "nri_nonevents")):
-        # their limits rest on 300 resamples: 4 % of the interval's width is one standard error
-        error = 0.2 * (limits.upper[column] - limits.lower[column])
-        assert abs(limits.lower[column] - r[part]["Lower"]) < error
-        assert abs(limits.upper[column] - r[part]["Upper"]) < error
 
 
 def test_limits():
@@ -284,26 +208,6 @@ def test_limits():
     assert reclassification.nri_continuous([1, 0, 0], [0.1] * 3, [0.3, 0.1, 0.0]).value == pytest.approx(1.5)
 
 
-def test_resample_without_a_class_is_undefined():
-    weights = [[1, 0, 1, 0], [1, 1, 1, 1]]
-    found = reclassification.nri_bootstrap([0, 1, 0, 1], [1, 1, -1, 0], weights)
-    assert np.isnan(found[0, 0])
-    assert np.isfinite(found[1]).all()
-    censored = reclassification.nri_censored_bootstrap(
-        [1, 2, 8, 9], [1, 1, 0, 0], [1, 1, -1, 0], [[0, 0, 2, 2]], horizon=5
-    )
-    assert np.isnan(censored[0, 0])
-
-
-def test_survidinri_by_hand():
-    # No censoring before 4: events at 1 and 3 change by 0.2 and 0.4, patients seen at 4 or later by -0.2 and 0:
-    # IDI 0.3 - (-0.1), P(D > 0) 1 and 0; an event at exactly 4 counts as none. On the grid to about 1e-3.
-    found = reclassification.idi_survidinri([1, 3, 4, 6], [1, 1, 1, 0], [0.3] * 4, [0.5, 0.7, 0.1, 0.3], horizon=4)
-    assert found.idi == pytest.approx(0.4, abs=1e-3)
-    assert (found.nri_half, found.nri_events_half, found.nri_nonevents_half) == (1, 1, 0)
-    assert found.median_difference == pytest.approx(0.4, abs=1e-3)
-
-
 GOOD = {"outcome": [0, 1, 1], "old_risk": [0.1, 0.2, 0.3], "new_risk": [0.2, 0.2, 0.4], "cutoffs": [0.25]}
 
 
@@ -317,7 +221,7 @@ GOOD = {"outcome": [0, 1, 1], "old_risk": [0.1, 0.2, 0.3], "new_risk": [0.2, 0.2
         ({"cutoffs": [0.3, 0.2]}, r"cutoffs must be ascending risks inside \(0, 1\); found \[0.3, 0.2\]"),
         ({"cutoffs": []}, "cutoffs must be ascending"),
         ({"variance": "pooled"}, "variance must be .* found 'pooled'"),
-        ({"level": 95}, r"level must lie inside \(0, 1\); found 95"),
+        ({"level": 95}, "level must lie between 0 and 1; found 95"),
     ],
 )
 def test_binary_error_messages(wrong, message):
@@ -344,8 +248,7 @@ CENSORED = {
     [
         ({"horizon": 9}, "horizon must lie within follow-up"),
         ({"horizon": 0.5}, "horizon must have an event at or before it"),
-        ({"method": "KM"}, 'method must be "km" or "ipw"'),
-        ({"method": "ipw", "weighting": "R"}, 'weighting must be "default" or "nricens"'),
+        ({"method": "KM"}, "method must be one of km, ipw; found 'KM'"),
         ({"method": "ipw", "horizon": 4}, "horizon must be passed by a patient"),
         ({"event": [1, 1, 1, 1], "horizon": 4}, "horizon must leave somebody without the event"),
         ({"time": [1, 2, 3]}, "event must have one value per row"),

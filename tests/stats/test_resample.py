@@ -10,10 +10,6 @@ from hypothesis import strategies as st
 from dlrs.stats import resample, survival
 
 
-def mean_of(x):
-    return lambda weights: weights @ x / weights.sum(axis=1)
-
-
 def test_weights_by_hand():
     # default_rng(1).integers(0, 4) draws 1 2 3 3 | 0 0 3 3 ... for four patients;
     # the first resample holds patient 1 once, 2 once, 3 twice, the second patient 0 twice, 3 twice.
@@ -23,22 +19,11 @@ def test_weights_by_hand():
     assert weights.tolist() == [[0, 1, 1, 2], [2, 0, 0, 2]]
 
 
-@given(n=st.integers(1, 40), n_boot=st.integers(1, 20), seed=st.integers(0, 2**32), groups=st.integers(1, 5))
-def test_rows_sum_to_n_within_every_stratum(n, n_boot, seed, groups):
-    strata = np.arange(n) * 7 % groups
-    weights = resample.bootstrap_weights(n, n_boot, seed=seed, strata=strata)
+@given(n=st.integers(1, 40), n_boot=st.integers(1, 20), seed=st.integers(0, 2**32))
+def test_rows_sum_to_n(n, n_boot, seed):
+    weights = resample.bootstrap_weights(n, n_boot, seed=seed)
     assert weights.shape == (n_boot, n)
-    for label in np.unique(strata):
-        assert (weights[:, strata == label].sum(axis=1) == (strata == label).sum()).all()
-
-
-@pytest.mark.parametrize("strata", [None, ["a", "b", "a", "c", "b", "a", "a"]])
-def test_batch_size_changes_nothing(strata):
-    x = np.arange(7.0)
-    whole = resample.bootstrap(mean_of(x), 7, n_boot=23, seed=5, strata=strata)
-    for batch in (1, 4, 23, 100):
-        assert (resample.bootstrap(mean_of(x), 7, n_boot=23, seed=5, strata=strata, batch=batch) == whole).all()
-    assert (mean_of(x)(resample.bootstrap_weights(7, 23, seed=5, strata=strata)) == whole).all()
+    assert (weights.sum(axis=1) == n).all()
 
 
 def test_generator_is_advanced_and_equals_its_seed():
@@ -48,15 +33,10 @@ def test_generator_is_advanced_and_equals_its_seed():
     assert (first != resample.bootstrap_weights(6, 3, seed=generator)).any()
 
 
-def test_estimates_keep_their_shape():
-    estimates = resample.bootstrap(lambda weights: weights[:, :, None] * np.ones(3), 5, n_boot=4, seed=0, batch=3)
-    assert estimates.shape == (4, 5, 3)
-    assert resample.interval(estimates).lower.shape == (5, 3)
-
-
 def test_bootstrap_of_a_mean_has_the_standard_error_of_a_mean():
     x = np.random.default_rng(0).normal(size=50)
-    estimates = resample.bootstrap(mean_of(x), 50, n_boot=4000, seed=1)
+    weights = resample.bootstrap_weights(50, 4000, seed=1)
+    estimates = weights @ x / 50
     assert estimates.std() == pytest.approx(x.std() / np.sqrt(50), rel=0.05)
 
 
@@ -72,18 +52,11 @@ def test_workers_change_nothing():
     assert (resample.refit_bootstrap(spread, 9, n_boot=5, seed=4) == one[:5]).all()
 
 
-def test_refit_draws_within_strata():
-    strata = np.array([0, 0, 0, 1, 1])
-    n_second = resample.refit_bootstrap(lambda rows, generator: (rows >= 3).sum(), 5, n_boot=20, seed=1, strata=strata)
-    assert (n_second == 2).all()
-
-
 def test_interval_by_hand():
-    # 0, 1, ..., 10: type 7 puts the 5 % and 95 % points at 0.05 * 10 and 0.95 * 10;
-    # type 1 takes the smallest value whose share of values up to it reaches 5 % (0) and 95 % (10).
+    # 0, 1, ..., 10: type 7 puts the 5 % and 95 % points at 0.05 * 10 and 0.95 * 10
     values = np.arange(11.0)[::-1]
     assert resample.interval(values, level=0.9) == pytest.approx((0.5, 9.5, 11, 0))
-    assert resample.interval(values, level=0.9, quantile_type=1) == (0.0, 10.0, 11, 0)
+    assert resample.interval(np.ones((4, 5, 3))).lower.shape == (5, 3)
 
 
 def test_undefined_resamples_are_counted():
@@ -134,13 +107,9 @@ def test_survival_at_equals_kaplan_meier_of_repeated_patients(seed):
         (lambda: resample.bootstrap_weights(5, 2.5, seed=1), "n_boot must be a positive whole number; found 2.5"),
         (lambda: resample.bootstrap_weights(5, 5, seed=None), "seed must be a non-negative integer"),
         (lambda: resample.bootstrap_weights(5, 5, seed=-1), "seed must be a non-negative integer"),
-        (lambda: resample.bootstrap_weights(3, 5, seed=1, strata=[1, 2]), r"one label per patient \(3\).*\(2,\)"),
-        (lambda: resample.bootstrap(lambda w: 1.0, 3, seed=1), "one row per resample"),
-        (lambda: resample.bootstrap(mean_of(np.ones(3)), 3, seed=1, batch=0), "batch must be a positive"),
         (lambda: resample.refit_bootstrap(max, 3, seed=np.random.default_rng(1)), "seed must be a non-negative"),
         (lambda: resample.interval([1.0], level=95), r"level must lie inside \(0, 1\); found 95"),
         (lambda: resample.interval([]), "one row per resample"),
-        (lambda: resample.interval([1.0], quantile_type=6), "quantile_type must be 7 or 1; found 6"),
     ],
 )
 def test_error_messages(call, message):

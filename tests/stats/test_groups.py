@@ -16,7 +16,7 @@ from scipy import stats
 
 from dlrs.stats import groups
 
-TABLE1 = json.loads((Path(__file__).parent / "reference" / "table1_pvalues.json").read_text(encoding="utf-8"))
+TABLE1 = json.loads((Path(__file__).parents[1] / "reference" / "table1_pvalues.json").read_text(encoding="utf-8"))
 ROWS = {name: row for name, row in TABLE1.items() if "levels" in row}
 
 
@@ -93,9 +93,7 @@ def test_exact_chi_square_by_hand():
     assert groups.exact_chi_square([[1, 1], [1, 1], [1, 1]]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    "table", [[[3, 1, 0], [1, 2, 2], [0, 1, 3]], [[4, 0, 1], [1, 3, 2]], [[2, 1], [0, 3], [1, 1], [2, 2]]]
-)
+@pytest.mark.parametrize("table", [[[3, 1, 0], [1, 2, 4]], [[4, 0, 1], [1, 3, 2]], [[2, 1], [0, 3], [1, 1], [2, 2]]])
 def test_exact_tests_against_every_table(table):
     table = np.array(table)
     least = probability(table) * (1 + 1e-7)
@@ -106,7 +104,7 @@ def test_exact_tests_against_every_table(table):
     assert groups.exact_chi_square(table) == pytest.approx(exact)
 
 
-tables = arrays(np.int64, st.tuples(st.integers(2, 4), st.integers(2, 3)), elements=st.integers(0, 6)).filter(
+tables = arrays(np.int64, st.tuples(st.integers(2, 5), st.just(2)), elements=st.integers(0, 6)).filter(
     lambda t: t.sum(axis=0).all() and t.sum(axis=1).all()
 )
 
@@ -128,30 +126,26 @@ def test_order_of_rows_and_columns_never_matters(table, seed):
 def test_fisher_2x2_equals_scipy(table):
     found = groups.fisher_exact(table)
     assert found.p == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
-    as_r = groups.fisher_exact(table, precision="R")
-    for rough, sharp in zip(as_r, found, strict=True):
-        assert min(rough, 1 / rough) == pytest.approx(min(sharp, 1 / sharp), abs=1.3e-4)
     turned = groups.fisher_exact(table[::-1])
     assert turned.odds_ratio * found.odds_ratio == pytest.approx(1)
 
 
 def test_exact_tests_reach_beyond_what_listing_every_table_can():
-    table = np.random.default_rng(1).multinomial(120, np.ones(12) / 12).reshape(4, 3)
+    table = np.random.default_rng(1).multinomial(235, np.ones(10) / 10).reshape(5, 2)
     assert groups.exact_chi_square(table) == pytest.approx(groups.chi_square(table).p, abs=0.02)
     large = np.random.default_rng(1).multinomial(2000, np.ones(6) / 6).reshape(3, 2)
     assert groups.fisher_freeman_halton(large) == pytest.approx(groups.chi_square(large).p, abs=0.01)
 
 
 def test_empty_diagonal_has_an_odds_ratio_of_zero_or_infinity():
-    for precision in ("exact", "R"):
-        none = groups.fisher_exact([[0, 7], [7, 2]], precision=precision)
-        assert none.odds_ratio == 0
-        assert none.lower == 0
-        assert none.upper < 1
-        all_of_them = groups.fisher_exact([[7, 0], [2, 7]], precision=precision)
-        assert all_of_them.odds_ratio == np.inf
-        assert all_of_them.upper == np.inf
-        assert all_of_them.lower > 1
+    none = groups.fisher_exact([[0, 7], [7, 2]])
+    assert none.odds_ratio == 0
+    assert none.lower == 0
+    assert none.upper < 1
+    all_of_them = groups.fisher_exact([[7, 0], [2, 7]])
+    assert all_of_them.odds_ratio == np.inf
+    assert all_of_them.upper == np.inf
+    assert all_of_them.lower > 1
 
 
 def test_mann_whitney_by_hand():
@@ -185,15 +179,6 @@ def test_mann_whitney_properties(first, second, correction):
         assert there.p == pytest.approx(scipys.pvalue)
 
 
-def test_t_test_by_hand():
-    # means 2 and 4, variances 1 and 4, n = 3 and 3: se = sqrt(1/3 + 4/3), df = (5/3)^2 / ((1/3)^2/2 + (4/3)^2/2)
-    welch = groups.t_test([1, 2, 3], [2, 4, 6])
-    assert welch.t == pytest.approx(-2 / np.sqrt(5 / 3))
-    assert welch.df == pytest.approx((5 / 3) ** 2 / (1 / 18 + 16 / 18))
-    assert groups.t_test([1, 2, 3], [2, 4, 6], equal_variances=True).df == 4
-    assert groups.t_test([1, 1], [1, 3]).p == pytest.approx(0.5)
-
-
 def test_spearman_by_hand():
     # ranks 1 2 3 4 and 2 1 4 3: squared differences 1 1 1 1, rho = 1 - 6 * 4 / 60
     found = groups.spearman([1, 2, 3, 4], [20, 10, 40, 30])
@@ -208,8 +193,6 @@ def test_spearman_by_hand():
     [
         (lambda: groups.mann_whitney([1, np.nan], [2]), "first must hold finite numbers; found nan at row 1"),
         (lambda: groups.mann_whitney([1], []), "second must have at least one row"),
-        (lambda: groups.t_test([1], [2, 3]), "first must have at least two values; found 1"),
-        (lambda: groups.t_test([1, 1], [2, 2]), "must vary within at least one group; found only 1 and 2"),
         (lambda: groups.chi_square([[1, 2]]), r"two rows and two columns; found shape \(1, 2\)"),
         (lambda: groups.chi_square([[1, 2], [3, -4]]), "must hold counts; found -4 at row 1, column 1"),
         (lambda: groups.chi_square([[1, 2], [3, 0.5]]), "must hold counts; found 0.5 at row 1, column 1"),
@@ -218,10 +201,13 @@ def test_spearman_by_hand():
         (lambda: groups.likelihood_ratio([[1, 0], [2, 0]]), "a patient in every column; found none in column 1"),
         (lambda: groups.fisher_exact([[1, 2], [3, 4], [5, 6]]), r"table must be 2x2; found shape \(3, 2\)"),
         (lambda: groups.fisher_exact([[1, 2], [3, 4]], level=95), r"level must lie inside \(0, 1\); found 95"),
-        (lambda: groups.fisher_exact([[1, 2], [3, 4]], precision="r"), 'precision must be "exact" or "R"'),
         (
-            lambda: groups.exact_chi_square(np.full((9, 9), 9)),
-            "small enough for an exact test; found more than 8000000",
+            lambda: groups.exact_chi_square(np.full((3, 4), 9)),
+            r"two rows or two columns for an exact test; found shape \(3, 4\): join levels",
+        ),
+        (
+            lambda: groups.fisher_freeman_halton(np.full((5, 2), 100)),
+            "small enough for an exact test; found more than 2000000 ways to fill rows of 200, 200, 200 patients",
         ),
         (lambda: groups.spearman([1, 2], [1, 2]), "x must have at least three rows; found 2"),
         (lambda: groups.spearman([1, 2, 3], [1, 2]), "y must have one value per row"),
