@@ -11,17 +11,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dlrs.config import InputError, display_path, resolve, whole_file
-from dlrs.synthetic.phantoms import ACQUISITION, B_VALUES, write_images
+from dlrs.config import InputError, display_path, resolve
+from dlrs.synthetic.phantoms import ACQUISITION, B_VALUES, write_if_changed, write_images
 from dlrs.synthetic.simulate import DEFAULT_SEED, HORIZON_MONTHS, draw_cohort
-
-
-def _write_if_changed(path: Path, text: str) -> None:
-    """Write a text file whole, and leave it untouched where it already says the same."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return
-    with whole_file(path) as partial:
-        partial.write_bytes(text.encode())
 
 
 def _spread(clinical: pd.DataFrame, n: int) -> pd.Index:
@@ -109,7 +101,7 @@ def write_cohort(
     }
     for name, text in texts.items():
         if tables:
-            _write_if_changed(folder / name, text)
+            write_if_changed(folder / name, text)
         elif (folder / name).is_file() and (folder / name).read_text(encoding="utf-8") != text:
             raise InputError(
                 display_path(folder / name), "the table belongs to other parameters than the images asked for",

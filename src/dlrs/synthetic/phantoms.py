@@ -18,8 +18,7 @@ import yaml
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 from scipy.special import ndtr, ndtri
 
-from dlrs.config import display_path, resolve, sha256, stream
-from dlrs.synthetic.cohort_folder import _write_if_changed
+from dlrs.config import display_path, resolve, sha256, stream, whole_file
 
 RENDERER = 1  # part of every patient's parameters: raise it when the same parameters would give other volumes
 B_VALUES = (0, 1000)
@@ -385,6 +384,14 @@ def _clear_leftovers(images: Path, patient_ids: set[str]) -> None:
             shutil.rmtree(folder)
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file whole, and leave it untouched where it already says the same."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())
+
+
 def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame, *, seed: int, jobs: int = 2) -> int:
     """Render the phantoms that are not there yet, and write `manifest.json` when all are.
 
@@ -421,6 +428,6 @@ def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame
     if found and None in found.values():
         raise RuntimeError(f"{sum(r is None for r in found.values())} phantoms in {display_path(images)} are not whole")
     if found or not manifest.is_file():
-        _write_if_changed(manifest, json.dumps({"seed": seed, "patients": found or records()}, indent=1))
+        write_if_changed(manifest, json.dumps({"seed": seed, "patients": found or records()}, indent=1))
     os.utime(manifest)  # everything older has just been verified
     return len(todo)

@@ -136,16 +136,16 @@ def fit_models(primary: pd.DataFrame) -> Models:
         Where a model has no maximum, as when a factor's level has no event.
     """
     time, event = checks.survival(primary["time_months"], primary["event"])
-    cox = {}
+    fitted = {}
     for name, terms in MODELS.items():
         if not set(terms) <= set(primary.columns):  # a simulated study has no probability of each sequence
             continue
         x, names = _design(primary, terms)
         fit = cox.cox_fit(time, event, x, tolerance=1e-9)
-        cox[name] = Model(terms, names, fit, cox.baseline_hazard(time, event, x @ fit.coefficients))
+        fitted[name] = Model(terms, names, fit, cox.baseline_hazard(time, event, x @ fit.coefficients))
     outcome = survival.binary_outcome(time, event, horizon=HORIZON_MONTHS)
     known = ~np.isnan(outcome)
-    return Models(cox, roc.youden_cutoff(outcome[known], primary["dl_prob"].to_numpy()[known]).threshold)
+    return Models(fitted, roc.youden_cutoff(outcome[known], primary["dl_prob"].to_numpy()[known]).threshold)
 
 
 class Judged(NamedTuple):
