@@ -30,7 +30,7 @@ from scipy import ndimage
 from dlrs.cohort import LEVELS
 from dlrs.config import InputError, display_path, sha256, whole_file
 from dlrs.imaging import dicom, volumes
-from dlrs_site.intake import SETTINGS, Problem, survey
+from dlrs_site.intake import Problem, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
@@ -50,7 +50,6 @@ MAX_FOLLOW_UP_MONTHS = 240.0
 # Every finding that is not a cell or a line of cohort.yaml: severity and what to do. Those come with their own words.
 CODES: dict[str, tuple[str, str]] = {
     "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
-    "settings-unknown": ("warning", "Correct the spelling; a setting that is not known is not followed."),
     "covariate-missing": ("warning", "Fill the cell in, or leave it: complete cases are studied, as in the paper."),
     "row-repeated": ("warning", "Make sure that these are two patients; remove the row if it is one."),
     "example-patient": ("warning", "Delete the example rows and their folders when your own patients are in."),
@@ -175,17 +174,6 @@ def _of_problem(problem: Problem) -> Finding:
     column = f"column {problem.column}: " if problem.column else ""
     message = f"{column}{problem.found}; expected {problem.expected}."
     return Finding("error", problem.code, problem.file, problem.row, message, problem.remedy)
-
-
-def _setting_findings(settings: dict) -> list[Finding]:
-    """Point out settings that nobody reads, in a hospital's description; a generated one holds more."""
-    found = []
-    for key in settings if settings.get("class") == "COHORT" else ():
-        near = get_close_matches(str(key), SETTINGS, 1)
-        if key not in SETTINGS:
-            message = f"{key!r} is no setting{f'; is it {near[0]!r}?' if near else ''}"
-            found.append(_finding("settings-unknown", "cohort.yaml", None, message))
-    return found
 
 
 def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
@@ -643,7 +631,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         return Report([_finding("folder-missing", str(folder), None, "there is no such folder")], {}, facts)
     found = survey(folder)
     facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
-    findings = [_of_problem(problem) for problem in found.problems] + _setting_findings(found.settings)
+    findings = [_of_problem(problem) for problem in found.problems]
     findings += _row_findings(found.patients, found.file) + _design_findings(found.patients, found.file)
     table = {}
     if "patient_id" in found.patients:
@@ -743,7 +731,7 @@ def write_report(report: Report, out: str | Path) -> Path:
 def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
     """Return a hash of everything in a cohort folder, and of the code that judges it."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    code = [Path(__file__).with_name(f"{name}.py") for name in ("cohort", "doctor", "images")]
+    code = sorted({*Path(__file__).parent.glob("*.py"), *Path(volumes.__file__).parent.glob("*.py")})
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]

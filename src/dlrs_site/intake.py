@@ -9,39 +9,24 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from dlrs.cohort import COLUMNS, COVARIATES, DAYS_PER_MONTH, LEVELS, NUMBERS, complete_cases, typed
 from dlrs.config import InputError, display_path, resolve, whole_file
+from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
 # Theirs times the first over the second is in our unit, months for time and years for age.
 UNITS = {
     "time_months": {"months": (1, 1), "days": (1, DAYS_PER_MONTH), "weeks": (7, DAYS_PER_MONTH), "years": (12, 1)},
     "age": {"years": (1, 1), "months": (1, 12)},
 }
-DATES = ("surgery", "metastasis", "last_contact")
 EARLIEST = datetime.date(1980, 1, 1)  # before it there was no MRI of anybody
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
-LISTS = ("missing", "keep")
-SETTINGS = ("name", "class", "share", "small_cell", "acquisition", "b_values", *LISTS, *SECTIONS)
 HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to the notebooks, in interim/study.json
-SMALL_CELL = 5  # patients: a smaller count may point to somebody
-NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
-TABLE_OPTIONS = {
-    "file": (r"[^/\\:]+\.(csv|xlsx|CSV|XLSX)", "the name of a .csv or .xlsx file in this folder"),
-    "sheet": (r".+", "a sheet's name"),
-    "separator": (r"[,;\t]|tab", "',', ';' or tab"),
-    "decimal": (r"[,.]", "',' or '.'"),
-    "encoding": (r"[\w-]+", "utf-8, cp1252, latin-1 or another encoding's name"),
-    "date_order": (r"dmy|mdy|ymd", "dmy, mdy or ymd"),
-}
 CORRECT = "Correct the table and start again; nothing was computed from it."
 DESCRIBE = "Correct cohort.yaml; `python3 run.py new-cohort FOLDER` writes an example with every setting explained."
 
@@ -75,110 +60,21 @@ class Survey(NamedTuple):
     file: str  # the table's name in the folder
 
 
-def _twice(text: str) -> list[str]:
-    """List the keys that a YAML mapping holds twice, of which a reader would silently take the last."""
-    found, waiting, seen = [], [("", yaml.compose(text, yaml.SafeLoader))], set()
-    while waiting:
-        above, node = waiting.pop()
-        if isinstance(node, yaml.MappingNode) and id(node) not in seen:  # an alias may lead back to where it stands
-            seen.add(id(node))
-            names = [str(key.value) for key, _ in node.value]
-            found += [above + name for name in sorted(set(names)) if names.count(name) > 1]
-            waiting += [(f"{above}{key.value}.", value) for key, value in node.value]
-    return found
-
-
 def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
-    """Return cohort.yaml, its sections with every word as it is written, and what is wrong with it.
-
-    YAML takes `No` for false and 01 for 1; codes are words, so the sections are read without that.
-    """
-    file, path, remedy = "cohort.yaml", folder / "cohort.yaml", DESCRIBE
-    code, what, settings, words = "settings-unreadable", "", {}, {}
+    """Return what cohort.yaml says, the same with every section that it leaves out, and what is wrong with it."""
+    file, path, nothing = "cohort.yaml", folder / "cohort.yaml", plain(Settings(**STAND_IN))
     if not path.is_file():
-        code, what, remedy = "settings-missing", "the file is missing", "See data_synthetic/cohort.yaml. " + DESCRIBE
-    else:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            settings, words = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
-            what = "" if isinstance(settings, dict) else "it is no mapping"
-        except UnicodeError:
-            what = "not UTF-8 text"
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            what = f"not YAML ({' '.join(str(error).split())})"
-    if what:
-        return {}, NOTHING_SAID, [Problem(code, file, what, "a YAML mapping that describes the cohort", remedy)]
-    problems = []
-    if settings.get("class") not in ("SYNTHETIC", "COHORT"):
-        remedy = "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."
-        found = f"class is {settings.get('class')!r}"
-        problems.append(Problem("settings-class", file, found, "SYNTHETIC or COHORT", remedy))
-    if not isinstance(settings.get("name"), str):
-        problems.append(
-            Problem("settings-name", file, "no name", "`name:` and what reports call the cohort", remedy=DESCRIBE)
-        )
-    wrong = [(f"{key} is there twice", "each key once") for key in _twice(text)]
-    if not isinstance(settings.get("share", False), bool):
-        wrong.append((f"share is {settings['share']!r}", "true or false"))
-    least = settings.get("small_cell", SMALL_CELL)
-    if isinstance(least, bool) or not isinstance(least, int) or least < 2:
-        wrong.append((f"small_cell is {least!r}", "a whole number from 2 on"))
-    said = dict(NOTHING_SAID)
-    for name, empty in NOTHING_SAID.items():
-        section = words.get(name) or empty
-        said[name] = section if type(section) is type(empty) else empty
-        if said[name] is not section:
-            form = f"lines `name: value` below `{name}:`" if empty == {} else f"`{name}: [one, two]`"
-            wrong.append((f"{name} is a {type(section).__name__}", form))
-    for name in ("columns", "units", "dates", "constants", "table"):
-        nested = [key for key, value in said[name].items() if not isinstance(value, str)]
-        wrong += [(f"{name}.{key} holds more than one word", "one word or text") for key in nested]
-        said[name] = {key: value for key, value in said[name].items() if key not in nested}
-    for name in LISTS:
-        said[name] = [str(word) for word in said[name]]
-    flat = {key: codes for key, codes in said["codes"].items() if isinstance(codes, dict)}
-    wrong += [(f"codes.{key} is no mapping", "lines `their code: our level`") for key in said["codes"].keys() - flat]
-    said["codes"] = {key: {k: str(v) for k, v in codes.items()} for key, codes in flat.items()}
-    wrong += _mapping_problems(said)
-    return settings, said, [*problems, *(Problem("settings-mapping", file, *pair, DESCRIBE) for pair in wrong)]
-
-
-def _mapping_problems(said: dict) -> list[tuple[str, str]]:
-    """List (found, expected) for what the sections of cohort.yaml say that cannot be done."""
-    found = []
-
-    def known(section: str, names, allowed: Sequence[str]) -> None:
-        for name in sorted(set(names) - set(allowed)):
-            near = get_close_matches(name, allowed, 1)
-            found.append((f"{section} has {name!r}", f"{near[0]!r}?" if near else "one of " + ", ".join(allowed)))
-
-    given = [*said["columns"].values(), *said["constants"]]
-    known("columns", said["columns"].values(), COLUMNS)
-    known("constants", said["constants"], COLUMNS)
-    known("codes", said["codes"], COLUMNS)
-    known("dates", said["dates"], DATES)
-    known("table", said["table"], TABLE_OPTIONS)
-    if said["dates"]:
-        given += ["time_months", "event"]
-        found += [
-            (f"dates lacks {name}", "surgery, metastasis and last_contact")
-            for name in DATES
-            if name not in said["dates"]
-        ]
-    for name in sorted({name for name in given if given.count(name) > 1}):
-        found.append((f"{name} has two sources", "one column, constant or date rule for each of our columns"))
-    for name, codes in said["codes"].items():
-        if name in LEVELS:
-            known(f"codes.{name}", [ours for ours in codes.values() if ours], LEVELS[name])
-    for name, units in UNITS.items():
-        unit = said["units"].get(name, "").lower().split()
-        if unit and unit[0] not in units:
-            found.append((f"units.{name} is {' '.join(unit)!r}", "one of " + ", ".join(units)))
-    for name in said["table"].keys() & TABLE_OPTIONS.keys():
-        pattern, expected = TABLE_OPTIONS[name]
-        if not re.fullmatch(pattern, said["table"][name]):
-            found.append((f"table.{name} is {said['table'].pop(name)!r}", expected))  # and is not followed
-    return found
+        remedy, expected = "See data_synthetic/cohort.yaml. " + DESCRIBE, "a YAML mapping that describes the cohort"
+        return {}, nothing, [Problem("settings-missing", file, "the file is missing", expected, remedy)]
+    try:
+        values, twice = load(path)
+    except Unreadable as error:
+        return {}, nothing, [Problem("settings-unreadable", file, error.found, error.expected, DESCRIBE)]
+    settings, wrong = check(values)
+    wrong += [("settings-mapping", f"{key} is there twice", "each key once") for key in twice]
+    remedies = {"settings-class": "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."}
+    problems = [Problem(code, file, found, expected, remedies.get(code, DESCRIBE)) for code, found, expected in wrong]
+    return {key: value for key, value in plain(settings).items() if key in values}, plain(settings), problems
 
 
 def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
@@ -570,36 +466,6 @@ def _refuse(folder: Path, problems: list[Problem]) -> None:
     )
 
 
-def read_clinical(path: str | Path) -> pd.DataFrame:
-    """Read and check a clinical table that has our columns, levels and units.
-
-    Parameters
-    ----------
-    path
-        CSV or XLSX with the columns of `COLUMNS`; times in months since
-        surgery, event 1 = distant metastasis, levels spelt as in `LEVELS`.
-
-    Returns
-    -------
-    DataFrame
-        One row a patient. Level columns are categories whose first level is
-        the reference; `event` is boolean; `row` is the row in the file.
-
-    Raises
-    ------
-    InputError
-        Names file, row and column of every cell that is wrong (the first
-        twenty), what was found and what was expected.
-    """
-    path = Path(path)
-    said = NOTHING_SAID | {"table": {"file": path.name}}
-    _, problem = _table_file(path.parent, said)
-    _refuse(path.parent, [problem] if problem else [])
-    patients, problems = _survey_table(path, said, [])
-    _refuse(path.parent, problems)
-    return typed(patients)
-
-
 def read_class(folder: str | Path) -> str:
     """Return the class that a cohort folder's numbers carry, SYNTHETIC or COHORT, without reading its table.
 
@@ -677,12 +543,13 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
     patients, settings, left_out = read_cohort(folder, only=only or None)
+    said = _read_settings(folder)[1]
     if complete_cases(patients)[0].empty:
-        file, what = _table_file(folder, _read_settings(folder)[1])[0], "no patient has every covariate"
+        file, what = _table_file(folder, said)[0], "no patient has every covariate"
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
-    shared = settings["class"] == "COHORT" and settings.get("share", False)
+    shared = said["class"] == "COHORT" and said["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
-    study |= {"smallest_count": settings.get("small_cell", SMALL_CELL) if shared else 0, "left_out": left_out}
+    study |= {"smallest_count": said["small_cell"] if shared else 0, "left_out": left_out}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
     with whole_file(interim / "study.json") as partial:
