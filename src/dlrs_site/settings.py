@@ -236,7 +236,8 @@ OF_GENERATED = ("seed", "signal", "exact_counts", "n_patients")
 # ---------------------------------------------------------------- what is wrong
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value as it may stand in a message."""
     shown = repr(value)
     return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + "..."
 
@@ -283,7 +284,7 @@ def _found(error: dict, values: dict) -> tuple[list[str], str, str]:
     described = _described(place)
     if isinstance(value, dict | list) or error["type"] in ("dict_type", "list_type", "model_type"):
         return place, f"{name} is a {type(value).__name__}", described
-    return place, f"{name} is {_short(value)}", described
+    return place, f"{name} is {short(value)}", described
 
 
 def _without(values: dict, place: Sequence[str]) -> dict:
