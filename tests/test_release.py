@@ -26,6 +26,7 @@ ABOUT = {
     "parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": HOME},
     "network": {"n_slices": 20, "dropout": 0.5},
 }
+ELSEWHERE = {"parameters": ABOUT["parameters"] | {"weights": Path(HOME).name}}  # as a release has it
 COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
 
 
@@ -386,7 +387,7 @@ def with_networks(run, tmp_path_factory):
     model, interim = base / "model", base / "out" / "interim"
     release.pack(run, model)
     torch.manual_seed(3)
-    about = COUNTS | {"parameters": ABOUT["parameters"] | {"weights": Path(HOME).name}}
+    about = COUNTS | ELSEWHERE
     for name in release.SEQUENCES:
         resnet.save_model(resnet.build_network(), model / name, about)
     rewrite(model, lambda manifest: None)
@@ -446,7 +447,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 
     model, out = tmp_path / "model", with_networks[1]
     shutil.copytree(with_networks[0], model)
-    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
+    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", COUNTS | ELSEWHERE)
     described = json.loads((model / "T2W" / "model.json").read_text())
     described["network"] = ABOUT["network"]
     write_json(described, model / "T2W" / "model.json")

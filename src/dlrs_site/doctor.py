@@ -24,12 +24,14 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import yaml
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
 from scipy import ndimage
 
 from dlrs.cohort import LEVELS
 from dlrs.config import InputError, display_path, sha256, whole_file
 from dlrs.imaging import dicom, volumes
+from dlrs.templates import template
 from dlrs_site.intake import Problem, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -47,82 +49,7 @@ MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
 MAX_FOLLOW_UP_MONTHS = 240.0
-# Every finding that is not a cell or a line of cohort.yaml: severity and what to do. Those come with their own words.
-CODES: dict[str, tuple[str, str]] = {
-    "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
-    "covariate-missing": ("warning", "Fill the cell in, or leave it: complete cases are studied, as in the paper."),
-    "row-repeated": ("warning", "Make sure that these are two patients; remove the row if it is one."),
-    "example-patient": ("warning", "Delete the example rows and their folders when your own patients are in."),
-    "age-implausible": ("warning", "Compare with the source; age is in years."),
-    "follow-up-zero": ("warning", "Compare with the source; follow-up starts at surgery."),
-    "follow-up-implausible": ("warning", "Compare with the source; time is in months since surgery."),
-    "time-units": ("warning", "Times must be months: say `units: {time_months: days}` (or years) in cohort.yaml."),
-    "event-coding": ("warning", "Make sure that 1 means distant metastasis and 0 that none was seen."),
-    "centre-nested-in-outcome": (
-        "error",
-        "Check the event's coding in each centre; no model can tell centre from risk.",
-    ),
-    "centre-one-outcome": ("warning", "Check the event's coding in this centre; a model may learn the centre instead."),
-    "centre-in-both-cohorts": ("warning", "A validation is external only where its centre did not train the model."),
-    "one-centre": ("warning", "Fine for a check of your own; results will not show what a new centre does."),
-    "single-cohort": (
-        "warning",
-        "Primary alone trains and cross-validates; validation alone is for an existing model.",
-    ),
-    "few-patients": ("warning", "Expect wide intervals; no remedy but more patients."),
-    "few-events": ("warning", "Expect unstable coefficients and wide intervals; no remedy but more follow-up."),
-    "images-missing": ("error", "Put each patient's volumes into images/<patient_id>/."),
-    "patient-without-images": (
-        "error",
-        "Put the volumes there, or leave the patient out of the table. Is the name the same?",
-    ),
-    "image-missing": ("error", "Put the volume there under this name, or leave the patient out of the table."),
-    "image-twice": ("error", "Remove those that are not meant."),
-    "image-unreadable": ("error", "Export or copy it again; it is damaged, cut short or of another kind."),
-    "image-dimensions": ("error", "Export one three-dimensional volume a file: one b-value, one echo, no colours."),
-    "image-affine": ("error", "Convert it from DICOM again; the header does not place the voxels in the patient."),
-    "image-nan": ("error", "Find the step that made them; write background as 0."),
-    "image-constant": ("error", "Export it again; there is no picture in it."),
-    "image-not-axial": ("error", "Give the axial series; boxes are cut from axial slices."),
-    "series-not-placed": ("error", "Export the original series; slices without position cannot be stacked."),
-    "series-mixed": ("error", "Put one series into the folder: one sequence, one orientation, one matrix."),
-    "series-overlap": ("error", "Put one b-value, echo or trace image a place into the folder."),
-    "series-gap": ("error", "Copy the series again; a slice is missing."),
-    "b-value-missing": ("error", "Give dwi_b0 and dwi_b1000 as two series, or as NIfTI."),
-    "b-value-other": ("error", "Put the series with b = 0 and 1000 s/mm2 there, or give the ADC map as adc."),
-    "image-refused": ("error", "Correct what the message says; the study would stop here."),
-    "image-repeated": ("error", "Find out whose images these are; one patient under two names spoils every result."),
-    "spacing-units": ("error", "The voxel size must be in mm: convert from DICOM again, or correct the affine."),
-    "spacing-implausible": ("warning", "Compare the voxel size with the scanner's protocol."),
-    "grid-shape": ("error", "Draw or resample it on its own image (nearest neighbour for a mask)."),
-    "grid-affine": ("error", "Draw or resample it on its own image; its header places it elsewhere in the patient."),
-    "grid-orientation": (
-        "error",
-        "Save it with the orientation of its own image; it is mirrored or turned against it.",
-    ),
-    "grid-stored-otherwise": ("warning", "Nothing to do if the picture fits: both are turned to one orientation."),
-    "roi-empty": ("error", "Draw the ROI, or leave the patient out of the table."),
-    "roi-fractions": ("error", "Save the mask as labels; resample masks with nearest neighbour only."),
-    "roi-several-labels": ("warning", "All labels above 0 are taken as one ROI; remove those that are not tumour."),
-    "roi-fragmented": (
-        "warning",
-        "Look at the picture: a stray click stretches the box. Fine for a tumour in two parts.",
-    ),
-    "roi-one-slice": ("warning", "Draw the tumour on every slice that shows it."),
-    "roi-tiny": ("warning", "Make sure that this is the whole tumour."),
-    "roi-touches-border": ("warning", "Make sure that the tumour is not cut off by the field of view."),
-    "roi-covers-image": ("warning", "Look at the picture: the mask may be turned inside out."),
-    "roi-on-background": ("warning", "Look at the picture: the mask may belong to another image."),
-    "roi-repeated": ("warning", "Make sure that the mask was drawn on this patient."),
-    "b-values-swapped": ("error", "Exchange dwi_b0 and dwi_b1000; tissue is darker at the higher b-value."),
-    "b-values-identical": ("error", "Export the two b-values again; one was copied under both names."),
-    "adc-units": ("error", "Give ADC in 1e-6 mm2/s (tumour: about 1000)."),
-    "adc-implausible": ("error", "Check the b-values and the ROI; no tissue has such an ADC."),
-    "adc-undefined": ("warning", "Look at the picture; without a positive signal there is no ADC."),
-    "unexpected-folder": ("warning", "Remove it, or add the patient to the table. Is the name the same?"),
-    "unexpected-file": ("warning", "Nothing reads it. If it is one of the volumes, give it the volume's name."),
-    "link-leaves-folder": ("warning", "Nothing to do if the link is meant; a copy of this folder would be without it."),
-}
+FINDINGS = yaml.safe_load(Path(__file__).with_name("findings.yaml").read_text(encoding="utf-8"))
 
 
 class Finding(NamedTuple):
@@ -166,8 +93,8 @@ class _Stored(NamedTuple):
 
 
 def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
-    severity, remedy = CODES[code]
-    return Finding(severity, code, file, row, message, remedy)
+    known = FINDINGS[code]
+    return Finding(known["severity"], code, file, row, message, known["remedy"])
 
 
 def _of_problem(problem: Problem) -> Finding:
@@ -515,7 +442,7 @@ def _examine_sequence(files: dict[str, Path], stems: Sequence[str], roi_stem: st
     for stem, volume in stored.items():
         if first and stem != first:
             said = _grid_findings(volume, readable[first])
-            fits[stem] = all(CODES[code][0] == "warning" for code, _ in said)
+            fits[stem] = all(FINDINGS[code]["severity"] == "warning" for code, _ in said)
             for code, message in said:
                 say(code, files[stem].name, message)
     for stem, volume in readable.items():
@@ -698,14 +625,11 @@ def as_text(report: Report) -> str:
 
 def as_page(report: Report) -> str:
     """Return the findings with their pictures as one HTML page that loads nothing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     by_patient: dict[str, list[Finding]] = {}
     for finding in report.findings:
         if finding.file.startswith("images/"):
             by_patient.setdefault(finding.file.split("/")[1], []).append(finding)
-    return environment.get_template("doctor.html").render(
+    return template(TEMPLATES / "doctor.html").render(
         facts=report.facts,
         counted=_counted(report),
         groups=_groups(report.findings),
@@ -731,7 +655,8 @@ def write_report(report: Report, out: str | Path) -> Path:
 def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
     """Return a hash of everything in a cohort folder, and of the code that judges it."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    code = sorted({*Path(__file__).parent.glob("*.py"), *Path(volumes.__file__).parent.glob("*.py")})
+    rooms = Path(__file__).parent, Path(volumes.__file__).parent
+    code = sorted(path for room in rooms for kind in ("*.py", "*.yaml") for path in room.glob(kind))
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]

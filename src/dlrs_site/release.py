@@ -21,6 +21,7 @@ import pandas as pd
 from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
 from dlrs.stats import cox, survival
+from dlrs.templates import template
 from dlrs_site.manifest import MAX_BYTES, MONTHS, SEQUENCES, Manifest, Network, Nomogram, Unfit, check
 
 MANIFEST = "model.json"
@@ -118,11 +119,8 @@ def _performance(results: Mapping) -> list[dict]:
 
 
 def _card(manifest: Mapping) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    return environment.get_template("model_card.md").render(manifest, months=MONTHS)
+    card = template(Path(__file__).parent / "templates" / "model_card.md", trim_blocks=True)
+    return card.render(manifest, months=MONTHS)
 
 
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
