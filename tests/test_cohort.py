@@ -469,6 +469,7 @@ def test_intake_hands_on_the_table_to_the_last_digit_and_what_the_notebooks_ask(
     pd.testing.assert_frame_equal(study.patients, intake.read_cohort(folder).patients)
     assert study.patients["scanner"].fillna("").tolist() == ["01", "NA", "", "2.0"]
     assert study.excluded.empty
+    assert study.settings.pop("variables") == cohort.VARIABLES
     assert study.settings == {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": []}
 
 
@@ -500,6 +501,87 @@ def test_what_intake_hands_on_of_the_synthetic_cohort(tmp_path):
     settings = cohort.read_settings(tmp_path)
     assert (settings["seed"], settings["signal"], settings["b_values"]) == (20210621, 1.0, [0, 1000])
     assert settings["acquisition"]["A"]["t2w"]["tr_ms"] == 4000
+
+
+# ---------------------------------------------------------------- variables
+
+
+def test_the_papers_variables_have_their_levels_labels_and_references():
+    about = cohort.VARIABLES
+    assert about["adjuvant_chemotherapy"].levels == ["Yes", "No"]  # as Table 1 prints them
+    assert cohort.LEVELS["adjuvant_chemotherapy"] == ["No", "Yes"]  # as a model codes them
+    assert [cohort.label(name) for name in ("ct_stage", "cea", "dl_prob", "crm_mm")] == [
+        "cT stage",
+        "CEA",
+        "DL-prob",
+        "Crm mm",
+    ]
+    assert cohort.COLUMNS[:6] == ["patient_id", "centre", "time_months", "event", "age", "cohort"]
+    assert "dl_prob" not in cohort.COLUMNS and len(cohort.COVARIATES) == 13
+
+
+def test_a_reference_that_is_no_level_is_refused(tmp_path):
+    (tmp_path / "v.yaml").write_text("cea: {label: CEA, kind: levels, role: covariate, levels: [a, b], reference: c}")
+    with pytest.raises(InputError, match="cea has the reference 'c'; expected one of its levels"):
+        cohort.read_variables(tmp_path / "v.yaml")
+
+
+OWN = {
+    "emvi": {"label": "EMVI", "levels": ["negative", "positive"]},
+    "ct_stage": {"label": "cT stage", "levels": ["cT2", "cT3", "cT4"], "reference": "cT3"},
+    "crm_mm": {"unit": "mm", "range": [0, 50]},
+}
+
+
+def test_a_cohort_adds_and_leaves_out_variables(folder):
+    """EMVI, a third stage level and a distance beside the paper's variables; no ypT without surgery."""
+    said = {"name": "test", "class": "COHORT", "columns": {"EMVI": "emvi"}, "codes": {"emvi": {0: "negative"}}}
+    said |= {"variables": {"add": OWN, "leave_out": ["ypt_stage"]}}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    frame = pd.read_csv(folder / "clinical.csv", dtype=str).drop(columns="ypt_stage")
+    frame["EMVI"], frame["crm_mm"] = ["0", "positive", "", "0"], ["1,5", "2", "50", "0"]
+    frame.loc[0, "ct_stage"] = "cT2"
+    frame.to_csv(folder / "clinical.csv", index=False, sep=";")
+    intake.stage(folder / "run", folder)
+    study = cohort.read_study(folder / "run")
+    assert study.patients["emvi"].tolist() == ["negative", "positive", "negative"]
+    assert list(study.patients["ct_stage"].cat.categories) == ["cT3", "cT2", "cT4"]
+    assert study.patients["crm_mm"].tolist() == [1.5, 2.0, 0.0] and "ypt_stage" not in study.patients
+    assert study.excluded["reason"].tolist() == ["no emvi"]
+    variables = study.settings["variables"]
+    assert list(variables)[-3:] == ["dl_prob", "emvi", "crm_mm"] and "ypt_stage" not in variables
+    assert (variables["emvi"].label, variables["emvi"].reference) == ("EMVI", "negative")
+    assert (variables["crm_mm"].unit, variables["crm_mm"].range) == ("mm", [0, 50])
+    frame.assign(crm_mm="51").to_csv(folder / "clinical.csv", index=False, sep=";")
+    with pytest.raises(InputError, match="row 2, column crm_mm: found '51'; expected a number from 0 to 50"):
+        intake.read_cohort(folder)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"leave_out": ["yptstage"]}, "variables.leave_out has 'yptstage'; expected 'ypt_stage'?"),
+        ({"leave_out": ["event"]}, "variables.leave_out has 'event'; expected one of age, gender"),
+        ({"add": {"dl_prob": {}}}, "variables.add has 'dl_prob'; expected a name that the study does not use itself"),
+        ({"add": {"E MVI": {}}}, "variables.add.E MVI is"),
+        ({"add": {"emvi": {"levels": ["one"]}}}, "variables.add.emvi.levels is a list"),
+        (
+            {"add": {"emvi": {"levels": ["a", "a"]}}},
+            "variables.add.emvi has a definition that does not fit",
+        ),
+        ({"add": {"emvi": {"level": ["a", "b"]}}}, "variables.add.emvi has 'level'; expected 'levels'?"),
+        ({"add": {"emvi": {"label": "<b>EMVI</b>"}}}, "variables.add.emvi.label is '<b>EMVI</b>'"),
+        ({"add": {"crm": {"range": [5, 1]}}}, "expected `range: [lowest, highest]`"),
+        ({"adds": {}}, "variables has 'adds'; expected 'add'?"),
+        (["emvi"], "variables is a list; expected `add:` and `leave_out:`"),
+    ],
+)
+def test_a_wrong_variable_is_named(folder, variables, words):
+    said = {"name": "test", "class": "COHORT", "variables": variables}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        intake.read_cohort(folder)
+    assert words in str(error.value), str(error.value)
 
 
 def test_a_run_without_intakes_files_says_which_command_makes_them(tmp_path):

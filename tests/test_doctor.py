@@ -754,11 +754,13 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
         date_of_metastasis=["", "01.02.2015", ""],
         date_of_last_contact=["01.02.2017", "01.02.2017", "01.02.2018"],
         crm=["clear", "n/a", "involved"],
+        emvi=["negative", "positive", "unknown"],
     )
     frame.to_csv(folder / "clinical.csv", index=False, sep=";")
     (folder / "cohort.yaml").write_text("\n".join(settings_lines), encoding="utf-8")
     patients = intake.read_cohort(folder).patients
     assert patients["event"].tolist() == [False, True, False]
+    assert patients["emvi"].isna().tolist() == [False, False, True] and "ypt_stage" not in patients
     assert patients["gender"].tolist() == ["Male", "Female", "Male"] and patients["cea"].isna().tolist()[2]
     assert patients["centre"].eq("My hospital").all() and patients["crm"].tolist()[0] == "clear"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
 CLASSES = ("PUBLISHED", "SYNTHETIC", "COHORT")
@@ -22,19 +23,9 @@ STAMPS = {
 }
 
 
-NAMES = {
-    "ct_stage": "cT stage",
-    "cea": "CEA",
-    "ypt_stage": "ypT stage",
-    "ypn_stage": "ypN stage",
-    "dl_prob": "DL-prob",
-    "event": "Distant metastasis",
-}
-
-
 def spell(column: str) -> str:
     """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
-    return NAMES.get(column, column.replace("_", " ").capitalize())
+    return cohort.label(column)
 
 
 def format_number(value: float, digits: int = 3) -> str:

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -28,7 +28,7 @@ import yaml
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt2axcodes
 from scipy import ndimage
 
-from dlrs.cohort import LEVELS
+from dlrs.cohort import Variable
 from dlrs.config import InputError, display_path, sha256, whole_file
 from dlrs.imaging import dicom, volumes
 from dlrs.templates import template
@@ -103,7 +103,7 @@ def _of_problem(problem: Problem) -> Finding:
     return Finding("error", problem.code, problem.file, problem.row, message, problem.remedy)
 
 
-def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
+def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Variable]) -> list[Finding]:
     """Point out cells and rows that are allowed and doubtful."""
     found = []
 
@@ -111,7 +111,8 @@ def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
         found.extend(_finding(code, file, int(row), message) for row in rows)
 
     row, known = patients["row"], patients.columns
-    for name in [c for c in ("age", *LEVELS) if c in known]:
+    asked = [name for name, variable in variables.items() if variable.role in ("covariate", "cohort")]
+    for name in [name for name in asked if name in known]:
         say("covariate-missing", row[patients[name].isna()], f"{name} is unknown")
     if "patient_id" in known:
         say("example-patient", row[patients["patient_id"].astype(str).str.startswith("EXAMPLE")], "an example's row")
@@ -559,7 +560,9 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     found = survey(folder)
     facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
     findings = [_of_problem(problem) for problem in found.problems]
-    findings += _row_findings(found.patients, found.file) + _design_findings(found.patients, found.file)
+    findings += _row_findings(found.patients, found.file, found.variables) + _design_findings(
+        found.patients, found.file
+    )
     table = {}
     if "patient_id" in found.patients:
         named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")

@@ -8,14 +8,14 @@ import datetime
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dlrs.cohort import COLUMNS, COVARIATES, DAYS_PER_MONTH, LEVELS, NUMBERS, complete_cases, typed
+from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed
 from dlrs.config import InputError, display_path, resolve, whole_file
 from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
@@ -37,6 +37,7 @@ class Cohort(NamedTuple):
     patients: pd.DataFrame  # one row a patient, incomplete ones too; `row` = the row in the table's file
     settings: dict  # cohort.yaml
     left_out: list[dict]  # cohort, reason, n: patients of the other cohort, where one alone was asked for
+    variables: Mapping[str, Variable] = VARIABLES  # those of the paper, with what the folder adds and leaves out
 
 
 class Problem(NamedTuple):
@@ -58,11 +59,13 @@ class Survey(NamedTuple):
     patients: pd.DataFrame  # our columns as text, as far as they are there, empty cells as NaN, and `row`
     problems: list[Problem]
     file: str  # the table's name in the folder
+    variables: Mapping[str, Variable] = VARIABLES
 
 
 def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     """Return what cohort.yaml says, the same with every section that it leaves out, and what is wrong with it."""
-    file, path, nothing = "cohort.yaml", folder / "cohort.yaml", plain(Settings(**STAND_IN))
+    file, path = "cohort.yaml", folder / "cohort.yaml"
+    nothing = plain(Settings(**STAND_IN)) | {"variables": VARIABLES}
     if not path.is_file():
         remedy, expected = "See data_synthetic/cohort.yaml. " + DESCRIBE, "a YAML mapping that describes the cohort"
         return {}, nothing, [Problem("settings-missing", file, "the file is missing", expected, remedy)]
@@ -74,7 +77,9 @@ def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     wrong += [("settings-mapping", f"{key} is there twice", "each key once") for key in twice]
     remedies = {"settings-class": "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."}
     problems = [Problem(code, file, found, expected, remedies.get(code, DESCRIBE)) for code, found, expected in wrong]
-    return {key: value for key, value in plain(settings).items() if key in values}, plain(settings), problems
+    followed = plain(settings)
+    said = {key: value for key, value in followed.items() if key in values}
+    return said, followed | {"variables": settings.variables.joined()}, problems
 
 
 def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
@@ -309,7 +314,8 @@ def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.
 
 def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem], set]:
     """Return our columns as text, what could not be translated, and the (row, our column) that this concerns."""
-    source = {name: name for name in [*COLUMNS, *said["keep"]]}
+    ours_in_order = [*columns(said["variables"]), *said["keep"]]
+    source = {name: name for name in ours_in_order}
     source |= {ours: theirs for theirs, ours in said["columns"].items() if ours in source}
     for name in [*said["constants"], *(("time_months", "event") if said["dates"] else ())]:
         source.pop(name, None)
@@ -330,7 +336,8 @@ def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, 
     for name, codes in said["codes"].items():
         if name in frame:
             frame[name] = _recode(frame[name], codes)
-    for name, units in UNITS.items():
+    for name in [name for name, variable in said["variables"].items() if variable.kind == "number"]:
+        units = UNITS.get(name, {})
         if name not in frame or (said["dates"] and name == "time_months"):
             continue
         decimal, separator = said["table"].get("decimal"), raw.attrs["separator"]
@@ -343,24 +350,27 @@ def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, 
         if times != over:
             number = pd.to_numeric(frame[name], errors="coerce") * times / over
             frame[name] = number.map(repr).where(number.notna(), frame[name])
-    frame = frame[[name for name in [*COLUMNS, *said["keep"]] if name in frame]]
+    frame = frame[[name for name in ours_in_order if name in frame]]
     return frame.mask(frame == ""), problems, silent
 
 
-def _schema(columns: Sequence[str], may_lack: Sequence[str]):
+def _schema(names: Sequence[str], may_lack: Sequence[str], variables: Mapping[str, Variable]):
     import pandera.pandas as pa
 
     def column(name: str, check, expected: str):
         return pa.Column(None, pa.Check(check, error=expected), nullable=name in may_lack, coerce=False)
 
-    rules = {
-        name: column(name, lambda s, levels=levels: s.isin(levels), "one of " + ", ".join(levels))
-        for name, levels in LEVELS.items()
-    }
-    for name, (low, high) in NUMBERS.items():
-        expected = "0 or 1" if name == "event" else f"a number from {low:g} to {high:g}"
+    rules = {}
+    for name, variable in variables.items():
+        if variable.kind == "levels":
+            allowed = variable.categories
+            rules[name] = column(name, lambda s, allowed=allowed: s.isin(allowed), "one of " + ", ".join(allowed))
+        if variable.kind not in ("number", "event"):
+            continue
+        low, high = (0, 1) if variable.kind == "event" else variable.range
+        expected = "0 or 1" if variable.kind == "event" else f"a number from {low:g} to {high:g}"
 
-        def fits(values, low=low, high=high, whole=name == "event"):
+        def fits(values, low=low, high=high, whole=variable.kind == "event"):
             number = pd.to_numeric(values, errors="coerce")
             return number.between(low, high) & (number.isin([0, 1]) if whole else True)
 
@@ -370,16 +380,18 @@ def _schema(columns: Sequence[str], may_lack: Sequence[str]):
         "patient_id", lambda s: s.astype(str).str.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*"), named
     )
     rules["centre"] = column("centre", lambda s: s.astype(str).str.strip() != "", "the centre's name")
-    return pa.DataFrameSchema({name: rules[name] for name in columns}, strict=False)
+    return pa.DataFrameSchema({name: rules[name] for name in names}, strict=False)
 
 
-def _cell_problems(frame: pd.DataFrame, file: str, may_lack: Sequence[str]) -> list[Problem]:
+def _cell_problems(
+    frame: pd.DataFrame, file: str, may_lack: Sequence[str], variables: Mapping[str, Variable]
+) -> list[Problem]:
     """List every cell of the table that breaks a rule, once; the index is the row, columns carry our names."""
     import pandera.errors
 
     found: dict = {}
     try:
-        _schema([name for name in COLUMNS if name in frame], may_lack).validate(frame, lazy=True)
+        _schema([name for name in columns(variables) if name in frame], may_lack, variables).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         for case in errors.failure_cases.itertuples():
             value = frame.at[case.index, case.column]
@@ -422,13 +434,14 @@ def survey(folder: str | Path) -> Survey:
     file, problem = _table_file(folder, said)
     if problem:
         return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
-    patients, wrong = _survey_table(folder / file, said, COVARIATES if settings.get("class") == "COHORT" else [])
-    return Survey(settings, patients, problems + wrong, file)
+    may_lack = columns(said["variables"], "covariate") if settings.get("class") == "COHORT" else []
+    patients, wrong = _survey_table(folder / file, said, may_lack)
+    return Survey(settings, patients, problems + wrong, file, said["variables"])
 
 
 def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the translated table and all that is wrong with it; columns are called as the file calls them."""
-    wanted = {*COLUMNS, *said["columns"], *said["dates"].values()}
+    wanted = {*columns(said["variables"]), *said["columns"], *said["dates"].values()}
     raw, form = _read_raw(path, said, wanted)
     if raw.empty:
         return pd.DataFrame({"row": pd.Series(dtype=int)}), form
@@ -436,7 +449,7 @@ def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.D
     theirs = {ours: name for name, ours in said["columns"].items()}
     cells = [
         problem._replace(column=theirs.get(problem.column, problem.column))
-        for problem in _cell_problems(frame, path.name, may_lack)
+        for problem in _cell_problems(frame, path.name, may_lack, said["variables"])
         if not {(problem.row, problem.column), (None, problem.column)} & silent
     ]
     return frame.assign(row=frame.index).reset_index(drop=True), [*form, *wrong, *cells]
@@ -502,9 +515,9 @@ def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     folder = Path(folder)
     found = survey(folder)
     _refuse(folder, found.problems)
-    patients = typed(found.patients)
+    patients = typed(found.patients, found.variables)
     if not only:
-        return Cohort(patients, found.settings, [])
+        return Cohort(patients, found.settings, [], found.variables)
     others = patients["cohort"] != only
     if others.all():
         what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
@@ -513,7 +526,8 @@ def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     counts = patients.loc[others, "cohort"].astype(str).value_counts()
     left_out = [dict(cohort=name, reason=f"not in the {only} cohort", n=int(n)) for name, n in counts.items()]
     patients = patients[~others].reset_index(drop=True)
-    return Cohort(patients.assign(cohort=patients["cohort"].cat.remove_unused_categories()), found.settings, left_out)
+    patients = patients.assign(cohort=patients["cohort"].cat.remove_unused_categories())
+    return Cohort(patients, found.settings, left_out, found.variables)
 
 
 def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
@@ -542,14 +556,15 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     the class is COHORT and `share: true`, so that the results leave the house.
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
-    patients, settings, left_out = read_cohort(folder, only=only or None)
+    patients, settings, left_out, variables = read_cohort(folder, only=only or None)
     said = _read_settings(folder)[1]
-    if complete_cases(patients)[0].empty:
+    if complete_cases(patients, columns(variables, "covariate"))[0].empty:
         file, what = _table_file(folder, said)[0], "no patient has every covariate"
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
     shared = said["class"] == "COHORT" and said["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
     study |= {"smallest_count": said["small_cell"] if shared else 0, "left_out": left_out}
+    study["variables"] = {name: {k: v for k, v in about._asdict().items() if v} for name, about in variables.items()}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
     with whole_file(interim / "study.json") as partial:

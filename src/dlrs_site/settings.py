@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from dlrs.cohort import COLUMNS, LEVELS
+from dlrs.cohort import VARIABLES, Variable, columns, levels
 
 MAX_BYTES = 200_000  # the synthetic cohort's description, with three scanners, has 2,000
 MAX_VALUES = 20_000  # with every alias written out
@@ -132,13 +142,30 @@ def _unknown(name: str, allowed: Sequence[str]) -> PydanticCustomError:
     )
 
 
-def _one_of(allowed: Sequence[str]):
-    def check(name: str) -> str:
-        if name not in allowed:
-            raise _unknown(name, allowed)
-        return name
+def _ours(name: str, info: ValidationInfo) -> str:
+    """Refuse a name that is none of the cohort's variables, which have been read before."""
+    variables = info.data.get("variables")
+    allowed = columns(variables.joined() if variables else VARIABLES)
+    if name not in allowed:
+        raise _unknown(name, allowed)
+    return name
 
-    return AfterValidator(check)
+
+def _covariate(name: str) -> str:
+    allowed = columns(VARIABLES, "covariate")
+    if name not in allowed:
+        raise _unknown(name, allowed)
+    return name
+
+
+def _addable(name: str) -> str:
+    if name in VARIABLES and VARIABLES[name].role != "covariate":
+        raise PydanticCustomError("unknown", "taken", {"expected": "a name that the study does not use itself"})
+    return name
+
+
+def _number(word: Any) -> float:
+    return float(word) if isinstance(word, str) else word
 
 
 def _ascending(values: list) -> list:
@@ -151,7 +178,11 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Word = Annotated[str, StringConstraints(max_length=200)]
 Key = Annotated[Text, BeforeValidator(str)]  # a centre may be called 1
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
-Ours = Annotated[Text, _one_of(COLUMNS)]
+Ours = Annotated[Text, AfterValidator(_ours)]
+# Words that formulas take as they are, and text that tables show.
+OwnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_addable)]
+Shown = Annotated[str, StringConstraints(pattern=r"^[^\W_][^<>&`|\x00-\x1f]{0,99}$")]
+Words = Annotated[float, BeforeValidator(_number)]  # as the sections' words are not yet numbers
 Plain = bool | int | float | Word | None
 Value = Plain | Annotated[list[Plain], Field(max_length=100)]
 BValue = Annotated[Number, Field(ge=0, le=10_000)]
@@ -184,6 +215,54 @@ class Dates(_Part):
     last_contact: Text = Field(description="surgery, metastasis and last_contact")
 
 
+class OwnVariable(_Part):
+    """A variable of the cohort folder: with levels, or else a number."""
+
+    label: Shown | None = Field(None, description="the name in tables and figures, plain text")
+    levels: Annotated[list[Shown], Field(min_length=2, max_length=20)] | None = Field(
+        None, description="`levels: [one, two]`, each once, in the order of the tables"
+    )
+    reference: Shown | None = Field(None, description="one of the levels")
+    unit: Shown | None = Field(None, description="the unit of a number")
+    range: Annotated[list[Words], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="`range: [lowest, highest]`"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.levels and (len(set(self.levels)) < len(self.levels) or self.reference not in (None, *self.levels)):
+            expected = "levels each once, the reference among them"
+        elif not self.levels and self.reference:
+            expected = "`levels: [one, two]` where there is a reference"
+        elif self.range and self.range[0] >= self.range[1]:
+            expected = "`range: [lowest, highest]`"
+        else:
+            return self
+        raise PydanticCustomError("definition", "definition", {"expected": expected})
+
+    def variable(self, name: str) -> Variable:
+        """Return what tables and models need of it."""
+        label = self.label or name.replace("_", " ").capitalize()
+        if self.levels:
+            return Variable(label, "levels", "covariate", self.levels, self.reference or self.levels[0])
+        return Variable(label, "number", "covariate", unit=self.unit or "", range=self.range or (-1e9, 1e9))
+
+
+class Variables(_Part):
+    """What the folder's table has beside the paper's variables, and what it has not."""
+
+    add: dict[OwnName, OwnVariable] = Field({}, description="lines `name: {label: ..., levels: [...]}` below `add:`")
+    leave_out: list[Annotated[Text, AfterValidator(_covariate)]] = Field(
+        [], max_length=100, description="`leave_out: [one, two]`, covariates of the paper"
+    )
+
+    def joined(self) -> dict[str, Variable]:
+        """Return the paper's variables with those of the folder, a changed one in its place."""
+        own = {name: about.variable(name) for name, about in self.add.items()}
+        kept = {name: variable for name, variable in VARIABLES.items() if name not in self.leave_out}
+        return {name: own.get(name, variable) for name, variable in kept.items()} | own
+
+
 class Settings(_Part):
     """A cohort folder's description; every field's `description` is what a message says was expected."""
 
@@ -197,6 +276,7 @@ class Settings(_Part):
     acquisition: dict[Key, dict[Key, Value | dict[Key, Value]] | None] | None = Field(
         None, description="for each centre lines `name: text or number`, and such lines below t2w and dwi"
     )
+    variables: Variables = Field(Variables(), description="`add:` and `leave_out:` below `variables:`")
     columns: dict[Text, Ours] = Field({}, description="lines `name: value` below `columns:`")
     codes: dict[Ours, dict[Word, Word]] = Field(
         {}, description="lines `their code: our level` below each of our columns"
@@ -218,9 +298,10 @@ class Settings(_Part):
         given = [*self.columns.values(), *self.constants, *(("time_months", "event") if self.dates else ())]
         for name in sorted({name for name in given if given.count(name) > 1}):
             yield f"{name} has two sources", "one column, constant or date rule for each of our columns"
+        known = levels(self.variables.joined())
         for name, codes in self.codes.items():
-            for ours in sorted({ours for ours in codes.values() if ours} - set(LEVELS.get(name, codes.values()))):
-                yield f"codes.{name} has {ours!r}", _unknown(ours, LEVELS[name]).context["expected"]
+            for ours in sorted({ours for ours in codes.values() if ours} - set(known.get(name, codes.values()))):
+                yield f"codes.{name} has {ours!r}", _unknown(ours, known[name]).context["expected"]
         for name, allowed in UNITS.items():
             unit = self.units.get(name, "").lower().split()
             if unit and unit[0] not in allowed:
@@ -228,7 +309,7 @@ class Settings(_Part):
 
 
 SETTINGS = tuple(field.alias or name for name, field in Settings.model_fields.items())
-TABLE_OPTIONS = tuple(Table.model_fields)
+TABLE_OPTIONS, VARIABLE_OPTIONS = tuple(Table.model_fields), tuple(OwnVariable.model_fields)
 STAND_IN = {"name": "-", "class": "COHORT"}  # where they are missing or wrong and the table is looked at all the same
 OF_GENERATED = ("seed", "signal", "exact_counts", "n_patients")
 
@@ -250,7 +331,11 @@ def _described(place: Sequence[str]) -> str:
         if part not in named:
             break
         description = named[part].description
-        inner = [kind for kind in (Table, Dates) if kind in (named[part].annotation, *_arms(named[part].annotation))]
+        inner = [
+            kind
+            for kind in (Table, Dates, Variables)
+            if kind in (named[part].annotation, *_arms(named[part].annotation))
+        ]
         if not inner:
             break
         model = inner[0]
@@ -275,12 +360,15 @@ def _found(error: dict, values: dict) -> tuple[list[str], str, str]:
         described = _described([*place, lacking])
         return place, f"{name} lacks {lacking}" if name else f"no {lacking}", described
     if error["type"] == "extra_forbidden":
-        options = SETTINGS if len(place) == 1 else TABLE_OPTIONS if place[0] == "table" else DATES
+        inner = VARIABLE_OPTIONS if len(place) > 2 else ("add", "leave_out")
+        options = {"table": TABLE_OPTIONS, "dates": DATES, "variables": inner}[place[0]] if len(place) > 1 else SETTINGS
         shown = f"{place[-1]!r} is no setting" if len(place) == 1 else f"{'.'.join(place[:-1])} has {place[-1]!r}"
         return place, shown, _unknown(place[-1], options).context["expected"]
     if error["type"] == "unknown":  # a name that is not ours
-        shown = value if place[0] == "columns" else place[-1]
-        return place, f"{place[0]} has {shown!r}", expected
+        shown = value if isinstance(value, str) and place[0] in ("columns", "variables") else place[-1]
+        return place, f"{'.'.join(place[: 2 if place[0] == 'variables' else 1])} has {shown!r}", expected
+    if error["type"] == "definition":
+        return place, f"{name} has a definition that does not fit", expected
     described = _described(place)
     if isinstance(value, dict | list) or error["type"] in ("dict_type", "list_type", "model_type"):
         return place, f"{name} is a {type(value).__name__}", described
