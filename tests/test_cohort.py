@@ -378,6 +378,19 @@ def test_marks_that_may_mean_two_things_are_refused(tmp_path, change, words):
     assert words in str(error.value), str(error.value)
 
 
+def test_how_a_table_was_read_is_proposed_and_what_is_declared_is_not(tmp_path):
+    """The line that is proposed, written into cohort.yaml, leaves nothing to assume and the same table."""
+    frame = hospital_folder(tmp_path, date_form="%d.%m.%Y")
+    frame.to_csv(tmp_path / "clinical.csv", index=False, sep=";")
+    found = intake.survey(tmp_path)
+    assert not found.problems and dict(found.assumed) == {"separator": ";", "date_order": "dmy"}
+    with open(tmp_path / "cohort.yaml", "a", encoding="utf-8") as settings:
+        settings.write(yaml.safe_dump({"table": dict(found.assumed)}))
+    again = intake.survey(tmp_path)
+    assert not again.assumed
+    pd.testing.assert_frame_equal(again.patients, found.patients)
+
+
 @pytest.mark.parametrize(
     ("dates", "code", "words"),
     [

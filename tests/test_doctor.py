@@ -317,6 +317,10 @@ DAMAGE = {
         [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
     ),
     "sharing is neither": (settings(share="perhaps"), [("settings-mapping", "cohort.yaml", None)]),
+    "semicolons that nobody declared": (
+        text(TABLE, lambda t: t.replace(",", ";")),
+        [("table-assumed", TABLE, None)],
+    ),
     "small cells of one": (settings(share=True, small_cell=1), [("settings-mapping", "cohort.yaml", None)]),
     "a NUL in an identifier": (
         text("clinical.csv", lambda t: t.replace("P03", "P0\0", 1)),

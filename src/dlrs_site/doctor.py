@@ -560,6 +560,9 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     found = survey(folder)
     facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
     findings = [_of_problem(problem) for problem in found.problems]
+    if found.assumed:
+        said = ", ".join(f"{name}: '{value}'" for name, value in found.assumed.items())
+        findings.append(_finding("table-assumed", found.file, None, f"was read as `table: {{{said}}}`"))
     findings += _row_findings(found.patients, found.file, found.variables) + _design_findings(
         found.patients, found.file
     )

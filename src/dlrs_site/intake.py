@@ -60,6 +60,7 @@ class Survey(NamedTuple):
     problems: list[Problem]
     file: str  # the table's name in the folder
     variables: Mapping[str, Variable] = VARIABLES
+    assumed: Mapping[str, str] = {}  # what `table:` of cohort.yaml would say, where it was found out
 
 
 def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
@@ -435,16 +436,32 @@ def survey(folder: str | Path) -> Survey:
     if problem:
         return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
     may_lack = columns(said["variables"], "covariate") if settings.get("class") == "COHORT" else []
-    patients, wrong = _survey_table(folder / file, said, may_lack)
-    return Survey(settings, patients, problems + wrong, file, said["variables"])
+    patients, wrong, assumed = _survey_table(folder / file, said, may_lack)
+    return Survey(settings, patients, problems + wrong, file, said["variables"], assumed)
 
 
-def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the translated table and all that is wrong with it; columns are called as the file calls them."""
+def _assumed(raw: pd.DataFrame, said: dict) -> dict[str, str]:
+    """Return how the table was read where cohort.yaml does not say it and it is not the plain form."""
+    found, declared = {}, said["table"]
+    if raw.attrs["separator"] not in (None, ","):
+        found["separator"] = "tab" if raw.attrs["separator"] == "\t" else raw.attrs["separator"]
+    theirs = {ours: name for name, ours in said["columns"].items()}
+    numbers = [theirs.get(name, name) for name, variable in said["variables"].items() if variable.kind == "number"]
+    if any(raw[name].str.fullmatch(r"-?\d+,\d+").any() for name in numbers if name in raw):
+        found["decimal"] = ","
+    dates = [raw[name] for name in said["dates"].values() if name in raw]
+    if dates:
+        texts = pd.concat(dates)
+        found["date_order"] = _date_order(texts[texts != ""]) or "ymd"
+    return {name: value for name, value in found.items() if name not in declared and value != "ymd"}
+
+
+def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem], dict]:
+    """Return the translated table, all that is wrong with it under the file's own names, and how it was read."""
     wanted = {*columns(said["variables"]), *said["columns"], *said["dates"].values()}
     raw, form = _read_raw(path, said, wanted)
     if raw.empty:
-        return pd.DataFrame({"row": pd.Series(dtype=int)}), form
+        return pd.DataFrame({"row": pd.Series(dtype=int)}), form, {}
     frame, wrong, silent = _translate(raw, said, path.name)
     theirs = {ours: name for name, ours in said["columns"].items()}
     cells = [
@@ -452,7 +469,7 @@ def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.D
         for problem in _cell_problems(frame, path.name, may_lack, said["variables"])
         if not {(problem.row, problem.column), (None, problem.column)} & silent
     ]
-    return frame.assign(row=frame.index).reset_index(drop=True), [*form, *wrong, *cells]
+    return frame.assign(row=frame.index).reset_index(drop=True), [*form, *wrong, *cells], _assumed(raw, said)
 
 
 def _refuse(folder: Path, problems: list[Problem]) -> None:
