@@ -447,7 +447,8 @@ def _assumed(raw: pd.DataFrame, said: dict) -> dict[str, str]:
         found["separator"] = "tab" if raw.attrs["separator"] == "\t" else raw.attrs["separator"]
     theirs = {ours: name for name, ours in said["columns"].items()}
     numbers = [theirs.get(name, name) for name, variable in said["variables"].items() if variable.kind == "number"]
-    if any(raw[name].str.fullmatch(r"-?\d+,\d+").any() for name in numbers if name in raw):
+    read = {name: _decimal_points(raw[name], None, raw.attrs["separator"]) for name in numbers if name in raw}
+    if any(not wrong and (values != raw[name]).any() for name, (values, wrong) in read.items()):
         found["decimal"] = ","
     dates = [raw[name] for name in said["dates"].values() if name in raw]
     if dates:
