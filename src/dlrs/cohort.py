@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from numpy.typing import ArrayLike
 
-from dlrs.config import InputError, display_path, resolve
+from dlrs.config import InputError, display_path, resolve, whole_file
 
 DAYS_PER_MONTH = 30.4375
 
@@ -313,6 +313,14 @@ def read_settings(run_dir: str | Path) -> dict:
         remedy = "The first stage of `python3 run.py reproduce` writes it, or of `statistics` in runs/statistics."
         raise InputError(display_path(path), "the file is missing", expected="what intake writes", remedy=remedy)
     return _with_variables(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_settings(settings: Mapping, run_dir: str | Path) -> None:
+    """Write a run's `interim/study.json`, whole or not at all; `read_settings` reads it."""
+    variables = {name: {k: v for k, v in about._asdict().items() if v} for name, about in settings["variables"].items()}
+    text = json.dumps({**settings, "variables": variables}, indent=1, ensure_ascii=False)
+    with whole_file(resolve(run_dir) / "interim" / "study.json") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _with_variables(settings: dict) -> dict:

@@ -6,7 +6,6 @@ import codecs
 import csv
 import datetime
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed
+from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed, write_settings
 from dlrs.config import InputError, display_path, resolve, whole_file
 from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
@@ -582,8 +581,6 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     shared = said["class"] == "COHORT" and said["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
     study |= {"smallest_count": said["small_cell"] if shared else 0, "left_out": left_out}
-    study["variables"] = {name: {k: v for k, v in about._asdict().items() if v} for name, about in variables.items()}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
-    with whole_file(interim / "study.json") as partial:
-        partial.write_text(json.dumps(study, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+    write_settings(study | {"variables": variables}, run_dir)

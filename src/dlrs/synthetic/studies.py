@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc, expit, ndtr, ndtri
 from scipy.stats import binomtest
 
-from dlrs import cohort, report
+from dlrs import cohort
 from dlrs.config import resolve, stream, whole_file
 from dlrs.stats import calibration, checks, concordance, cox, decision, reclassification, resample, roc, survival
 from dlrs.synthetic import cohort_folder, simulate
@@ -701,7 +701,7 @@ def prepare_control(
         patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
     _write_csv(patients, interim / "patients.csv")
     settings = cohort.read_settings(base_dir)
-    report.save_json(settings | ({} if signal is None else {"signal": signal}), interim / "study.json")
+    cohort.write_settings(settings | ({} if signal is None else {"signal": signal}), folder)
     if signal is not None:
         cohort_folder.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
     elif altered:
@@ -771,7 +771,7 @@ def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
     interim = control_folder(run_dir, "crossfit") / "interim"
     _write_csv(joined.reset_index(), interim / "dl_prob.csv")
     _write_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
-    report.save_json(cohort.read_settings(base_dir), interim / "study.json")
+    cohort.write_settings(cohort.read_settings(base_dir), interim.parent)
 
 
 def taught_by(patients: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
