@@ -20,7 +20,7 @@ settings.load_profile("steady")
 # Files of which some tests need torch or MONAI; `run.py test --quick` installs neither, and two need them at once.
 IMAGING = {"test_dicom", "test_explain", "test_images", "test_release", "test_run", "test_study", "test_train"}
 if importlib.util.find_spec("torch") is None:
-    collect_ignore = ["test_explain.py", "test_train.py"]
+    collect_ignore = ["imaging/test_explain.py", "imaging/test_train.py"]
 
 
 def pytest_collection_modifyitems(items):

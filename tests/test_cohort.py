@@ -1,5 +1,7 @@
 """The clinical table is read whole and right, or refused with file, row and column."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,8 +138,6 @@ def test_missing_or_broken_description(folder):
     (folder / "cohort.yaml").unlink()
     with pytest.raises(InputError, match="the file is missing"):
         intake.read_cohort(folder)
-    with pytest.raises(InputError, match=r"clinical.csv: the file is missing"):
-        intake.read_clinical(folder / "nowhere" / "clinical.csv")
 
 
 def test_probabilities_are_joined_and_summed(folder):
@@ -299,12 +299,20 @@ def test_other_columns_are_left_behind_unless_asked_for(folder):
         ({"columns": {"a": "age", "b": "age"}}, "age has two sources"),
         ({"columns": ["Alter"]}, "columns is a list; expected lines"),
         ({"codes": {"cea": {"1": "high"}}}, "codes.cea has 'high'; expected one of Normal, Elevated"),
-        ({"codes": {"cea": "1"}}, "codes.cea is no mapping"),
+        ({"codes": {"cea": "1"}}, "codes.cea is a str; expected lines `their code: our level`"),
         ({"units": {"time_months": "fortnights"}}, "units.time_months is 'fortnights'; expected one of months, days"),
         ({"dates": {"surgery": "OP"}}, "dates lacks metastasis"),
         ({"table": {"file": "../../elsewhere.csv"}}, r"table.file is '../../elsewhere.csv'; expected the name of"),
         ({"table": {"decimal": "dot"}}, "table.decimal is 'dot'"),
-        ({"table": {"sheet": {"a": "b"}}}, "table.sheet holds more than one word"),
+        ({"table": {"sheet": {"a": "b"}}}, "table.sheet is a dict; expected a sheet's name"),
+        ({"table": {"sheets": "a"}}, "table has 'sheets'; expected 'sheet'?"),
+        ({"small_cells": 5}, "'small_cells' is no setting; expected 'small_cell'?"),
+        ({"small_cell": True}, "small_cell is True; expected a whole number from 2 on"),
+        ({"b_values": [1000, 0]}, "b_values is a list; expected two b-values or more in s/mm2, ascending: [0, 1000]"),
+        ({"name": "x" * 1000}, "name is 'xxx"),
+        ({"class": ["COHORT"]}, "class is a list; expected SYNTHETIC or COHORT"),
+        ({"acquisition": {"A": "phantom"}}, "acquisition.A is a str; expected for each centre lines"),
+        ({"acquisition": {"A": {"t2w": {"tr_ms": {"from": 1}}}}}, "acquisition.A.t2w.tr_ms is a dict"),
         ({"missing": "NA"}, "missing is a str; expected `missing"),
         ({"name": None}, "no name; expected `name:`"),
     ],
@@ -317,20 +325,45 @@ def test_a_wrong_mapping_is_named(folder, settings, words):
     assert words in str(error.value), str(error.value)
 
 
+LAUGHS = "x0: &x0 [ha,ha,ha,ha,ha,ha,ha,ha,ha,ha]\n"
+LAUGHS += "".join(f"x{n}: &x{n} [{','.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9))
+
+
 @pytest.mark.parametrize(
-    "text", ["name: a\nclass: COHORT\ncodes: {cea: {1: Normal, 1: Elevated}}\n", "a: " + "[" * 2000]
+    ("lines", "words"),
+    [
+        ("codes: {cea: {1: Normal, 1: Elevated}}", "codes.cea.1 is there twice; expected each key once"),
+        ("keep: " + "[" * 3000 + "]" * 3000, "line 3 is nested 21 deep; expected 20 levels at most"),
+        ("keep: " + "[" * 2000, "line 3 is nested 21 deep"),
+        (LAUGHS, "line 7 makes more than 20000 values; expected 20000 at most"),
+        (LAUGHS + "share: *x8", "line 7 makes more than 20000 values"),
+        ("missing: &a [*a]", "line 3 has the alias *a within itself"),
+        ("missing: *nowhere", "line 3 has the alias *nowhere within itself"),
+        ("missing: !!python/object/apply:os.system ['touch here']", "line 3 has the tag tag:yaml.org,2002:python/obj"),
+        ("share: !!str true", "line 3 has the tag tag:yaml.org,2002:str; expected plain values without tags"),
+        ("table: &t {decimal: '.'}\nunits:\n  <<: *t", "line 5 has the merge key <<"),
+        ("---\nname: b\nclass: SYNTHETIC", "a second document begins in line 3; expected one document"),
+        ("# " + "x" * 300_000, "the file has 300025 bytes; expected 200000 at most"),
+        ("missing: [a\0b]", "not YAML (unacceptable character"),
+        ("? [a, b]\n: 1", "not YAML (while constructing a mapping"),
+    ],
 )
-def test_yaml_that_would_be_read_wrongly_is_refused(folder, text):
-    (folder / "cohort.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="codes.cea.1 is there twice|not YAML"):
+def test_yaml_that_grows_or_would_be_read_wrongly_is_refused_in_one_sentence(folder, lines, words):
+    (folder / "cohort.yaml").write_text(f"name: a\nclass: COHORT\n{lines}\n", encoding="utf-8")
+    started = time.monotonic()
+    with pytest.raises(InputError) as error:
         intake.read_cohort(folder)
+    assert time.monotonic() - started < 5
+    assert str(error.value).startswith(f"{folder}/cohort.yaml: ") and words in str(error.value), str(error.value)
+    assert len(str(error.value)) < 700 and "new-cohort FOLDER" in str(error.value)
+    assert not (folder / "here").exists()
 
 
-def test_aliases_that_multiply_do_not_hang(folder):
-    lines = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}" for n in range(1, 40)]
-    text = "name: a\nclass: COHORT\n" + "\n".join(lines)
-    (folder / "cohort.yaml").write_text(text, encoding="utf-8")
-    assert intake.read_cohort(folder).settings["class"] == "COHORT"
+def test_a_value_may_be_used_again_by_its_anchor(folder):
+    lines = "acquisition:\n  1: &one {scanner: x, t2w: {tr_ms: 4000}}\n  B: *one"
+    (folder / "cohort.yaml").write_text(f"name: a\nclass: COHORT\n{lines}\n", encoding="utf-8")
+    about = intake.read_cohort(folder).settings["acquisition"]
+    assert about == dict.fromkeys(["1", "B"], {"scanner": "x", "t2w": {"tr_ms": 4000}})
 
 
 @pytest.mark.parametrize(
@@ -354,6 +387,19 @@ def test_marks_that_may_mean_two_things_are_refused(tmp_path, change, words):
     with pytest.raises(InputError) as error:
         intake.read_cohort(tmp_path)
     assert words in str(error.value), str(error.value)
+
+
+def test_how_a_table_was_read_is_proposed_and_what_is_declared_is_not(tmp_path):
+    """The line that is proposed, written into cohort.yaml, leaves nothing to assume and the same table."""
+    frame = hospital_folder(tmp_path, date_form="%d.%m.%Y")
+    frame.to_csv(tmp_path / "clinical.csv", index=False, sep=";")
+    found = intake.survey(tmp_path)
+    assert not found.problems and dict(found.assumed) == {"separator": ";", "date_order": "dmy"}
+    with open(tmp_path / "cohort.yaml", "a", encoding="utf-8") as settings:
+        settings.write(yaml.safe_dump({"table": dict(found.assumed)}))
+    again = intake.survey(tmp_path)
+    assert not again.assumed
+    pd.testing.assert_frame_equal(again.patients, found.patients)
 
 
 @pytest.mark.parametrize(
@@ -447,6 +493,7 @@ def test_intake_hands_on_the_table_to_the_last_digit_and_what_the_notebooks_ask(
     pd.testing.assert_frame_equal(study.patients, intake.read_cohort(folder).patients)
     assert study.patients["scanner"].fillna("").tolist() == ["01", "NA", "", "2.0"]
     assert study.excluded.empty
+    assert study.settings.pop("variables") == cohort.VARIABLES
     asked = {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": [], "b_values": [0, 1000]}
     assert study.settings == asked
 
@@ -479,6 +526,87 @@ def test_what_intake_hands_on_of_the_synthetic_cohort(tmp_path):
     settings = cohort.read_settings(tmp_path)
     assert (settings["seed"], settings["signal"], settings["b_values"]) == (20210621, 1.0, [0, 1000])
     assert settings["acquisition"]["A"]["t2w"]["tr_ms"] == 4000
+
+
+# ---------------------------------------------------------------- variables
+
+
+def test_the_papers_variables_have_their_levels_labels_and_references():
+    about = cohort.VARIABLES
+    assert about["adjuvant_chemotherapy"].levels == ["Yes", "No"]  # as Table 1 prints them
+    assert cohort.LEVELS["adjuvant_chemotherapy"] == ["No", "Yes"]  # as a model codes them
+    assert [cohort.label(name) for name in ("ct_stage", "cea", "dl_prob", "crm_mm")] == [
+        "cT stage",
+        "CEA",
+        "DL-prob",
+        "Crm mm",
+    ]
+    assert cohort.COLUMNS[:6] == ["patient_id", "centre", "time_months", "event", "age", "cohort"]
+    assert "dl_prob" not in cohort.COLUMNS and len(cohort.COVARIATES) == 13
+
+
+def test_a_reference_that_is_no_level_is_refused(tmp_path):
+    (tmp_path / "v.yaml").write_text("cea: {label: CEA, kind: levels, role: covariate, levels: [a, b], reference: c}")
+    with pytest.raises(InputError, match="cea has the reference 'c'; expected one of its levels"):
+        cohort.read_variables(tmp_path / "v.yaml")
+
+
+OWN = {
+    "emvi": {"label": "EMVI", "levels": ["negative", "positive"]},
+    "ct_stage": {"label": "cT stage", "levels": ["cT2", "cT3", "cT4"], "reference": "cT3"},
+    "crm_mm": {"unit": "mm", "range": [0, 50]},
+}
+
+
+def test_a_cohort_adds_and_leaves_out_variables(folder):
+    """EMVI, a third stage level and a distance beside the paper's variables; no ypT without surgery."""
+    said = {"name": "test", "class": "COHORT", "columns": {"EMVI": "emvi"}, "codes": {"emvi": {0: "negative"}}}
+    said |= {"variables": {"add": OWN, "leave_out": ["ypt_stage"]}}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    frame = pd.read_csv(folder / "clinical.csv", dtype=str).drop(columns="ypt_stage")
+    frame["EMVI"], frame["crm_mm"] = ["0", "positive", "", "0"], ["1,5", "2", "50", "0"]
+    frame.loc[0, "ct_stage"] = "cT2"
+    frame.to_csv(folder / "clinical.csv", index=False, sep=";")
+    intake.stage(folder / "run", folder)
+    study = cohort.read_study(folder / "run")
+    assert study.patients["emvi"].tolist() == ["negative", "positive", "negative"]
+    assert list(study.patients["ct_stage"].cat.categories) == ["cT3", "cT2", "cT4"]
+    assert study.patients["crm_mm"].tolist() == [1.5, 2.0, 0.0] and "ypt_stage" not in study.patients
+    assert study.excluded["reason"].tolist() == ["no emvi"]
+    variables = study.settings["variables"]
+    assert list(variables)[-3:] == ["dl_prob", "emvi", "crm_mm"] and "ypt_stage" not in variables
+    assert (variables["emvi"].label, variables["emvi"].reference) == ("EMVI", "negative")
+    assert (variables["crm_mm"].unit, variables["crm_mm"].range) == ("mm", [0, 50])
+    frame.assign(crm_mm="51").to_csv(folder / "clinical.csv", index=False, sep=";")
+    with pytest.raises(InputError, match="row 2, column crm_mm: found '51'; expected a number from 0 to 50"):
+        intake.read_cohort(folder)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"leave_out": ["yptstage"]}, "variables.leave_out has 'yptstage'; expected 'ypt_stage'?"),
+        ({"leave_out": ["event"]}, "variables.leave_out has 'event'; expected one of age, gender"),
+        ({"add": {"dl_prob": {}}}, "variables.add has 'dl_prob'; expected a name that the study does not use itself"),
+        ({"add": {"E MVI": {}}}, "variables.add.E MVI is"),
+        ({"add": {"emvi": {"levels": ["one"]}}}, "variables.add.emvi.levels is a list"),
+        (
+            {"add": {"emvi": {"levels": ["a", "a"]}}},
+            "variables.add.emvi has a definition that does not fit",
+        ),
+        ({"add": {"emvi": {"level": ["a", "b"]}}}, "variables.add.emvi has 'level'; expected 'levels'?"),
+        ({"add": {"emvi": {"label": "<b>EMVI</b>"}}}, "variables.add.emvi.label is '<b>EMVI</b>'"),
+        ({"add": {"crm": {"range": [5, 1]}}}, "expected `range: [lowest, highest]`"),
+        ({"adds": {}}, "variables has 'adds'; expected 'add'?"),
+        (["emvi"], "variables is a list; expected `add:` and `leave_out:`"),
+    ],
+)
+def test_a_wrong_variable_is_named(folder, variables, words):
+    said = {"name": "test", "class": "COHORT", "variables": variables}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        intake.read_cohort(folder)
+    assert words in str(error.value), str(error.value)
 
 
 def test_a_run_without_intakes_files_says_which_command_makes_them(tmp_path):

@@ -640,15 +640,26 @@ def a_release(root: Path) -> Path:
     }
     one["baseline"] = {"time": [0.0, 12.0, 24.0, 36.0], "cumulative_hazard": [0.0] * 4}
     box = {"interpolation": "bilinear", "zscore": "slice", "keep_outside_roi": True, "nonpositive_adc": 0.0}
+    counts = {"learnt_from": 1, "held_out": 0, "metastasis": 0}
     manifest = {"format": 1, "class": "SYNTHETIC", "cox": dict.fromkeys(release.MODELS, one), "horizon_months": 36.0}
     manifest |= {
         "cutoffs": {"risk_Nomogram": 0.5, "dl_prob": 1.0},
-        "trained_on": {"patients": 0},
+        "trained_on": {"patients": 1, "metastases": 0, "T2W": counts, "ADC": counts},
         "preprocessing": {"box_size": 112, "n_slices": 20, **box},
+        "performance": [],
+        "versions": {},
     }
-    for name in release.FILES:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(json.dumps({"box_shape": [20, 112, 112], "cutoff_risk": 0.5}))
+    (root / "T2W").mkdir(parents=True)
+    (root / "ADC").mkdir()
+    about = {"parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": "textures"}}
+    about |= {"network": {"layer": "Identity"}, "box_shape": [20, 112, 112]}
+    nomogram = {"class": "SYNTHETIC", "cutoff_risk": 0.5, "horizon_months": 36.0, "effects": {}}
+    (root / "nomogram.json").write_text(json.dumps(nomogram))
+    (root / "MODEL_CARD.md").write_text("# A model")
+    for name in release.SEQUENCES:
+        weights = root / name / "model.safetensors"
+        weights.write_bytes(b"no weights")
+        (root / name / "model.json").write_text(json.dumps(about | {"weights_sha256": sha256(weights)}))
     manifest["files"] = {name: sha256(root / name) for name in release.FILES}
     (root / "model.json").write_text(json.dumps(manifest | {"sha256": release._digest(manifest)}))
     return root

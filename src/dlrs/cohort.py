@@ -3,46 +3,85 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from numpy.typing import ArrayLike
 
-from dlrs.config import InputError, display_path, resolve
+from dlrs.config import InputError, display_path, resolve, whole_file
 
-# The first level is the reference of every model formula.
-LEVELS: dict[str, list[str]] = {
-    "cohort": ["primary", "validation"],
-    "gender": ["Male", "Female"],
-    "tumor_location": ["High", "Mid", "Low"],
-    "histology": ["adenocarcinoma", "mucinous", "signet_ring"],
-    "ct_stage": ["cT3", "cT4"],
-    "lymph_node_status": ["negative", "positive"],
-    "cea": ["Normal", "Elevated"],
-    "surgical_approach": ["Laparotomy", "Laparoscopy"],
-    "ypt_stage": ["ypT0", "ypT1", "ypT2", "ypT3", "ypT4"],
-    "ypn_stage": ["ypN0", "ypN1", "ypN2"],
-    "adjuvant_chemotherapy": ["No", "Yes"],
-    "adjuvant_radiotherapy": ["No", "Yes"],
-    "locoregional_recurrence": ["No", "Yes"],
-}
-NUMBERS = {"time_months": (0.0, 600.0), "age": (0.0, 120.0), "event": (0.0, 1.0)}
-COLUMNS = ["patient_id", "centre", "time_months", "event", "age", *LEVELS]
-COVARIATES = ["age", *(name for name in LEVELS if name != "cohort")]  # what a hospital may not know of everybody
 DAYS_PER_MONTH = 30.4375
 
 
-def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with numbers as numbers, events as booleans and levels as categories."""
+class Variable(NamedTuple):
+    """A column of the clinical table; see the head of `paper/variables.yaml`."""
+
+    label: str
+    kind: str  # levels, number, event or text
+    role: str  # id, centre, cohort, time, event, covariate or prediction
+    levels: Sequence[str] = ()  # in the order of Table 1
+    reference: str | None = None  # the first level of every model's contrasts
+    unit: str = ""
+    range: Sequence[float] | None = None  # lowest and highest, in the unit
+
+    @property
+    def categories(self) -> list[str]:
+        """The levels with the reference first, then in their order."""
+        return [self.reference, *(level for level in self.levels if level != self.reference)]
+
+
+def read_variables(path: str | Path = "paper/variables.yaml") -> dict[str, Variable]:
+    """Return the variables of the paper by name, in the order of its tables.
+
+    Raises
+    ------
+    InputError
+        A variable has levels without a reference among them.
+    """
+    found = {name: Variable(**about) for name, about in yaml.safe_load(resolve(path).read_text("utf-8")).items()}
+    for name, variable in found.items():
+        if variable.kind == "levels" and variable.reference not in variable.levels:
+            what, expected = f"{name} has the reference {variable.reference!r}", "one of its levels"
+            raise InputError(display_path(resolve(path)), what, expected=expected, remedy="Correct the file.")
+    return found
+
+
+VARIABLES = read_variables()
+
+
+def columns(variables: Mapping[str, Variable], *roles: str) -> list[str]:
+    """Return the columns of the clinical table, in order; those with one of `roles` where any is given."""
+    return [name for name, v in variables.items() if (v.role in roles if roles else v.role != "prediction")]
+
+
+def levels(variables: Mapping[str, Variable]) -> dict[str, list[str]]:
+    """Return each variable's levels, the reference first."""
+    return {name: v.categories for name, v in variables.items() if v.kind == "levels"}
+
+
+# Of the paper's variables. A cohort folder may have others: `read_settings(run_dir)["variables"]`.
+LEVELS, COLUMNS, COVARIATES = levels(VARIABLES), columns(VARIABLES), columns(VARIABLES, "covariate")
+
+
+def label(name: str, variables: Mapping[str, Variable] = VARIABLES) -> str:
+    """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
+    return variables[name].label if name in variables else name.replace("_", " ").capitalize()
+
+
+def typed(frame: pd.DataFrame, variables: Mapping[str, Variable] = VARIABLES) -> pd.DataFrame:
+    """Return the table with numbers as numbers, events as booleans and levels as categories, the reference first."""
     frame = frame.copy()
-    for name, levels in LEVELS.items():
-        frame[name] = pd.Categorical(frame[name], categories=levels)
-    for name in ("time_months", "age"):
-        frame[name] = frame[name].astype(float)
-    frame["event"] = pd.to_numeric(frame["event"].astype(str).replace({"True": "1", "False": "0"})) == 1
+    for name, variable in variables.items():
+        if variable.kind == "levels":
+            frame[name] = pd.Categorical(frame[name], categories=variable.categories)
+        elif variable.kind == "number" and variable.role != "prediction":
+            frame[name] = frame[name].astype(float)
+        elif variable.kind == "event":
+            frame[name] = pd.to_numeric(frame[name].astype(str).replace({"True": "1", "False": "0"})) == 1
     return frame
 
 
@@ -100,7 +139,13 @@ def cumulative_hazard(time: ArrayLike, event: ArrayLike) -> np.ndarray:
 
 
 def impute(
-    patients: pd.DataFrame, *, seed: int, n_imputations: int = 10, n_iterations: int = 5, n_donors: int = 5
+    patients: pd.DataFrame,
+    covariates: Sequence[str] = COVARIATES,
+    *,
+    seed: int,
+    n_imputations: int = 10,
+    n_iterations: int = 5,
+    n_donors: int = 5,
 ) -> list[pd.DataFrame]:
     """Fill unknown covariates several times over, so that what is unknown shows in the intervals.
 
@@ -112,6 +157,8 @@ def impute(
     ----------
     patients
         As from `read_patients` of `clinical.csv`.
+    covariates
+        What may be unknown, numbers or categories.
     seed
         Seed of the draws.
     n_imputations
@@ -136,7 +183,7 @@ def impute(
     Chained equations with predictive mean matching (statsmodels' MICE), each
     cohort by itself, so that the validation cohort teaches nothing. The
     predictors are all other covariates, event and Nelson-Aalen hazard
-    (White and Royston 2009). Levels are matched by their order in `LEVELS`,
+    (White and Royston 2009). Levels are matched by their order in the table,
     so every value was seen in another patient; for levels without an order
     (histology) that is an approximation. A round costs some 0.05 s a
     covariate with gaps and cohort.
@@ -145,12 +192,12 @@ def impute(
 
     if patients[["time_months", "event"]].isna().any(axis=None):
         raise ValueError("patients must hold time_months and event of everybody; found empty ones")
+    with_levels = {name for name in covariates if isinstance(patients[name].dtype, pd.CategoricalDtype)}
     copies = [patients.copy() for _ in range(n_imputations)]
     streams = np.random.SeedSequence(seed).spawn(patients["cohort"].nunique())
     for (name, part), stream in zip(patients.groupby("cohort", observed=True), streams, strict=True):
-        coded = pd.DataFrame(
-            {c: part[c] if c == "age" else part[c].cat.codes.where(part[c].notna()) for c in COVARIATES}, dtype=float
-        )
+        codes = {c: part[c].cat.codes.where(part[c].notna()) for c in with_levels}
+        coded = pd.DataFrame({c: codes.get(c, part[c]) for c in covariates}, dtype=float)
         unknown = coded.columns[coded.isna().any()]
         for column in unknown[coded[unknown].isna().all()]:
             raise ValueError(f"patients must hold {column} of somebody; found none in the {name} cohort")
@@ -165,7 +212,7 @@ def impute(
             for column in unknown:
                 if column not in coded:  # ... and is what everybody else has
                     values = part[column].fillna(part[column].dropna().iloc[0])
-                elif column == "age":
+                elif column not in with_levels:
                     values = pd.Series(chain.data[column].to_numpy(), index=part.index)
                 else:
                     codes = chain.data[column].astype(int)
@@ -252,8 +299,9 @@ def read_settings(run_dir: str | Path) -> dict:
     dict
         name; class, SYNTHETIC or COHORT; smallest_count, of patients, 0 where
         every count may be shown; left_out, a list of cohort, reason and n;
-        b_values and acquisition as the cohort folder gives them; seed and
-        signal where the cohort is synthetic.
+        variables, by name, those of the paper with what the folder adds and
+        leaves out; b_values and acquisition as the folder gives them; seed
+        and signal where the cohort is synthetic.
 
     Raises
     ------
@@ -264,7 +312,19 @@ def read_settings(run_dir: str | Path) -> dict:
     if not path.is_file():
         remedy = "The first stage of `python3 run.py reproduce` writes it, or of `statistics` in runs/statistics."
         raise InputError(display_path(path), "the file is missing", expected="what intake writes", remedy=remedy)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return _with_variables(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_settings(settings: Mapping, run_dir: str | Path) -> None:
+    """Write a run's `interim/study.json`, whole or not at all; `read_settings` reads it."""
+    variables = {name: {k: v for k, v in about._asdict().items() if v} for name, about in settings["variables"].items()}
+    text = json.dumps({**settings, "variables": variables}, indent=1, ensure_ascii=False)
+    with whole_file(resolve(run_dir) / "interim" / "study.json") as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _with_variables(settings: dict) -> dict:
+    return settings | {"variables": {name: Variable(**about) for name, about in settings["variables"].items()}}
 
 
 def read_study(run_dir: str | Path) -> Study:
@@ -287,7 +347,8 @@ def read_study(run_dir: str | Path) -> Study:
         A file is missing.
     """
     settings = read_settings(run_dir)
-    patients, excluded = complete_cases(read_patients(resolve(run_dir) / "interim" / "clinical.csv"))
+    patients = read_patients(resolve(run_dir) / "interim" / "clinical.csv")
+    patients, excluded = complete_cases(patients, columns(settings["variables"], "covariate"))
     if settings["left_out"]:
         excluded = pd.DataFrame([*settings["left_out"], *excluded.to_dict("records")])
     return Study(patients, excluded, settings)
@@ -296,10 +357,14 @@ def read_study(run_dir: str | Path) -> Study:
 def read_patients(path: str | Path) -> pd.DataFrame:
     """Read a run's table of patients: all of them in `clinical.csv`, the included ones in `patients.csv`.
 
-    Numbers, events and levels are typed (see `typed`); a hospital's own columns stay text.
+    Numbers, events and levels are typed (see `typed`), by the variables of the `study.json` beside it, or the paper's
+    where there is none; other columns that a hospital keeps stay text.
     """
+    study, variables = Path(path).with_name("study.json"), VARIABLES
+    if study.is_file():
+        variables = _with_variables(json.loads(study.read_text(encoding="utf-8")))["variables"]
     frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    return typed(frame).astype({"row": int} if "row" in frame else {})
+    return typed(frame, variables).astype({"row": int} if "row" in frame else {})
 
 
 def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:

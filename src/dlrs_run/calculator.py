@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from dlrs import cohort
 from dlrs.stats import checks, survival
+from dlrs.templates import template
 
 TEMPLATES = Path(__file__).parent / "templates"
 SMALLEST_BIN = 5  # patients, where the cohort has no `small_cell` of its own: below it a count can point to somebody
@@ -123,12 +124,9 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
 
 def as_page(data: Mapping) -> str:
     """Return the page of a model; text from the data is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     horizon = data["horizon_months"]
     primary = next(those["n"] for those in data["cohorts"] if those["name"] == "primary")
-    return environment.get_template("nomogram.html").render(
+    return template(TEMPLATES / "nomogram.html").render(
         data=data,
         warning=WARNINGS[data["class"]],
         horizon=f"{horizon:g}",

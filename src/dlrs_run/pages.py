@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import yaml
 
+from dlrs import templates
 from dlrs.config import ROOT
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
@@ -291,8 +292,4 @@ def weighted_score(items: Iterable[Mapping], who: str) -> tuple[float, float]:
 
 def template(name: str):
     """Return a page's template; what is put into it is escaped unless it is marked as safe there."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    options = dict(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    return jinja2.Environment(loader=loader, **options).get_template(name)
+    return templates.template(Path(__file__).parent / "templates" / name, trim_blocks=True)

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -25,13 +25,15 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import yaml
 from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt2axcodes
 from scipy import ndimage
 
-from dlrs.cohort import LEVELS
-from dlrs.config import ROOT, InputError, display_path, sha256, whole_file
+from dlrs.cohort import Variable
+from dlrs.config import InputError, display_path, sha256, whole_file
 from dlrs.imaging import dicom, nifti, volumes
-from dlrs_site.intake import SETTINGS, Problem, are_b_values, survey
+from dlrs.templates import template
+from dlrs_site.intake import Problem, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
@@ -58,98 +60,7 @@ MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
 MAX_FOLLOW_UP_MONTHS = 240.0
-# Every finding that is not a cell or a line of cohort.yaml: severity and what to do. Those come with their own words.
-CODES: dict[str, tuple[str, str]] = {
-    "folder-missing": ("error", "Give the folder that holds cohort.yaml, the clinical table and images/."),
-    "settings-unknown": ("warning", "Correct the spelling; a setting that is not known is not followed."),
-    "covariate-missing": ("warning", "Fill the cell in, or leave it: complete cases are studied, as in the paper."),
-    "rows-hidden": ("warning", "Show all rows and delete those that are meant to be left out: hidden ones are read."),
-    "row-repeated": ("warning", "Make sure that these are two patients; remove the row if it is one."),
-    "example-patient": ("warning", "Delete the example rows and their folders when your own patients are in."),
-    "age-implausible": ("warning", "Compare with the source; age is in years."),
-    "follow-up-zero": ("warning", "Compare with the source; follow-up starts at surgery."),
-    "follow-up-implausible": ("warning", "Compare with the source; time is in months since surgery."),
-    "time-units": ("warning", "Times must be months: say `units: {time_months: days}` (or years) in cohort.yaml."),
-    "event-coding": ("warning", "Make sure that 1 means distant metastasis and 0 that none was seen."),
-    "centre-nested-in-outcome": (
-        "error",
-        "Check the event's coding in each centre; no model can tell centre from risk.",
-    ),
-    "centre-one-outcome": ("warning", "Check the event's coding in this centre; a model may learn the centre instead."),
-    "centre-in-both-cohorts": ("warning", "A validation is external only where its centre did not train the model."),
-    "one-centre": ("warning", "Fine for a check of your own; results will not show what a new centre does."),
-    "single-cohort": (
-        "warning",
-        "Primary alone trains and cross-validates; validation alone is for an existing model.",
-    ),
-    "few-patients": ("warning", "Expect wide intervals; no remedy but more patients."),
-    "few-events": ("warning", "Expect unstable coefficients and wide intervals; no remedy but more follow-up."),
-    "images-missing": ("error", "Put each patient's volumes into images/<patient_id>/."),
-    "patient-without-images": (
-        "error",
-        "Put the volumes there, or leave the patient out of the table. Is the name the same?",
-    ),
-    "image-missing": ("error", "Put the volume there under this name, or leave the patient out of the table."),
-    "image-twice": ("error", "Remove those that are not meant."),
-    "image-unreadable": ("error", "Export or copy it again; it is damaged, cut short or of another kind."),
-    "image-dimensions": ("error", "Export one three-dimensional volume a file: one b-value, one echo, no colours."),
-    "image-affine": ("error", "Convert it from DICOM again; the header does not place the voxels in the patient."),
-    "image-nan": ("error", "Find the step that made them; write background as 0."),
-    "image-constant": ("error", "Export it again; there is no picture in it."),
-    "image-not-axial": ("error", "Give the axial series; boxes are cut from axial slices."),
-    "series-not-placed": ("error", "Export the original series; slices without position cannot be stacked."),
-    "series-mixed": ("error", "Put one series into the folder: one sequence, one orientation, one matrix."),
-    "series-overlap": ("error", "Put one b-value, echo or trace image a place into the folder."),
-    "series-mosaic": ("error", "Convert it with dcm2niix, which unfolds mosaics."),
-    "image-compressed": ("error", "Store it uncompressed, for instance with `gdcmconv --raw` or `dcmdjpeg`."),
-    "series-gap": ("error", "Copy the series again; a slice is missing."),
-    "b-value-missing": ("error", "Give dwi_b0 and dwi_b1000 as two series, or as NIfTI."),
-    "b-value-other": ("error", "Put the series with b = 0 and 1000 s/mm2 there, or give the ADC map as adc."),
-    "image-refused": ("error", "Correct what the message says; the study would stop here."),
-    "image-repeated": ("error", "Find out whose images these are; one patient under two names spoils every result."),
-    "spacing-units": ("error", "The voxel size must be in mm: convert from DICOM again, or correct the affine."),
-    "spacing-implausible": ("warning", "Compare the voxel size with the scanner's protocol."),
-    "affine-identity": ("warning", "Convert it from DICOM again: spacing, place and sides are not the scanner's."),
-    "places-differ": ("warning", "Write one place into both: ITK-SNAP reads the one, this study the other."),
-    "grid-shape": ("error", "Draw or resample it on its own image (nearest neighbour for a mask)."),
-    "grid-affine": ("error", "Draw or resample it on its own image; its header places it elsewhere in the patient."),
-    "grid-orientation": (
-        "error",
-        "Save it with the orientation of its own image; it is mirrored or turned against it.",
-    ),
-    "grid-stored-otherwise": ("warning", "Nothing to do if the picture fits: both are turned to one orientation."),
-    "roi-empty": ("error", "Draw the ROI, or leave the patient out of the table."),
-    "roi-fractions": ("error", "Save the mask as labels; resample masks with nearest neighbour only."),
-    "roi-several-labels": ("warning", "All labels above 0 are taken as one ROI; remove those that are not tumour."),
-    "roi-fragmented": (
-        "warning",
-        "Look at the picture: a stray click stretches the box. Fine for a tumour in two parts.",
-    ),
-    "roi-one-slice": ("warning", "Draw the tumour on every slice that shows it."),
-    "roi-tiny": ("warning", "Make sure that this is the whole tumour."),
-    "roi-several-files": ("error", "Leave one segmentation in the folder, the tumour's."),
-    "roi-structure-set": (
-        "error",
-        "Convert the contours to a mask: a DICOM segmentation or NIfTI, on its image's grid.",
-    ),
-    "roi-outline-only": ("warning", "Fill the outline, unless the tumour is drawn as a ring around the lumen."),
-    "roi-sizes-differ": ("warning", "Look at both pictures: one outline may miss part of the tumour, or hold more."),
-    "roi-touches-border": ("warning", "Make sure that the tumour is not cut off by the field of view."),
-    "roi-covers-image": ("warning", "Look at the picture: the mask may be turned inside out."),
-    "roi-on-background": ("warning", "Look at the picture: the mask may belong to another image."),
-    "roi-repeated": ("warning", "Make sure that the mask was drawn on this patient."),
-    "b-value-named": ("warning", "Compare with the protocol: only the sequence's name says the b-values."),
-    "signal-negative": ("warning", "Export it again: values above 32767 may have turned negative (int16)."),
-    "slices-repeated": ("warning", "Export it again: a slice was copied in place of another."),
-    "b-values-swapped": ("error", "Exchange the two signals; tissue is darker at the higher b-value."),
-    "b-values-identical": ("error", "Export the two b-values again; one was copied under both names."),
-    "adc-units": ("error", "Give ADC in 1e-6 mm2/s (tumour: about 1000)."),
-    "adc-implausible": ("error", "Check the b-values and the ROI; no tissue has such an ADC."),
-    "adc-undefined": ("warning", "Look at the picture; without a positive signal there is no ADC."),
-    "unexpected-folder": ("warning", "Remove it, or add the patient to the table. Is the name the same?"),
-    "unexpected-file": ("warning", "Nothing reads it. If it is one of the volumes, give it the volume's name."),
-    "link-leaves-folder": ("warning", "Nothing to do if the link is meant; a copy of this folder would be without it."),
-}
+FINDINGS = yaml.safe_load(Path(__file__).with_name("findings.yaml").read_text(encoding="utf-8"))
 
 
 class Finding(NamedTuple):
@@ -193,8 +104,8 @@ class _Stored(NamedTuple):
 
 
 def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
-    severity, remedy = CODES[code]
-    return Finding(severity, code, file, row, message, remedy)
+    known = FINDINGS[code]
+    return Finding(known["severity"], code, file, row, message, known["remedy"])
 
 
 def _of_problem(problem: Problem) -> Finding:
@@ -203,18 +114,7 @@ def _of_problem(problem: Problem) -> Finding:
     return Finding("error", problem.code, problem.file, problem.row, message, problem.remedy)
 
 
-def _setting_findings(settings: dict) -> list[Finding]:
-    """Point out settings that nobody reads, in a hospital's description; a generated one holds more."""
-    found = []
-    for key in settings if settings.get("class") == "COHORT" else ():
-        near = get_close_matches(str(key), SETTINGS, 1)
-        if key not in SETTINGS:
-            message = f"{key!r} is no setting{f'; is it {near[0]!r}?' if near else ''}"
-            found.append(_finding("settings-unknown", "cohort.yaml", None, message))
-    return found
-
-
-def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
+def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Variable]) -> list[Finding]:
     """Point out cells and rows that are allowed and doubtful."""
     found = []
 
@@ -222,7 +122,8 @@ def _row_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
         found.extend(_finding(code, file, int(row), message) for row in rows)
 
     row, known = patients["row"], patients.columns
-    for name in [c for c in ("age", *LEVELS) if c in known]:
+    asked = [name for name, variable in variables.items() if variable.role in ("covariate", "cohort")]
+    for name in [name for name in asked if name in known]:
         say("covariate-missing", row[patients[name].isna()], f"{name} is unknown")
     if "patient_id" in known:
         say("example-patient", row[patients["patient_id"].astype(str).str.startswith("EXAMPLE")], "an example's row")
@@ -603,7 +504,7 @@ def _examine_sequence(
     for stem, volume in stored.items():
         if first and stem != first:
             said = _grid_findings(volume, readable[first])
-            fits[stem] = all(CODES[code][0] == "warning" for code, _ in said)
+            fits[stem] = all(FINDINGS[code]["severity"] == "warning" for code, _ in said)
             for code, message in said:
                 say(code, files[stem].name, message)
     for stem, volume in readable.items():
@@ -754,9 +655,14 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         return Report([_finding("folder-missing", str(folder), None, "there is no such folder")], {}, facts)
     found = survey(folder)
     facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
-    findings = [_of_problem(problem) for problem in found.problems] + _setting_findings(found.settings)
+    findings = [_of_problem(problem) for problem in found.problems]
     findings += [_finding(p.code, p.file, p.row, p.found) for p in found.remarks]
-    findings += _row_findings(found.patients, found.file) + _design_findings(found.patients, found.file)
+    if found.assumed:
+        said = ", ".join(f"{name}: '{value}'" for name, value in found.assumed.items())
+        findings.append(_finding("table-assumed", found.file, None, f"was read as `table: {{{said}}}`"))
+    findings += _row_findings(found.patients, found.file, found.variables) + _design_findings(
+        found.patients, found.file
+    )
     table = {}
     if "patient_id" in found.patients:
         named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")
@@ -771,8 +677,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         findings += _folder_findings(folder, set(table))
     else:
         rows = {path.name: None for path in sorted((folder / "images").iterdir()) if path.is_dir()}
-    asked = found.settings.get("b_values", list(volumes.B_VALUES))
-    b_values = [float(b) for b in asked] if are_b_values(asked) else volumes.B_VALUES  # a wrong one is a finding
+    b_values = [float(b) for b in found.settings.get("b_values") or volumes.B_VALUES]  # a wrong one is a finding
     tasks = (delayed(_examine_quietly)(folder / "images" / name, row, b_values) for name, row in rows.items())
     results = Parallel(n_jobs=min(jobs, max(len(rows), 1)), return_as="generator")(tasks)
     shown = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
@@ -824,14 +729,11 @@ def as_text(report: Report) -> str:
 
 def as_page(report: Report) -> str:
     """Return the findings with their pictures as one HTML page that loads nothing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     by_patient: dict[str, list[Finding]] = {}
     for finding in report.findings:
         if finding.file.startswith("images/"):
             by_patient.setdefault(finding.file.split("/")[1], []).append(finding)
-    return environment.get_template("doctor.html").render(
+    return template(TEMPLATES / "doctor.html").render(
         facts=report.facts,
         counted=_counted(report),
         groups=_groups(report.findings),
@@ -857,8 +759,8 @@ def write_report(report: Report, out: str | Path) -> Path:
 def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
     """Return a hash of everything in a cohort folder, and of the code that judges it."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    rooms = [ROOT / "src" / name for name in ("dlrs", "dlrs/imaging", "dlrs_site")]
-    code = [path for room in rooms for path in sorted(room.glob("*.py"))]
+    rooms = Path(__file__).parent, Path(volumes.__file__).parent
+    code = sorted(path for room in rooms for kind in ("*.py", "*.yaml") for path in room.glob(kind))
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]

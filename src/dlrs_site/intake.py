@@ -6,46 +6,29 @@ import codecs
 import csv
 import datetime
 import io
-import itertools
-import json
 import re
 import zipfile
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from dlrs.cohort import COLUMNS, COVARIATES, DAYS_PER_MONTH, LEVELS, NUMBERS, complete_cases, typed
+from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed, write_settings
 from dlrs.config import InputError, display_path, resolve, whole_file
+from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
 # Theirs times the first over the second is in our unit, months for time and years for age.
 UNITS = {
     "time_months": {"months": (1, 1), "days": (1, DAYS_PER_MONTH), "weeks": (7, DAYS_PER_MONTH), "years": (12, 1)},
     "age": {"years": (1, 1), "months": (1, 12)},
 }
-DATES = ("surgery", "metastasis", "last_contact")
 EARLIEST = datetime.date(1980, 1, 1)  # before it there was no MRI of anybody
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-SECTIONS = ("columns", "codes", "units", "dates", "constants", "table")
-LISTS = ("missing", "keep")
-SETTINGS = ("name", "class", "share", "small_cell", "acquisition", "b_values", *LISTS, *SECTIONS)
 HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to the notebooks, in interim/study.json
 B_VALUES = [0.0, 1000.0]  # s/mm2 (paper)
-SMALL_CELL = 5  # patients: a smaller count may point to somebody
-NOTHING_SAID: dict = {**{name: {} for name in SECTIONS}, **{name: [] for name in LISTS}}
-TABLE_OPTIONS = {
-    "file": (r"[^/\\:]+\.(csv|xlsx|CSV|XLSX)", "the name of a .csv or .xlsx file in this folder"),
-    "sheet": (r".+", "a sheet's name"),
-    "separator": (r"[,;\t]|tab", "',', ';' or tab"),
-    "decimal": (r"[,.]", "',' or '.'"),
-    "encoding": (r"[\w-]+", "utf-8, cp1252, latin-1 or another encoding's name"),
-    "date_order": (r"dmy|mdy|ymd", "dmy, mdy or ymd"),
-}
 # What people write for a value that is not known; it is taken for that once cohort.yaml declares it.
 UNKNOWN_WORDS = {
     "na",
@@ -75,6 +58,7 @@ class Cohort(NamedTuple):
     patients: pd.DataFrame  # one row a patient, incomplete ones too; `row` = the row in the table's file
     settings: dict  # cohort.yaml
     left_out: list[dict]  # cohort, reason, n: patients of the other cohort, where one alone was asked for
+    variables: Mapping[str, Variable] = VARIABLES  # those of the paper, with what the folder adds and leaves out
 
 
 class Problem(NamedTuple):
@@ -96,121 +80,29 @@ class Survey(NamedTuple):
     patients: pd.DataFrame  # our columns as text, as far as they are there, empty cells as NaN, and `row`
     problems: list[Problem]
     file: str  # the table's name in the folder
-    remarks: list[Problem] = []  # what is allowed and doubtful about the table's file
-
-
-def _twice(text: str) -> list[str]:
-    """List the keys that a YAML mapping holds twice, of which a reader would silently take the last."""
-    found, waiting, seen = [], [("", yaml.compose(text, yaml.SafeLoader))], set()
-    while waiting:
-        above, node = waiting.pop()
-        if isinstance(node, yaml.MappingNode) and id(node) not in seen:  # an alias may lead back to where it stands
-            seen.add(id(node))
-            names = [str(key.value) for key, _ in node.value]
-            found += [above + name for name in sorted(set(names)) if names.count(name) > 1]
-            waiting += [(f"{above}{key.value}.", value) for key, value in node.value]
-    return found
+    variables: Mapping[str, Variable] = VARIABLES
+    assumed: Mapping[str, str] = {}  # what `table:` of cohort.yaml would say, where it was found out
+    remarks: Sequence[Problem] = ()  # what is allowed and doubtful about the table's file
 
 
 def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
-    """Return cohort.yaml, its sections with every word as it is written, and what is wrong with it.
-
-    YAML takes `No` for false and 01 for 1; codes are words, so the sections are read without that.
-    """
-    file, path, remedy = "cohort.yaml", folder / "cohort.yaml", DESCRIBE
-    code, what, settings, words = "settings-unreadable", "", {}, {}
+    """Return what cohort.yaml says, the same with every section that it leaves out, and what is wrong with it."""
+    file, path = "cohort.yaml", folder / "cohort.yaml"
+    nothing = plain(Settings(**STAND_IN)) | {"variables": VARIABLES}
     if not path.is_file():
-        code, what, remedy = "settings-missing", "the file is missing", "See data_synthetic/cohort.yaml. " + DESCRIBE
-    else:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            settings, words = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
-            what = "" if isinstance(settings, dict) else "it is no mapping"
-        except UnicodeError:
-            what = "not UTF-8 text"
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            what = f"not YAML ({' '.join(str(error).split())})"
-    if what:
-        return {}, NOTHING_SAID, [Problem(code, file, what, "a YAML mapping that describes the cohort", remedy)]
-    problems = []
-    if settings.get("class") not in ("SYNTHETIC", "COHORT"):
-        remedy = "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."
-        found = f"class is {settings.get('class')!r}"
-        problems.append(Problem("settings-class", file, found, "SYNTHETIC or COHORT", remedy))
-    if not isinstance(settings.get("name"), str):
-        problems.append(
-            Problem("settings-name", file, "no name", "`name:` and what reports call the cohort", remedy=DESCRIBE)
-        )
-    wrong = [(f"{key} is there twice", "each key once") for key in _twice(text)]
-    if not isinstance(settings.get("share", False), bool):
-        wrong.append((f"share is {settings['share']!r}", "true or false"))
-    least = settings.get("small_cell", SMALL_CELL)
-    if isinstance(least, bool) or not isinstance(least, int) or least < 2:
-        wrong.append((f"small_cell is {least!r}", "a whole number from 2 on"))
-    if "b_values" in settings and not are_b_values(settings["b_values"]):
-        wrong.append((f"b_values is {settings['b_values']!r}", "two b-values or more in s/mm2, ascending: [0, 1000]"))
-    said = dict(NOTHING_SAID)
-    for name, empty in NOTHING_SAID.items():
-        section = words.get(name) or empty
-        said[name] = section if type(section) is type(empty) else empty
-        if said[name] is not section:
-            form = f"lines `name: value` below `{name}:`" if empty == {} else f"`{name}: [one, two]`"
-            wrong.append((f"{name} is a {type(section).__name__}", form))
-    for name in ("columns", "units", "dates", "constants", "table"):
-        nested = [key for key, value in said[name].items() if not isinstance(value, str)]
-        wrong += [(f"{name}.{key} holds more than one word", "one word or text") for key in nested]
-        said[name] = {key: value for key, value in said[name].items() if key not in nested}
-    for name in LISTS:
-        said[name] = [str(word) for word in said[name]]
-    flat = {key: codes for key, codes in said["codes"].items() if isinstance(codes, dict)}
-    wrong += [(f"codes.{key} is no mapping", "lines `their code: our level`") for key in said["codes"].keys() - flat]
-    said["codes"] = {key: {k: str(v) for k, v in codes.items()} for key, codes in flat.items()}
-    wrong += _mapping_problems(said)
-    return settings, said, [*problems, *(Problem("settings-mapping", file, *pair, DESCRIBE) for pair in wrong)]
-
-
-def are_b_values(value) -> bool:
-    """Say whether a setting is two or more b-values (s/mm2) that rise by at least 50."""
-    numbers = isinstance(value, list) and all(type(b) in (int, float) and 0 <= b <= 20_000 for b in value)
-    return numbers and len(value) > 1 and all(low + 50 <= high for low, high in itertools.pairwise(value))
-
-
-def _mapping_problems(said: dict) -> list[tuple[str, str]]:
-    """List (found, expected) for what the sections of cohort.yaml say that cannot be done."""
-    found = []
-
-    def known(section: str, names, allowed: Sequence[str]) -> None:
-        for name in sorted(set(names) - set(allowed)):
-            near = get_close_matches(name, allowed, 1)
-            found.append((f"{section} has {name!r}", f"{near[0]!r}?" if near else "one of " + ", ".join(allowed)))
-
-    given = [*said["columns"].values(), *said["constants"]]
-    known("columns", said["columns"].values(), COLUMNS)
-    known("constants", said["constants"], COLUMNS)
-    known("codes", said["codes"], COLUMNS)
-    known("dates", said["dates"], DATES)
-    known("table", said["table"], TABLE_OPTIONS)
-    if said["dates"]:
-        given += ["time_months", "event"]
-        found += [
-            (f"dates lacks {name}", "surgery, metastasis and last_contact")
-            for name in DATES
-            if name not in said["dates"]
-        ]
-    for name in sorted({name for name in given if given.count(name) > 1}):
-        found.append((f"{name} has two sources", "one column, constant or date rule for each of our columns"))
-    for name, codes in said["codes"].items():
-        if name in LEVELS:
-            known(f"codes.{name}", [ours for ours in codes.values() if ours], LEVELS[name])
-    for name, units in UNITS.items():
-        unit = said["units"].get(name, "").lower().split()
-        if unit and unit[0] not in units:
-            found.append((f"units.{name} is {' '.join(unit)!r}", "one of " + ", ".join(units)))
-    for name in said["table"].keys() & TABLE_OPTIONS.keys():
-        pattern, expected = TABLE_OPTIONS[name]
-        if not re.fullmatch(pattern, said["table"][name]):
-            found.append((f"table.{name} is {said['table'].pop(name)!r}", expected))  # and is not followed
-    return found
+        remedy, expected = "See data_synthetic/cohort.yaml. " + DESCRIBE, "a YAML mapping that describes the cohort"
+        return {}, nothing, [Problem("settings-missing", file, "the file is missing", expected, remedy)]
+    try:
+        values, twice = load(path)
+    except Unreadable as error:
+        return {}, nothing, [Problem("settings-unreadable", file, error.found, error.expected, DESCRIBE)]
+    settings, wrong = check(values)
+    wrong += [("settings-mapping", f"{key} is there twice", "each key once") for key in twice]
+    remedies = {"settings-class": "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."}
+    problems = [Problem(code, file, found, expected, remedies.get(code, DESCRIBE)) for code, found, expected in wrong]
+    followed = plain(settings)
+    said = {key: value for key, value in followed.items() if key in values}
+    return said, followed | {"variables": settings.variables.joined()}, problems
 
 
 def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
@@ -496,7 +388,8 @@ def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.
 
 def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem], set]:
     """Return our columns as text, what could not be translated, and the (row, our column) that this concerns."""
-    source = {name: name for name in [*COLUMNS, *said["keep"]]}
+    ours_in_order = [*columns(said["variables"]), *said["keep"]]
+    source = {name: name for name in ours_in_order}
     source |= {ours: theirs for theirs, ours in said["columns"].items() if ours in source}
     for name in [*said["constants"], *(("time_months", "event") if said["dates"] else ())]:
         source.pop(name, None)
@@ -517,7 +410,8 @@ def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, 
     for name, codes in said["codes"].items():
         if name in frame:
             frame[name] = _recode(frame[name], codes)
-    for name, units in UNITS.items():
+    for name in [name for name, variable in said["variables"].items() if variable.kind == "number"]:
+        units = UNITS.get(name, {})
         if name not in frame or (said["dates"] and name == "time_months"):
             continue
         decimal, separator = said["table"].get("decimal"), raw.attrs["separator"]
@@ -530,24 +424,27 @@ def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, 
         if times != over:
             number = pd.to_numeric(frame[name], errors="coerce") * times / over
             frame[name] = number.map(repr).where(number.notna(), frame[name])
-    frame = frame[[name for name in [*COLUMNS, *said["keep"]] if name in frame]]
+    frame = frame[[name for name in ours_in_order if name in frame]]
     return frame.mask(frame == ""), problems, silent
 
 
-def _schema(columns: Sequence[str], may_lack: Sequence[str]):
+def _schema(names: Sequence[str], may_lack: Sequence[str], variables: Mapping[str, Variable]):
     import pandera.pandas as pa
 
     def column(name: str, check, expected: str):
         return pa.Column(None, pa.Check(check, error=expected), nullable=name in may_lack, coerce=False)
 
-    rules = {
-        name: column(name, lambda s, levels=levels: s.isin(levels), "one of " + ", ".join(levels))
-        for name, levels in LEVELS.items()
-    }
-    for name, (low, high) in NUMBERS.items():
-        expected = "0 or 1" if name == "event" else f"a number from {low:g} to {high:g}"
+    rules = {}
+    for name, variable in variables.items():
+        if variable.kind == "levels":
+            allowed = variable.categories
+            rules[name] = column(name, lambda s, allowed=allowed: s.isin(allowed), "one of " + ", ".join(allowed))
+        if variable.kind not in ("number", "event"):
+            continue
+        low, high = (0, 1) if variable.kind == "event" else variable.range
+        expected = "0 or 1" if variable.kind == "event" else f"a number from {low:g} to {high:g}"
 
-        def fits(values, low=low, high=high, whole=name == "event"):
+        def fits(values, low=low, high=high, whole=variable.kind == "event"):
             number = pd.to_numeric(values, errors="coerce")
             return number.between(low, high) & (number.isin([0, 1]) if whole else True)
 
@@ -557,16 +454,18 @@ def _schema(columns: Sequence[str], may_lack: Sequence[str]):
         "patient_id", lambda s: s.astype(str).str.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*"), named
     )
     rules["centre"] = column("centre", lambda s: s.astype(str).str.strip() != "", "the centre's name")
-    return pa.DataFrameSchema({name: rules[name] for name in columns}, strict=False)
+    return pa.DataFrameSchema({name: rules[name] for name in names}, strict=False)
 
 
-def _cell_problems(frame: pd.DataFrame, file: str, may_lack: Sequence[str]) -> list[Problem]:
+def _cell_problems(
+    frame: pd.DataFrame, file: str, may_lack: Sequence[str], variables: Mapping[str, Variable]
+) -> list[Problem]:
     """List every cell of the table that breaks a rule, once; the index is the row, columns carry our names."""
     import pandera.errors
 
     found: dict = {}
     try:
-        _schema([name for name in COLUMNS if name in frame], may_lack).validate(frame, lazy=True)
+        _schema([name for name in columns(variables) if name in frame], may_lack, variables).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as errors:
         for case in errors.failure_cases.itertuples():
             value = frame.at[case.index, case.column]
@@ -612,29 +511,47 @@ def survey(folder: str | Path) -> Survey:
     file, problem = _table_file(folder, said)
     if problem:
         return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
-    patients, wrong = _survey_table(folder / file, said, COVARIATES if settings.get("class") == "COHORT" else [])
+    may_lack = columns(said["variables"], "covariate") if settings.get("class") == "COHORT" else []
+    patients, wrong, assumed = _survey_table(folder / file, said, may_lack)
     hidden = patients.attrs.get("hidden", [])
     what = f"{len(hidden)} rows are hidden by a filter or by hand, the first is row {min(hidden, default=0)}"
     remarks = [Problem("rows-hidden", file, what, "all rows shown")] if hidden else []
-    return Survey(settings, patients, problems + wrong, file, remarks)
+    return Survey(settings, patients, problems + wrong, file, said["variables"], assumed, remarks)
 
 
-def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """Return the translated table and all that is wrong with it; columns are called as the file calls them."""
-    wanted = {*COLUMNS, *said["columns"], *said["dates"].values()}
+def _assumed(raw: pd.DataFrame, said: dict) -> dict[str, str]:
+    """Return how the table was read where cohort.yaml does not say it and it is not the plain form."""
+    found, declared = {}, said["table"]
+    if raw.attrs["separator"] not in (None, ","):
+        found["separator"] = "tab" if raw.attrs["separator"] == "\t" else raw.attrs["separator"]
+    theirs = {ours: name for name, ours in said["columns"].items()}
+    numbers = [theirs.get(name, name) for name, variable in said["variables"].items() if variable.kind == "number"]
+    read = {name: _decimal_points(raw[name], None, raw.attrs["separator"]) for name in numbers if name in raw}
+    if any(not wrong and (values != raw[name]).any() for name, (values, wrong) in read.items()):
+        found["decimal"] = ","
+    dates = [raw[name] for name in said["dates"].values() if name in raw]
+    if dates:
+        texts = pd.concat(dates)
+        found["date_order"] = _date_order(texts[texts != ""]) or "ymd"
+    return {name: value for name, value in found.items() if name not in declared and value != "ymd"}
+
+
+def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem], dict]:
+    """Return the translated table, all that is wrong with it under the file's own names, and how it was read."""
+    wanted = {*columns(said["variables"]), *said["columns"], *said["dates"].values()}
     raw, form = _read_raw(path, said, wanted)
     if raw.empty:
-        return pd.DataFrame({"row": pd.Series(dtype=int)}), form
+        return pd.DataFrame({"row": pd.Series(dtype=int)}), form, {}
     frame, wrong, silent = _translate(raw, said, path.name)
     theirs = {ours: name for name, ours in said["columns"].items()}
     cells = [
         problem._replace(column=theirs.get(problem.column, problem.column))
-        for problem in _cell_problems(frame, path.name, may_lack)
+        for problem in _cell_problems(frame, path.name, may_lack, said["variables"])
         if not {(problem.row, problem.column), (None, problem.column)} & silent
     ]
     patients = frame.assign(row=frame.index).reset_index(drop=True)
     patients.attrs["hidden"] = raw.attrs["hidden"]
-    return patients, [*form, *wrong, *cells]
+    return patients, [*form, *wrong, *cells], _assumed(raw, said)
 
 
 def _refuse(folder: Path, problems: list[Problem]) -> None:
@@ -659,36 +576,6 @@ def _refuse(folder: Path, problems: list[Problem]) -> None:
         row=first.row,
         column=first.column,
     )
-
-
-def read_clinical(path: str | Path) -> pd.DataFrame:
-    """Read and check a clinical table that has our columns, levels and units.
-
-    Parameters
-    ----------
-    path
-        CSV or XLSX with the columns of `COLUMNS`; times in months since
-        surgery, event 1 = distant metastasis, levels spelt as in `LEVELS`.
-
-    Returns
-    -------
-    DataFrame
-        One row a patient. Level columns are categories whose first level is
-        the reference; `event` is boolean; `row` is the row in the file.
-
-    Raises
-    ------
-    InputError
-        Names file, row and column of every cell that is wrong (the first
-        twenty), what was found and what was expected.
-    """
-    path = Path(path)
-    said = NOTHING_SAID | {"table": {"file": path.name}}
-    _, problem = _table_file(path.parent, said)
-    _refuse(path.parent, [problem] if problem else [])
-    patients, problems = _survey_table(path, said, [])
-    _refuse(path.parent, problems)
-    return typed(patients)
 
 
 def read_class(folder: str | Path) -> str:
@@ -740,9 +627,9 @@ def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     folder = Path(folder)
     found = survey(folder)
     _refuse(folder, found.problems)
-    patients = typed(found.patients)
+    patients = typed(found.patients, found.variables)
     if not only:
-        return Cohort(patients, found.settings, [])
+        return Cohort(patients, found.settings, [], found.variables)
     others = patients["cohort"] != only
     if others.all():
         what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
@@ -751,7 +638,8 @@ def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     counts = patients.loc[others, "cohort"].astype(str).value_counts()
     left_out = [dict(cohort=name, reason=f"not in the {only} cohort", n=int(n)) for name, n in counts.items()]
     patients = patients[~others].reset_index(drop=True)
-    return Cohort(patients.assign(cohort=patients["cohort"].cat.remove_unused_categories()), found.settings, left_out)
+    patients = patients.assign(cohort=patients["cohort"].cat.remove_unused_categories())
+    return Cohort(patients, found.settings, left_out, found.variables)
 
 
 def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
@@ -780,15 +668,15 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     the class is COHORT and `share: true`, so that the results leave the house.
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
-    patients, settings, left_out = read_cohort(folder, only=only or None)
-    if complete_cases(patients)[0].empty:
-        file, what = _table_file(folder, _read_settings(folder)[1])[0], "no patient has every covariate"
+    patients, settings, left_out, variables = read_cohort(folder, only=only or None)
+    said = _read_settings(folder)[1]
+    if complete_cases(patients, columns(variables, "covariate"))[0].empty:
+        file, what = _table_file(folder, said)[0], "no patient has every covariate"
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
-    shared = settings["class"] == "COHORT" and settings.get("share", False)
+    shared = said["class"] == "COHORT" and said["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
-    study["b_values"] = [float(b) for b in settings.get("b_values", B_VALUES)]
-    study |= {"smallest_count": settings.get("small_cell", SMALL_CELL) if shared else 0, "left_out": left_out}
+    study["b_values"] = [float(b) for b in said["b_values"] or B_VALUES]
+    study |= {"smallest_count": said["small_cell"] if shared else 0, "left_out": left_out}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
-    with whole_file(interim / "study.json") as partial:
-        partial.write_text(json.dumps(study, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+    write_settings(study | {"variables": variables}, run_dir)

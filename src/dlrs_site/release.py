@@ -21,12 +21,12 @@ import pandas as pd
 from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
 from dlrs.stats import cox, survival
+from dlrs.templates import template
+from dlrs_site.manifest import MAX_BYTES, MONTHS, SEQUENCES, Manifest, Network, Nomogram, Unfit, check
 
 MANIFEST = "model.json"
 FORMAT = 1  # of the folder; a release with a higher one was made by a later version
-SEQUENCES = ("T2W", "ADC")
 MODELS = ("DLRS", "T2W", "ADC", "Clinical", "Nomogram")
-MONTHS = (12, 24, 36)  # at which the baseline survival is written out
 NUMBERS = ("age", "t2w_prob", "adc_prob", "dl_prob")
 BOX_OPTIONS = ("interpolation", "zscore", "keep_outside_roi", "nonpositive_adc")
 NETWORK_FILES = tuple(f"{name}/model.{ending}" for name in SEQUENCES for ending in ("safetensors", "json"))
@@ -40,6 +40,9 @@ def _json(path: Path, remedy: str) -> dict:
     """Read a JSON object, or say what is wrong with the file."""
     if not path.is_file():
         raise InputError(display_path(path), "the file is missing", expected="a JSON object", remedy=remedy)
+    if path.stat().st_size > MAX_BYTES:
+        found, expected = f"has {path.stat().st_size} bytes", f"{MAX_BYTES} at most"
+        raise InputError(display_path(path), found, expected=expected, remedy=remedy)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -116,11 +119,8 @@ def _performance(results: Mapping) -> list[dict]:
 
 
 def _card(manifest: Mapping) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    return environment.get_template("model_card.md").render(manifest, months=MONTHS)
+    card = template(Path(__file__).parent / "templates" / "model_card.md", trim_blocks=True)
+    return card.render(manifest, months=MONTHS)
 
 
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
@@ -139,7 +139,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
             raise InputError(display_path(run), found, expected=f"{max(MONTHS)} or more", remedy="Follow it longer.")
         try:
             _check_levels(name, model["coefficients"])
-        except _Unfit as error:
+        except Unfit as error:
             remedy = "A release holds models of columns and levels; notebook 05 says which formula this one has."
             raise InputError(display_path(run), str(error), expected=error.expected, remedy=remedy) from error
         cox[name] = {**model, "baseline": baseline, "baseline_survival": _survival(baseline)}
@@ -236,7 +236,7 @@ def load(folder: str | Path) -> dict:
     path = folder / MANIFEST
     manifest, shown = _json(path, WHOLE), display_path(path)
     number = manifest.get("format")
-    if not isinstance(number, int) or "files" not in manifest:
+    if not isinstance(number, int) or isinstance(number, bool) or "files" not in manifest:
         raise InputError(shown, "is not the manifest of a release", expected="a release's folder", remedy=WHOLE)
     if number > FORMAT:
         remedy = "Update this repository, or ask for a release of this format."
@@ -246,62 +246,69 @@ def load(folder: str | Path) -> dict:
     if not isinstance(manifest["files"], dict) or set(manifest["files"]) != set(FILES):
         raise InputError(shown, "lists other files", expected=", ".join(FILES), remedy=WHOLE)
     for name, digest in manifest["files"].items():
-        found = "was changed after the release" if (folder / name).is_file() else "the file is missing"
-        if found == "the file is missing" or sha256(folder / name) != digest:
-            raise InputError(display_path(folder / name), found, expected=f"the hash in {MANIFEST}", remedy=WHOLE)
+        _check_file(folder, name, digest)
+    parts = {MANIFEST: Manifest, "nomogram.json": Nomogram} | {f"{name}/model.json": Network for name in SEQUENCES}
+    for name, model in parts.items():
+        try:
+            check(model, _json(folder / name, WHOLE))
+            if name == MANIFEST:
+                _check_content(manifest)
+        except Unfit as error:
+            raise InputError(display_path(folder / name), str(error), expected=error.expected, remedy=WHOLE) from error
     try:
-        _check_content(folder, manifest)
-    except _Unfit as error:
+        _check_parts(folder, manifest)
+    except Unfit as error:
         raise InputError(shown, str(error), expected=error.expected, remedy=WHOLE) from error
-    except InputError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        found = f"lacks or mistakes an entry ({type(error).__name__}: {error})"
-        raise InputError(shown, found, expected="a model's numbers", remedy=WHOLE) from error
     return manifest
 
 
-class _Unfit(ValueError):
-    """An entry of the manifest is not what a model of this package has."""
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    """Refuse a file that is missing, no plain file of the folder, or another than the manifest's."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        found, expected = "is a link that leads out of the folder", "a file of the release"
+    elif not path.is_file():
+        found, expected = "the file is missing", f"the hash in {MANIFEST}"
+    elif sha256(path) != digest:
+        found, expected = "was changed after the release", f"the hash in {MANIFEST}"
+    else:
+        return
+    raise InputError(display_path(path), found, expected=expected, remedy=WHOLE)
 
-    def __init__(self, found: str, expected: str):
-        super().__init__(found)
-        self.expected = expected
 
-
-def _check_content(folder: Path, manifest: dict) -> None:
-    """Raise what is wrong with a manifest's numbers; `load` makes one kind of error of it."""
-    if manifest["class"] not in ("SYNTHETIC", "COHORT"):
-        raise _Unfit(f"class is {manifest['class']!r}", "SYNTHETIC or COHORT")
-    if not math.isfinite(
-        manifest["horizon_months"] + manifest["cutoffs"]["dl_prob"] + manifest["trained_on"]["patients"]
-    ):
-        raise _Unfit("horizon, cut-off or number of patients is not finite", "finite numbers")
+def _check_content(manifest: dict) -> None:
+    """Raise what contradicts itself in a manifest whose entries each are in order."""
     if set(manifest["cox"]) != set(MODELS):
-        raise _Unfit(f"models are {', '.join(manifest['cox'])}", ", ".join(MODELS))
+        raise Unfit(f"models are {', '.join(manifest['cox'])}", ", ".join(MODELS))
     for name, model in manifest["cox"].items():
         _check_levels(name, model["coefficients"])
         if list(model["means"]) != list(model["coefficients"]):
-            raise _Unfit(f"{name} has means of {', '.join(model['means'])}", "one for each coefficient")
+            raise Unfit(f"{name} has means of {', '.join(model['means'])}", "one for each coefficient")
         time, hazard = (np.array(model["baseline"][key], dtype=float) for key in ("time", "cumulative_hazard"))
-        numbers = [*model["coefficients"].values(), *model["means"].values(), *time, *hazard]
-        if not np.isfinite(np.array(numbers, dtype=float)).all():
-            raise _Unfit(f"{name} holds a number that is not finite", "finite numbers")
         if time.size != hazard.size or (np.diff(time) <= 0).any() or (np.diff(hazard, prepend=0) < 0).any():
-            raise _Unfit(f"{name}'s baseline does not rise with time", "a cumulative hazard")
+            raise Unfit(f"{name}'s baseline does not rise with time", "a cumulative hazard")
+        if time[0] != 0 or time[-1] < max(manifest["horizon_months"], *MONTHS) or not set(MONTHS) <= set(time):
+            raise Unfit(
+                f"{name}'s baseline is that of {time[0]:g} to {time[-1]:g} months", "0 to the horizon and to 36"
+            )
         told = model["baseline_survival"]
-        if not all(math.isclose(told[month], value) for month, value in _survival(model["baseline"]).items()):
-            raise _Unfit(f"{name}'s baseline survival is not that of its hazard", "exp(-cumulative hazard)")
+        for month, value in _survival(model["baseline"]).items():
+            if month not in told or not math.isclose(told[month], value):
+                raise Unfit(f"{name}'s baseline survival is not that of its hazard", "exp(-cumulative hazard)")
+
+
+def _check_parts(folder: Path, manifest: dict) -> None:
+    """Raise what the other files of a release say differently from its manifest."""
     if _json(folder / "nomogram.json", WHOLE)["cutoff_risk"] != manifest["cutoffs"]["risk_Nomogram"]:
-        raise _Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
-    options = {"box_size", "n_slices", *BOX_OPTIONS}
-    if set(manifest["preprocessing"]) != options:
-        raise _Unfit(f"preprocessing has {', '.join(manifest['preprocessing'])}", ", ".join(sorted(options)))
+        raise Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
     asked = manifest["preprocessing"]["n_slices"]
     for sequence in SEQUENCES:
-        read = _json(folder / sequence / "model.json", WHOLE)["box_shape"][0]
+        about = _json(folder / sequence / "model.json", WHOLE)
+        read = about["box_shape"][0]
         if read != asked:
-            raise _Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
+            raise Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
+        if about["weights_sha256"] != manifest["files"][f"{sequence}/model.safetensors"]:
+            raise Unfit(f"{sequence}/model.json describes other weights than the folder holds", "its weights")
 
 
 def _check_levels(name: str, coefficients: Sequence[str]) -> None:
@@ -316,7 +323,7 @@ def _check_levels(name: str, coefficients: Sequence[str]) -> None:
             said = ", ".join(level or "the number itself" for level in levels)
             reference = f", {cohort.LEVELS[term][0]} being the reference" if term in cohort.LEVELS else ""
             expected = ", ".join(level or "the number itself" for level in coded) or "a covariate of the clinical table"
-            raise _Unfit(f"{name} has for {term} coefficients of {said}", expected + reference)
+            raise Unfit(f"{name} has for {term} coefficients of {said}", expected + reference)
 
 
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:

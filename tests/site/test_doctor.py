@@ -23,6 +23,7 @@ from traitlets.config import Config
 from dlrs import cohort, config
 from dlrs.imaging import volumes
 from dlrs_site import doctor, intake
+from dlrs_site import settings as settings_model
 
 N_PRIMARY, N_VALIDATION = 10, 6
 T2W_AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])  # stored as LPS
@@ -274,7 +275,7 @@ DAMAGE = {
     "misspelt setting": (settings(colums={"x": "age"}), [("settings-unknown", ABOUT, None)]),
     "dates lack metastasis": (
         settings(dates={"surgery": "op", "last_contact": "last"}),
-        [("settings-mapping", ABOUT, None), ("table-columns", TABLE, None)] + WITHOUT_OUTCOME,
+        [("settings-mapping", ABOUT, None)],
     ),
     "both CSV and XLSX": (
         lambda f: pd.read_csv(f / TABLE).to_excel(f / "clinical.xlsx", index=False),
@@ -320,6 +321,10 @@ DAMAGE = {
         [("patient-id", TABLE, 5), ("unexpected-folder", "images/P03", None)],
     ),
     "sharing is neither": (settings(share="perhaps"), [("settings-mapping", "cohort.yaml", None)]),
+    "semicolons that nobody declared": (
+        text(TABLE, lambda t: t.replace(",", ";")),
+        [("table-assumed", TABLE, None)],
+    ),
     "small cells of one": (settings(share=True, small_cell=1), [("settings-mapping", "cohort.yaml", None)]),
     "a NUL in an identifier": (
         text("clinical.csv", lambda t: t.replace("P03", "P0\0", 1)),
@@ -545,8 +550,8 @@ def test_every_code_is_planted():
     elsewhere |= {"series-not-placed", "series-mixed", "series-overlap", "series-gap"}  # tests/test_dicom.py
     elsewhere |= {"b-value-missing", "b-value-other"}
     other_files = (Path(__file__).parent / "test_other_files.py").read_text(encoding="utf-8")
-    elsewhere |= {code for code in doctor.CODES if f'"{code}"' in other_files}
-    assert planted >= doctor.CODES.keys() - elsewhere
+    elsewhere |= {code for code in doctor.FINDINGS if f'"{code}"' in other_files}
+    assert planted >= doctor.FINDINGS.keys() - elsewhere
     assert len(planted) >= 70
 
 
@@ -779,8 +784,8 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
     lines = (example / "cohort.yaml").read_text(encoding="utf-8").splitlines()
     settings_lines = [line.removeprefix("# ") for line in lines if yaml_like(line)]
     said = yaml.safe_load("\n".join(settings_lines))
-    assert set(said) == {*intake.SETTINGS}
-    assert set(said["table"]) == set(intake.TABLE_OPTIONS) and set(said["dates"]) == set(intake.DATES)
+    assert set(said) == {*settings_model.SETTINGS} - {*settings_model.OF_GENERATED}
+    assert set(said["table"]) == set(settings_model.TABLE_OPTIONS) and set(said["dates"]) == set(settings_model.DATES)
     folder = tmp_path / "cohort"
     folder.mkdir()
     frame = pd.read_csv(example / "clinical.csv", dtype=str).rename(columns={"patient_id": "Patient", "age": "Alter"})
@@ -791,11 +796,13 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
         date_of_metastasis=["", "01.02.2015", ""],
         date_of_last_contact=["01.02.2017", "01.02.2017", "01.02.2018"],
         crm=["clear", "n/a", "involved"],
+        emvi=["negative", "positive", "unknown"],
     )
     frame.to_csv(folder / "clinical.csv", index=False, sep=";")
     (folder / "cohort.yaml").write_text("\n".join(settings_lines), encoding="utf-8")
     patients = intake.read_cohort(folder).patients
     assert patients["event"].tolist() == [False, True, False]
+    assert patients["emvi"].isna().tolist() == [False, False, True] and "ypt_stage" not in patients
     assert patients["gender"].tolist() == ["Male", "Female", "Male"] and patients["cea"].isna().tolist()[2]
     assert patients["centre"].eq("My hospital").all() and patients["crm"].tolist()[0] == "clear"
 

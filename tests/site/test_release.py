@@ -5,6 +5,7 @@ import math
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ ABOUT = {
     "parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": HOME},
     "box_shape": [20, 112, 112],
 }
+ELSEWHERE = {"parameters": ABOUT["parameters"] | {"weights": Path(HOME).name}}  # as a release has it
 COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
 
 
@@ -250,14 +252,30 @@ def other(term, **coefficients):
         (other("cea", **{"__import__('os').system('x')": 1.0}), "expected a covariate of the clinical table"),
         (other("cea", patient_id=1.0), "expected a covariate of the clinical table"),
         (lambda m: m["cox"]["DLRS"]["means"].clear(), "DLRS has means of"),
-        (lambda m: m["cox"]["DLRS"]["coefficients"].update(dl_prob=float("nan")), "a number that is not finite"),
+        (
+            lambda m: m["cox"]["DLRS"]["coefficients"].update(dl_prob=float("nan")),
+            "cox.DLRS.coefficients.dl_prob is nan; expected a finite number",
+        ),
         (lambda m: m["cox"]["DLRS"]["baseline"]["cumulative_hazard"].reverse(), "baseline does not rise"),
         (lambda m: m["cox"]["DLRS"]["baseline_survival"].update({"36": 0.9}), "is not that of its hazard"),
         (lambda m: m["cox"].pop("ADC"), "models are DLRS, T2W, Clinical, Nomogram; expected DLRS, T2W, ADC"),
         (lambda m: m["cutoffs"].update(risk_Nomogram=0.5), "cut-off is not that of nomogram.json"),
         (lambda m: m["preprocessing"].update(n_slices=10), "boxes have 10 slices, the network T2W reads 20"),
-        (lambda m: m["preprocessing"].update(run_dir="elsewhere"), "preprocessing has"),
-        (lambda m: m.pop("cutoffs"), "lacks or mistakes an entry"),
+        (lambda m: m["preprocessing"].update(run_dir="elsewhere"), "has preprocessing.run_dir; expected no other"),
+        (lambda m: m.pop("cutoffs"), "lacks cutoffs"),
+        (lambda m: m.update(format=True), "is not the manifest of a release"),
+        (lambda m: m.update(format=0), "format is 0; expected a value greater than or equal to 1"),
+        (lambda m: m.update(horizon_months="36"), "horizon_months is '36'; expected a valid number"),
+        (lambda m: m.update(horizon_months=1e9), "horizon_months is 1000000000.0; expected a value less than"),
+        (lambda m: m.update(horizon_months=500.0), "baseline is that of 0 to"),
+        (lambda m: m["cutoffs"].update(dl_prob=2e9), "cutoffs.dl_prob is 2000000000.0; expected a value less than"),
+        (lambda m: m["trained_on"].update(patients=-3), "trained_on.patients is -3; expected a value greater than"),
+        (lambda m: m["preprocessing"].update(box_size=100_000), "preprocessing.box_size is 100000"),
+        (lambda m: m["preprocessing"].update(keep_outside_roi=1), "preprocessing.keep_outside_roi is 1"),
+        (lambda m: m["preprocessing"].update(zscore='slice"\nimport os'), "expected 'slice', 'box' or 'roi'"),
+        (lambda m: m["versions"].update(torch="<script>1</script>"), "is '<script>1</script>'; expected plain text"),
+        (lambda m: m["performance"][0].update(measure='=HYPERLINK("x")'), "performance.0.measure is '=HYPERLINK"),
+        (lambda m: m["performance"][0].update(model="<b>"), "expected 'DLRS', 'T2W', 'ADC', 'Clinical' or"),
         (lambda m: m.update({"class": "PUBLISHED"}), "class is 'PUBLISHED'"),
     ],
 )
@@ -266,6 +284,55 @@ def test_a_release_whose_content_does_not_fit_is_refused(released, change, messa
     with pytest.raises(InputError, match=re.escape(message)) as error:
         release.load(released)
     assert "model.json" in str(error.value)
+
+
+def entry(*place, **changes):
+    """Change entries of a JSON file at a place, or take one away."""
+
+    def change(content):
+        for part in place:
+            content = content[part]
+        for name, value in changes.items():
+            if value is None:
+                del content[name]
+            else:
+                content[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("T2W/model.json", entry("parameters", batch_size=0), "parameters.batch_size is 0; expected a value greater"),
+        ("T2W/model.json", entry("parameters", threads=10**6), "parameters.threads is 1000000; expected a value less"),
+        ("ADC/model.json", entry("parameters", weights="../../secret"), "parameters.weights is '../../secret'"),
+        ("ADC/model.json", entry(parameters=None), "lacks parameters"),
+        ("ADC/model.json", entry("network", n_slices=10**9), "network.n_slices is 1000000000"),
+        ("ADC/model.json", entry("network", weights="/etc/passwd"), "has network.weights"),
+        ("ADC/model.json", entry(weights_sha256="0" * 64), "ADC/model.json describes other weights"),
+        ("nomogram.json", entry(scales=[{"label": "<img src=x>", "text": []}]), "scales.0.label is '<img src=x>'"),
+        ("nomogram.json", entry(junk="A" * 3_000_000), "expected 2000000 at most"),
+    ],
+)
+def test_a_file_that_was_sealed_again_is_refused_in_one_sentence(released, file, change, message):
+    content = json.loads((released / file).read_text())
+    change(content)
+    (released / file).write_text(json.dumps(content))
+    rewrite(released, lambda manifest: None)
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        release.load(released)
+    assert str(error.value).endswith(release.WHOLE) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["T2W/model.safetensors", "MODEL_CARD.md"])
+def test_a_link_out_of_the_folder_is_refused(released, tmp_path, name):
+    """Although its content is the one of the hash."""
+    path, elsewhere = released / name, tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{re.escape(name)}: is a link that leads out of the folder"):
+        release.load(released)
 
 
 @pytest.mark.parametrize("name", release.FILES)
@@ -382,7 +449,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 
     model, out = tmp_path / "model", with_networks[1]
     shutil.copytree(with_networks[0], model)
-    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS)
+    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", COUNTS | ELSEWHERE)
     described = json.loads((model / "T2W" / "model.json").read_text())
     described["network"] = resnet.architecture(resnet.build_network())
     write_json(described, model / "T2W" / "model.json")

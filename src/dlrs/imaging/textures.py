@@ -17,7 +17,6 @@ from torch import nn
 from tqdm import tqdm
 
 from dlrs.config import display_path, resolve, sha256, whole_file
-from dlrs.imaging.resnet import autocast, generator, repeatable
 
 TEXTURES = {
     "images": 16_000,  # seen once each; a minute and a half on two cores with bfloat16 instructions
@@ -151,6 +150,8 @@ def explained_variance(cache_dir: str | Path, parameters: Mapping = TEXTURES) ->
 def _learn_textures(p: Mapping, device: str, threads: int) -> tuple[dict[str, torch.Tensor], dict]:
     """Train the backbone of `pretrain_textures`; return its weights and how well it reads textures never seen."""
     from torchvision.models import resnet18
+
+    from dlrs.imaging.resnet import autocast, generator, repeatable  # which builds networks on these textures
 
     device = repeatable(p["seed"], threads=threads, device=device)
     draws = generator(p["seed"], "textures")
