@@ -120,11 +120,15 @@ class Parameters(BaseModel):
     weights: FileName
 
 
+Size = Annotated[int, Field(ge=-1, le=100_000)]
+Setting = bool | Size | Annotated[float, Field(ge=0, le=1)] | Label | Annotated[list[Size], Field(max_length=5)] | None
+
+
 class Layer(_Part):
     """One layer of a network, and those inside it; see `dlrs.imaging.resnet.architecture`."""
 
     layer: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,39}$")]
-    settings: Annotated[dict[Label, bool | int | float | str | list[int] | None], Field(max_length=30)] = {}
+    settings: Annotated[dict[Label, Setting], Field(max_length=30)] = {}
     parts: Annotated[dict[Label, Layer], Field(max_length=200)] = {}
 
 

@@ -25,6 +25,7 @@ HOME = "/home/somebody/resnet18.pth"
 ABOUT = {
     "parameters": {"seed": 1, "threads": 1, "batch_size": 16, "weights": HOME},
     "box_shape": [20, 112, 112],
+    "network": {"layer": "Identity", "settings": {}},
 }
 ELSEWHERE = {"parameters": ABOUT["parameters"] | {"weights": Path(HOME).name}}  # as a release has it
 COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
@@ -308,7 +309,8 @@ def entry(*place, **changes):
         ("T2W/model.json", entry("parameters", threads=10**6), "parameters.threads is 1000000; expected a value less"),
         ("ADC/model.json", entry("parameters", weights="../../secret"), "parameters.weights is '../../secret'"),
         ("ADC/model.json", entry(parameters=None), "lacks parameters"),
-        ("ADC/model.json", entry("network", n_slices=10**9), "network.n_slices is 1000000000"),
+        ("ADC/model.json", entry("network", layer="os.system"), "network.layer is 'os.system'"),
+        ("ADC/model.json", entry("network", settings={"num_features": 10**9}), "network.settings.num_features"),
         ("ADC/model.json", entry("network", weights="/etc/passwd"), "has network.weights"),
         ("ADC/model.json", entry(weights_sha256="0" * 64), "ADC/model.json describes other weights"),
         ("nomogram.json", entry(scales=[{"label": "<img src=x>", "text": []}]), "scales.0.label is '<img src=x>'"),
@@ -388,7 +390,7 @@ def with_networks(run, tmp_path_factory):
     release.pack(run, model)
     torch.manual_seed(3)
     for name in release.SEQUENCES:
-        resnet.save_model(resnet.build_network(), model / name, ABOUT | COUNTS)
+        resnet.save_model(resnet.build_network(), model / name, ABOUT | COUNTS | ELSEWHERE)
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
@@ -449,7 +451,7 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 
     model, out = tmp_path / "model", with_networks[1]
     shutil.copytree(with_networks[0], model)
-    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", COUNTS | ELSEWHERE)
+    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS | ELSEWHERE)
     described = json.loads((model / "T2W" / "model.json").read_text())
     described["network"] = resnet.architecture(resnet.build_network())
     write_json(described, model / "T2W" / "model.json")
