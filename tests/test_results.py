@@ -157,6 +157,13 @@ def test_numbers_of_unlike_magnitudes_get_significant_digits():
     assert page["X"].tolist() == ["1.235e-05", "47", "not estimable"]
 
 
+def test_a_models_column_is_named_by_variable_and_level_and_probabilities_are_never_0_or_1():
+    frame = pd.DataFrame({"x": ["ypn_stage[T.ypN1]", "dl_prob", "age"], "risk": [0.99999, 1e-9, 0.25]})
+    page = results.layout(frame, {"X": results.label("x"), "Risk": results.probability("risk")})
+    assert page["X"].tolist() == ["ypN stage ypN1", "DL-prob", "Age"]
+    assert page["Risk"].tolist() == [">0.999", "<0.001", "0.250"]
+
+
 def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():
     frame = pd.DataFrame({"x": [0.5001, 0.5002]})
     assert results.layout(frame, {"Value": results.number("x", 2)})["Value"].tolist() == ["0.50", "0.50"]

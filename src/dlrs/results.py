@@ -35,7 +35,10 @@ Cell = Callable[[Mapping], str]
 
 
 def spell(name: str) -> str:
-    """Return a column's or level's name as tables and figures write it: `ypn_stage` is `ypN stage`."""
+    """Return a column's or level's name as tables write it: `ypn_stage[T.ypN1]` is `ypN stage ypN1`."""
+    name, _, level = name.partition("[T.")
+    if level:
+        return f"{spell(name)} {level.removesuffix(']')}"
     names = {"ct_stage": "cT stage", "cea": "CEA", "ypt_stage": "ypT stage", "ypn_stage": "ypN stage"}
     names |= {"dl_prob": "DL-prob", "event": "Distant metastasis", "tumor_location": "Tumour location"}
     return names.get(name, name.replace("_", " ").capitalize())
@@ -93,6 +96,15 @@ def significant(value: str, digits: int = 4) -> Cell:
 def p_value(p: str = "p", digits: int = 3, *, where: str = "") -> Cell:
     """Write a column's P value; with `where`, a column of yes and no, nothing in the rows that were not tested."""
     return lambda row: format_p(row[p], digits) if not where or row[where] else ""
+
+
+def probability(p: str, digits: int = 3) -> Cell:
+    """Write a column's probability, `<0.001` or `>0.999` where it would be printed as 0 or 1."""
+
+    def cell(row):
+        return f">{1 - 10**-digits:.{digits}f}" if 1 - 10**-digits < row[p] < 1 else format_p(row[p], digits)
+
+    return cell
 
 
 def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
