@@ -716,7 +716,7 @@ def test_the_example_passes(example):
 def test_the_example_runs_through_notebook_01_which_says_what_one_patient_cannot_tell(example, tmp_path):
     where = dict(run_dir=str(tmp_path / "run"), cohort_dir=str(example))
     notebook = config.ROOT / "notebooks" / "01_cohort.ipynb"
-    (tmp_path / "run").mkdir()
+    intake.stage(tmp_path / "run", example)
     papermill.execute_notebook(
         str(notebook), str(tmp_path / "n.ipynb"), parameters=where, cwd=str(notebook.parent), kernel_name="python3",
         progress_bar=False, config=Config({"KernelManager": {"transport": "ipc", "ip": str(tmp_path / "kernel")}}),

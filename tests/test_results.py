@@ -125,6 +125,12 @@ def test_sections_have_a_heading_row_that_alone_shows_what_belongs_to_all(record
         ["cT stage", "", "", "<0.001"],
         ["cT3", "130 (76.47%)", "29 (44.62%)", ""],
     ]
+    assert page.attrs["sections"] == [0, 3]
+    record.table(frame, "table1", columns=columns, sections=results.label("characteristic"), once=["P"], caption="1")
+    rows = (record.run_dir / "tables/table1.html").read_text().split("<tbody>")[1].split("<tr")[1:]
+    assert [row.startswith(' class="section"') for row in rows] == [True, False, False, True, False]
+    shown = pd.read_html(record.run_dir / "tables/table1.html", keep_default_na=False)[0]
+    assert shown.astype(str).values.tolist() == page.values.tolist()
 
 
 def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_cohort_side_by_side():

@@ -173,7 +173,7 @@ def layout(
     Returns
     -------
     DataFrame
-        Text only; `""` where a row has nothing to show.
+        Text only; `""` where a row has nothing to show. `attrs["sections"]` lists the places of heading rows.
     """
     cells = {heading: _cell(spec) for heading, spec in columns.items()}
     section = _cell(sections) if sections is not None else None
@@ -195,7 +195,9 @@ def layout(
         rows_of = frame.to_dict("records") if many else [{}]
         found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
-    return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+    page = pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+    page.attrs["sections"] = [place for place, key in enumerate(rows) if section and len(key) == 1]
+    return page
 
 
 # ---------------------------------------------------------------- small counts
@@ -312,6 +314,8 @@ caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
 th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
 td {{ font-variant-numeric: tabular-nums }}
 thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
+.section td {{ font-weight: 600; border-bottom: 0 }}
+.section ~ tr:not(.section) td:first-child {{ padding-left: 1.8rem }}
 tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
 .stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
 .notes {{ font-size: .85rem; color: #444 }}
@@ -473,7 +477,9 @@ class Record:
         folder = self.run_dir / "tables"
         with whole_file(folder / f"{name}.csv") as partial:
             exportable(frame.assign(**{"class": self.provenance})).to_csv(partial, index=False)
-        body = page.to_html(index=False, border=0, escape=True)
+        head, *lines = page.to_html(index=False, border=0, escape=True).split("<tr>")
+        marked = dict.fromkeys(page.attrs["sections"], '<tr class="section">')
+        body = head + "".join(marked.get(place, "<tr>") + line for place, line in enumerate(lines))
         body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
         text = TABLE_PAGE.format(
             title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes)
