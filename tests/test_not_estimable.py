@@ -8,7 +8,7 @@ import papermill
 import pytest
 
 from dlrs.config import ROOT
-from dlrs_site import doctor, intake
+from dlrs_site import intake
 
 PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
 
@@ -81,10 +81,9 @@ def test_a_constant_network_has_auc_one_half_and_no_signature(run):
 
 
 def test_the_example_of_three_patients_reaches_the_end(tmp_path):
-    assert doctor.main(["new", str(tmp_path / "example")]) == 0
     run = tmp_path / "run"
-    intake.stage(run, tmp_path / "example")
-    execute(run, "01_cohort", cohort_dir=str(tmp_path / "example"))
+    intake.stage(run, ROOT / "src" / "dlrs_site" / "templates" / "new_cohort")
+    execute(run, "01_cohort", cohort_dir="")
     patients = pd.read_csv(run / "interim" / "patients.csv", dtype={"patient_id": str})
     values = {"t2w_prob": [0.1, 0.3, 0.2], "adc_prob": [0.1, 0.4, 0.2], "dl_prob": [0.2, 0.7, 0.4]}
     entries = models_of(run, patients, values)
