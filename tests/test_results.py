@@ -177,7 +177,16 @@ def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(3, "3"), (3.0, "3"), (0.12345, "0.123"), (True, "yes"), (None, ""), ("cT4", "cT4"), (0.0, "0.000")],
+    [
+        (3, "3"),
+        (3.0, "3"),
+        (float("nan"), "not estimable"),
+        (0.12345, "0.123"),
+        (True, "yes"),
+        (None, ""),
+        ("cT4", "cT4"),
+        (0.0, "0.000"),
+    ],
 )
 def test_a_column_named_alone_is_written_plainly(value, text):
     assert results.layout(pd.DataFrame({"x": [value]}, dtype=object), {"X": "x"}).iat[0, 0] == text

@@ -140,7 +140,8 @@ def _cell(spec: str | Cell) -> Cell:
         if isinstance(value, (bool, np.bool_)):
             return "yes" if value else "no"
         if isinstance(value, (float, np.floating)):
-            return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else format_number(value)
+            whole = math.isfinite(value) and value == round(value) and abs(value) >= 1
+            return f"{value:.0f}" if whole else format_number(value)
         return "" if value is None else str(value)
 
     return plain
