@@ -14,6 +14,7 @@ import pytest
 from dlrs import report
 from dlrs.config import ROOT
 from dlrs_run import stages
+from dlrs_site import intake
 
 # Nothing but the horizon can say 36 months: neither the times of the ROC curves nor those of the numbers at risk.
 OTHERWISE = {
@@ -41,7 +42,7 @@ def execute(folder, name, **parameters):
 def begun(tmp_path_factory):
     """Return a run of notebook 01 with the committed probabilities."""
     folder = tmp_path_factory.mktemp("begun")
-    (folder / "interim").mkdir()
+    intake.stage(folder, "data_synthetic")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", folder / "interim")
     execute(folder, "01_cohort")
     return folder

@@ -31,6 +31,7 @@ NAMES = {
     "ypn_stage": "ypN stage",
     "dl_prob": "DL-prob",
     "event": "Distant metastasis",
+    "tumor_location": "Tumour location",
     "t2w_prob": "T2W probability",
     "adc_prob": "ADC probability",
     "uno_c": "Uno's C",

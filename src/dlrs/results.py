@@ -7,6 +7,7 @@ laid out from the frame that goes to its CSV, so that the two cannot differ.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import os
@@ -34,10 +35,18 @@ Cell = Callable[[Mapping], str]
 
 
 def spell(name: str) -> str:
-    """Return a column's or level's name as tables and figures write it: `ypn_stage` is `ypN stage`."""
+    """Return a column's or level's name as tables write it: `ypn_stage[T.ypN1]` is `ypN stage ypN1`."""
+    name, _, level = name.partition("[T.")
+    if level:
+        return f"{spell(name)} {level.removesuffix(']')}"
     names = {"ct_stage": "cT stage", "cea": "CEA", "ypt_stage": "ypT stage", "ypn_stage": "ypN stage"}
     names |= {"dl_prob": "DL-prob", "event": "Distant metastasis", "tumor_location": "Tumour location"}
     return names.get(name, name.replace("_", " ").capitalize())
+
+
+def horizon_key(months: float) -> str:
+    """Return how a result's key names a horizon: `3y` for 36 months, as the paper's numbers are filed, else `24m`."""
+    return "3y" if months == 36 else f"{months:g}m"
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -79,9 +88,23 @@ def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int
     return lambda row: format_estimate(row[value], row[lower], row[upper], digits)
 
 
-def p_value(p: str = "p", digits: int = 3) -> Cell:
-    """Write a column's P value."""
-    return lambda row: format_p(row[p], digits)
+def significant(value: str, digits: int = 4) -> Cell:
+    """Write a column's number with so many significant digits, for columns of unlike magnitudes."""
+    return lambda row: f"{row[value]:.{digits}g}" if math.isfinite(row[value]) else NOT_ESTIMABLE
+
+
+def p_value(p: str = "p", digits: int = 3, *, where: str = "") -> Cell:
+    """Write a column's P value; with `where`, a column of yes and no, nothing in the rows that were not tested."""
+    return lambda row: format_p(row[p], digits) if not where or row[where] else ""
+
+
+def probability(p: str, digits: int = 3) -> Cell:
+    """Write a column's probability, `<0.001` or `>0.999` where it would be printed as 0 or 1."""
+
+    def cell(row):
+        return f">{1 - 10**-digits:.{digits}f}" if 1 - 10**-digits < row[p] < 1 else format_p(row[p], digits)
+
+    return cell
 
 
 def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
@@ -117,7 +140,8 @@ def _cell(spec: str | Cell) -> Cell:
         if isinstance(value, (bool, np.bool_)):
             return "yes" if value else "no"
         if isinstance(value, (float, np.floating)):
-            return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else format_number(value)
+            whole = math.isfinite(value) and value == round(value) and abs(value) >= 1
+            return f"{value:.0f}" if whole else format_number(value)
         return "" if value is None else str(value)
 
     return plain
@@ -139,8 +163,9 @@ def layout(
     columns
         Heading to what stands below it: a column of `frame`, or a function of
         a row (`estimate("c")`). A heading with a field in braces
-        (`"{cohort} (n = {of})"`) becomes a column for each of its values;
-        rows that are equal in the other columns are then joined.
+        (`"{cohort} (n = {of})"`) becomes a column for each of its values,
+        neighbouring headings of the same value side by side; rows that are
+        equal in the other columns are then joined.
     sections
         A column, or a function of a row, each value of which gets a heading row.
     once
@@ -149,7 +174,7 @@ def layout(
     Returns
     -------
     DataFrame
-        Text only; `""` where a row has nothing to show.
+        Text only; `""` where a row has nothing to show. `attrs["sections"]` lists the places of heading rows.
     """
     cells = {heading: _cell(spec) for heading, spec in columns.items()}
     section = _cell(sections) if sections is not None else None
@@ -166,10 +191,14 @@ def layout(
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
     headings: list[str] = []
-    for heading in columns:
-        found = [heading.format(**row) for row in frame.to_dict("records")] if "{" in heading else [heading]
+    for many, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
+        neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next
+        rows_of = frame.to_dict("records") if many else [{}]
+        found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
-    return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+    page = pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+    page.attrs["sections"] = [place for place, key in enumerate(rows) if section and len(key) == 1]
+    return page
 
 
 # ---------------------------------------------------------------- small counts
@@ -286,6 +315,8 @@ caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
 th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
 td {{ font-variant-numeric: tabular-nums }}
 thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
+.section td {{ font-weight: 600; border-bottom: 0 }}
+.section ~ tr:not(.section) td:first-child {{ padding-left: 1.8rem }}
 tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
 .stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
 .notes {{ font-size: .85rem; color: #444 }}
@@ -447,7 +478,9 @@ class Record:
         folder = self.run_dir / "tables"
         with whole_file(folder / f"{name}.csv") as partial:
             exportable(frame.assign(**{"class": self.provenance})).to_csv(partial, index=False)
-        body = page.to_html(index=False, border=0, escape=True)
+        head, *lines = page.to_html(index=False, border=0, escape=True).split("<tr>")
+        marked = dict.fromkeys(page.attrs["sections"], '<tr class="section">')
+        body = head + "".join(marked.get(place, "<tr>") + line for place, line in enumerate(lines))
         body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
         text = TABLE_PAGE.format(
             title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes)
@@ -559,7 +592,9 @@ def gather(run_dir: str | Path) -> tuple[dict, list[str]]:
     for path in sorted((run_dir / "results").glob("*.json")):
         part = json.loads(path.read_text(encoding="utf-8"))
         files = {run_dir / name: digest for name, digest in part["inputs"].items()}
-        if part["complete"] and all(file.is_file() and sha256(file) == digest for file, digest in files.items()):
+        if part.get("complete", True) and all(
+            file.is_file() and sha256(file) == digest for file, digest in files.items()
+        ):
             twice = entries.keys() & part["entries"].keys()
             if twice:
                 raise ValueError(f"results must have one source; {sorted(twice)[0]} is written by two notebooks")

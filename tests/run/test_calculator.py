@@ -29,7 +29,7 @@ HORIZON = 36.0
 def run(tmp_path_factory):
     """Run notebook 05 on the committed patients and probabilities, and make the page of it."""
     run = tmp_path_factory.mktemp("run")
-    (run / "interim").mkdir()
+    intake.stage(run, "data_synthetic")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
     patients = intake.read_cohort(ROOT / "data_synthetic").patients
     report.save_csv(patients, run / "interim" / "patients.csv")

@@ -75,3 +75,11 @@ def test_horizon(event, horizon, message):
     assert checks.horizon([2, 4, 6], [0, 1, 0], 4) == 4.0
     with pytest.raises(ValueError, match=message):
         checks.horizon([2, 4, 6], event, horizon)
+
+
+def test_a_refusal_becomes_the_reason_and_another_error_is_not_caught():
+    assert checks.estimate_or_reason(checks.choice, "a", "name", ["a"]) == ("a", "")
+    estimate, reason = checks.estimate_or_reason(checks.outcome, [0, 0])
+    assert estimate is None and reason == "outcome must hold both classes; found 0 in every row, from row 0 on"
+    with pytest.raises(TypeError, match="missing"):
+        checks.estimate_or_reason(checks.outcome)

@@ -60,6 +60,38 @@ def test_cox_agrees_with_lifelines_on_efron():
     assert fit.likelihood_ratio.chi2 == approx(theirs.log_likelihood_ratio_test().test_statistic)
 
 
+@pytest.fixture
+def patients():
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame({"stage": pd.Categorical(rng.choice(["T3", "T4"], 60)), "age": rng.normal(60, 9, 60)})
+    return frame.assign(time_months=rng.exponential(40, 60), event=rng.random(60) < 0.6)
+
+
+def test_a_model_fitted_by_lifelines_is_applied_with_efrons_baseline(patients):
+    from lifelines import CoxPHFitter
+
+    fitted_on = patients[:40]
+    fit = CoxPHFitter().fit(fitted_on, "time_months", "event", formula="stage + age")
+    columns, variables = cox.design("stage + age", patients)
+    assert list(columns) == ["stage[T.T4]", "age"] and variables == ["stage", "age"]
+    found = cox.predict(fit, fitted_on, patients, horizon=24.0, columns=list(columns))
+    by_hand = (columns - columns[:40].mean()) @ fit.params_[columns.columns]
+    assert found.linear_predictor == approx(by_hand.to_numpy(), abs=1e-9)
+    uncentred = columns.to_numpy() @ fit.params_[columns.columns].to_numpy()
+    baseline = cox.baseline_hazard(fitted_on["time_months"], fitted_on["event"], uncentred[:40])
+    assert found.risk == approx(cox.risk_at(uncentred, baseline, 24.0), rel=1e-8)
+    assert found.saved["coefficients"] == dict(fit.params_) and set(found.saved["means"]) == set(columns)
+
+
+def test_without_a_fit_every_patient_has_the_risk_of_all(patients):
+    """Efron's baseline hazard at coefficient 0 is Nelson and Aalen's: sum of events / at risk up to the horizon."""
+    found = cox.predict(None, patients[:40], patients, horizon=24.0, columns=["age"])
+    curve = patients[:40].sort_values("time_months")
+    hazard = (curve["event"] / np.arange(40, 0, -1))[curve["time_months"] <= 24].sum()
+    assert found.risk == approx(np.full(60, 1 - np.exp(-hazard))) and not found.linear_predictor.any()
+    assert found.saved["coefficients"] == found.saved["means"] == {"age": 0.0}
+
+
 def test_cox_offset_holds_a_coefficient_at_one():
     rng = np.random.default_rng(8)
     x = rng.normal(size=50)

@@ -234,3 +234,10 @@ def test_youden_refuses_what_cannot_be_cut():
         roc.youden_cutoff([0, 1], [3, 3])
     with pytest.raises(ValueError, match="outcome must hold both classes"):
         roc.youden_cutoff([1, 1], [3, 4])
+
+
+def test_no_cut_off_where_events_have_the_lower_predictions():
+    found, reason = roc.youden_or_reason([0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1])
+    assert np.isnan(found.threshold) and reason.startswith("no cut-off: no value separates the outcomes")
+    assert roc.youden_or_reason([0, 1], [3, 3])[1].startswith("no cut-off: prediction must differ")
+    assert roc.youden_or_reason([0, 0, 1], [1, 2, 3]) == (roc.youden_cutoff([0, 0, 1], [1, 2, 3]), "")

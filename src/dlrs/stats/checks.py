@@ -6,7 +6,8 @@ A row in a message is the position in the arrays given, counted from 0 as in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -139,3 +140,34 @@ def horizon(time: ArrayLike, event: ArrayLike, horizon: float) -> float:
             f"the first is at {time[first]:g} in row {first}"
         )
     return value
+
+
+def estimate_or_reason(statistic: Callable, *args, **options) -> tuple[Any, str]:
+    """Return an estimate, or why these patients do not allow it.
+
+    Every statistic of this package refuses with a ValueError what it cannot estimate: one class only, no event,
+    the same prediction in every row.
+
+    Parameters
+    ----------
+    statistic
+        What is called with the other arguments.
+
+    Returns
+    -------
+    estimate : Any
+        What `statistic` returns; None where it refuses.
+    reason : str
+        Empty, or the words of its refusal.
+
+    Examples
+    --------
+    >>> estimate_or_reason(choice, "mean", "summary", ["mean", "median"])
+    ('mean', '')
+    >>> estimate_or_reason(outcome, [1, 1])[1]
+    'outcome must hold both classes; found 1 in every row, from row 0 on'
+    """
+    try:
+        return statistic(*args, **options), ""
+    except ValueError as error:
+        return None, str(error)

@@ -513,6 +513,65 @@ def with_risks(patients: pd.DataFrame, models: Mapping[str, Mapping], horizon: f
     return patients.assign(**risks)
 
 
+class Predicted(NamedTuple):
+    """What a model says of patients, and all that applying it elsewhere takes; see `predict`."""
+
+    linear_predictor: np.ndarray
+    risk: np.ndarray
+    baseline: pd.DataFrame
+    saved: dict
+
+
+def predict(
+    fit, fitted_on: pd.DataFrame, patients: pd.DataFrame, *, horizon: float, columns: Sequence[str]
+) -> Predicted:
+    """Apply a model that lifelines fitted.
+
+    Parameters
+    ----------
+    fit : lifelines.CoxPHFitter or None
+        None where the model cannot be estimated: every coefficient is then 0, and everybody has the risk of all.
+    fitted_on, patients : DataFrame
+        The patients of the fit, with `time_months` and `event`, whose rows are among those of `patients` by index.
+    horizon : float
+        Months within which the risk is one of the event.
+    columns : sequence of str
+        The model's columns, named where there is no fit.
+
+    Returns
+    -------
+    Predicted
+        `linear_predictor` on lifelines' centred scale, rounded to ten decimals so that ties stay ties on any machine;
+        `risk`, the probability of the event by `horizon`; Efron's `baseline` hazard on that scale; `saved`, plain
+        coefficients, means and baseline. The risk does not depend on the centre.
+    """
+    if fit is None:
+        lp = pd.Series(0.0, index=patients.index)
+        coefficients = means = dict.fromkeys(columns, 0.0)
+    else:
+        lp = fit.predict_log_partial_hazard(patients).round(10)
+        coefficients, means = dict(fit.params_), dict(fit._norm_mean)
+    baseline = baseline_hazard(fitted_on["time_months"], fitted_on["event"], lp[fitted_on.index])
+    saved = {"coefficients": coefficients, "means": means, "baseline": baseline.to_dict("list")}
+    return Predicted(lp.to_numpy(), risk_at(lp, baseline, horizon), baseline, saved)
+
+
+def design(formula: str, patients: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the columns of a model's formula without the intercept, and the variable that each belongs to.
+
+    Examples
+    --------
+    >>> patients = pd.DataFrame({"cea": pd.Categorical(["Normal", "Elevated"], ["Normal", "Elevated"])})
+    >>> columns, variables = design("cea", patients)
+    >>> columns.columns.tolist(), variables
+    (['cea[T.Elevated]'], ['cea'])
+    """
+    from formulaic import model_matrix
+
+    columns = model_matrix(formula, patients).drop(columns="Intercept")
+    return pd.DataFrame(columns), [column.split("[")[0] for column in columns]
+
+
 def ph_test(
     time: ArrayLike,
     event: ArrayLike,

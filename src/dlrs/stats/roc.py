@@ -669,3 +669,26 @@ def youden_cutoff(outcome: ArrayLike, prediction: ArrayLike) -> YoudenCutoff:
         float(total[first] - 1),
         points.threshold[best],
     )
+
+
+def youden_or_reason(outcome: ArrayLike, prediction: ArrayLike) -> tuple[YoudenCutoff, str]:
+    """Return Youden's cut-off, or why there is none.
+
+    Returns
+    -------
+    cutoff : YoudenCutoff
+        From `youden_cutoff`; NaN throughout where there is no cut-off.
+    reason : str
+        Empty, or why: one class only, the same prediction in every row, or no prediction at which sensitivity plus
+        specificity exceeds 1, as where patients with the event have the lower predictions.
+
+    Examples
+    --------
+    >>> youden_or_reason([0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1])[1]
+    'no cut-off: no value separates the outcomes in the expected direction'
+    """
+    found, reason = checks.estimate_or_reason(youden_cutoff, outcome, prediction)
+    if found and not np.isfinite(found.threshold):
+        found, reason = None, "no value separates the outcomes in the expected direction"
+    none = YoudenCutoff(np.nan, np.nan, np.nan, np.nan, np.array([]))
+    return (found, "") if found else (none, f"no cut-off: {reason}")
