@@ -90,9 +90,9 @@ def significant(value: str, digits: int = 4) -> Cell:
     return lambda row: f"{row[value]:.{digits}g}" if math.isfinite(row[value]) else NOT_ESTIMABLE
 
 
-def p_value(p: str = "p", digits: int = 3, *, where: str = "") -> Cell:
-    """Write a column's P value; with `where`, a column of yes and no, nothing in the rows that were not tested."""
-    return lambda row: format_p(row[p], digits) if not where or row[where] else ""
+def p_value(p: str = "p", digits: int = 3) -> Cell:
+    """Write a column's P value."""
+    return lambda row: format_p(row[p], digits)
 
 
 def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
