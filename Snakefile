@@ -453,13 +453,17 @@ if numbers:
     executed = ["09_validity"] if PART == "validity" else []
     if "stages" not in config and PART in BOTH + VALIDATE and "training_seed" not in config:  # a seed's numbers suffice
         executed = [stage["name"] for stage in stages if "function" not in stage and "within" not in stage]
-        data = ["paper/paper_results.yaml", "reports/parity.csv", "src/dlrs_run/templates/report.html"]
-        more = [*ROOT.glob("paper/checklists/*.yaml"), *ROOT.glob("reports/validity/tables/validity_answer.*")]
-        data += sorted(str(path.relative_to(ROOT)) for path in more)
-        reads = [*outcomes, *joined, *pages, *(f"{{root}}/{name}" for name in data)]
-        page = dict(name="10_report", reads=reads, writes=["report.html", *figure("published_and_rerun")])
-        about = {"notebook_ending": "html" if IMAGES else "ipynb"} | ({"model_dir": display_path(MODEL)} if ONLY else {})
-        stages.append(page | dict(parameters=about))
+        found = [*ROOT.glob("reports/validity/tables/validity_answer.*"), *ROOT.glob("reports/validity/results.json")]
+        data = ["paper/paper_results.yaml", "paper/report.yaml", *(str(path.relative_to(ROOT)) for path in sorted(found))]
+        reads = [*outcomes, *joined, *(f"{{root}}/{name}" for name in data)]
+        released = {"model_dir": display_path(MODEL)} if ONLY else {}
+        overview = figure("published_and_rerun")
+        stages.append(dict(name="10_report", parameters=released, reads=reads, writes=overview))
+        data = ["reports/parity.csv", "src/dlrs_run/pages.py", "src/dlrs_run/templates/report.html"]
+        data += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("paper/checklists/*.yaml"))
+        reads = [*reads, *pages, *overview, *(f"{{root}}/{name}" for name in data)]
+        page = dict(name="report", function="dlrs_run.report.stage", reads=reads, writes=["report.html"])
+        stages.append(page | dict(parameters=released | {"notebook_ending": "html" if IMAGES else "ipynb"}))
         pages.append("report.html")
         executed.append("10_report")
     if executed and IMAGES:  # where minutes go by anyway; the statistics alone are to take seconds
@@ -549,9 +553,11 @@ os.environ["DLRS_STAGES"] = " ".join(stage["name"] for stage in stages)
 
 # A run that stops half-way says on its page what is missing and why.
 onerror:
-    if "10_report" in PARAMETERS and any(path.stem != "10_report" for path in Path("logs").glob("*.failed")):
-        command = [PYTHON, "-m", "dlrs_run.execute", target_of({"name": "10_report"}), "--name", "10_report", "--run", RUN_DIR]
-        subprocess.run([*command, "--parameters", json.dumps(PARAMETERS["10_report"])])
+    last = [stage for stage in stages if stage["name"] in ("10_report", "report")]
+    if any(path.stem not in ("10_report", "report") for path in Path("logs").glob("*.failed")):
+        for stage in last:
+            command = [PYTHON, "-m", "dlrs_run.execute", target_of(stage), "--name", stage["name"], "--run", RUN_DIR]
+            subprocess.run([*command, "--parameters", json.dumps(PARAMETERS[stage["name"]])])
 
 
 rule all:
