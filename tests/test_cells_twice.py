@@ -9,6 +9,7 @@ import papermill
 import pytest
 
 from dlrs.config import ROOT
+from dlrs_site import intake
 
 CHAIN = ["00_paper_audit", "01_cohort", "04_signature", "05_nomogram", "06_evaluation", "07_subgroups"]
 
@@ -17,7 +18,7 @@ def execute(path, run):
     papermill.execute_notebook(
         path,
         run / path.name,
-        parameters={"run_dir": str(run), "cohort_dir": str(ROOT / "data_synthetic")},
+        parameters={"run_dir": str(run)} | ({"cohort_dir": ""} if path.stem == "01_cohort" else {}),
         cwd=ROOT / "notebooks",
         progress_bar=False,
     )
@@ -27,7 +28,7 @@ def execute(path, run):
 def once(tmp_path_factory):
     """Run the statistics once, cell by cell in order."""
     run = tmp_path_factory.mktemp("once")
-    (run / "interim").mkdir()
+    intake.stage(run, "data_synthetic")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
     for name in CHAIN:
         execute(ROOT / "notebooks" / f"{name}.ipynb", run)

@@ -177,15 +177,15 @@ def layout(
         for heading, cell in cells.items():
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
+    order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
+    rows = {key: rows[key] for key in sorted(rows, key=lambda key: order[key[0]])}  # a section's rows stay together
     headings: list[str] = []
     for many, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
         neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next
         rows_of = frame.to_dict("records") if many else [{}]
         found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
-    order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
-    in_order = [rows[key] for key in sorted(rows, key=lambda key: order[key[0]])]  # a section's rows stay together
-    return pd.DataFrame(in_order, columns=headings).fillna("")
+    return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
 
 
 # ---------------------------------------------------------------- small counts
