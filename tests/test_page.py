@@ -105,7 +105,7 @@ def test_a_notebooks_page_has_no_progress_bars_and_spells_what_a_frame_calls_by_
     text = pages.notebook_page(tmp_path / "n.ipynb", title="n", spell=report.spell_identifier)
     assert "%|" not in text and "50% of them" in text
     assert text.count("output_stderr") == 1 and "the optimiser stopped early" in text  # a warning is not hidden
-    for heading in ("P, jackknife", "plain", "cT stage: cT4", "A &amp; B"):
+    for heading in ("P, jackknife", "plain", "cT stage cT4", "A &amp; B"):
         assert f"<th>{heading}</th>" in text
     assert "<td></td>" in text and "NaN" not in text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -316,15 +316,13 @@ LIMITS = {
 
 def side_by_side(rows: pd.DataFrame, prefix: str = "table2.") -> pd.DataFrame:
     """Return rows of `beside` under a prefix as a table: published and rerun, the cohorts next to one another."""
-    part = rows[rows["key"].str.startswith(prefix) & rows["same"].notna()]
-    named = part["key"].str.removeprefix(prefix).str.split(".", expand=True)
     measures = {"cindex": "C-index", "nri": "NRI", "idi": "IDI"}
-    tidy = pd.DataFrame({"Measure": named[0].replace(measures), "Model": named[1], "cohort": named[2]})
-    tidy = tidy.assign(**{"published": part["published"], "this run": part["rerun"]})
     wide: dict[tuple, dict] = {}
-    for row in tidy.to_dict("records"):
-        line = wide.setdefault((row["Measure"], row["Model"]), {"Measure": row["Measure"], "Model": row["Model"]})
-        line |= {f"{row['cohort'].capitalize()}, {name}": row[name] for name in ("published", "this run")}
+    for row in rows[rows["key"].str.startswith(prefix) & rows["same"].notna()].itertuples():
+        measure, model, cohort = row.key.removeprefix(prefix).split(".")
+        line = wide.setdefault((measure, model), {"Measure": measures.get(measure, measure), "Model": model})
+        line[f"{cohort.capitalize()}, published"] = row.published
+        line[f"{cohort.capitalize()}, this run"] = row.rerun
     return pd.DataFrame(list(wide.values())).fillna("")
 
 
@@ -341,7 +339,7 @@ def estimates(results: Mapping[str, Mapping], paper: Mapping, names: Mapping[str
     DataFrame
         item, published, published_lower, published_upper, value, lower, upper; limits are NaN where there are none.
     """
-    unknown: Sequence = [float("nan")] * 2
+    unknown = [float("nan")] * 2
     rows = []
     for key, said in published_entries(paper):
         start = next((start for start in names if key.startswith(start + ".")), None)
