@@ -13,6 +13,7 @@ import pytest
 
 from dlrs import report
 from dlrs.config import ROOT
+from dlrs_run import report as report_page
 from dlrs_run import stages
 from dlrs_site import intake
 
@@ -161,6 +162,7 @@ def test_the_report_names_the_horizon_of_the_notebooks(other):
     folder, horizon = other
     (folder / "notebooks").mkdir(exist_ok=True)
     execute(folder, "10_report")
+    report_page.stage(folder)
     page = (folder / "report.html").read_text()
     captions = re.findall(r"<figcaption>.*?</figcaption>", page, re.DOTALL)
     of_fig1 = [text for text in captions if "ROC curves for metastasis" in text]

@@ -133,26 +133,37 @@ def test_sections_have_a_heading_row_that_alone_shows_what_belongs_to_all(record
     assert shown.astype(str).values.tolist() == page.values.tolist()
 
 
+def test_a_models_column_is_named_by_variable_and_level_and_probabilities_are_never_0_or_1():
+    frame = pd.DataFrame({"x": ["ypn_stage[T.ypN1]", "dl_prob", "age"], "risk": [0.99999, 1e-9, 0.25]})
+    page = results.layout(frame, {"X": results.label("x"), "Risk": results.probability("risk")})
+    assert page["X"].tolist() == ["ypN stage ypN1", "DL-prob", "Age"]
+    assert page["Risk"].tolist() == [">0.999", "<0.001", "0.250"]
+
+
 def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_cohort_side_by_side():
     """Table 2: the C-index has no P, and one cohort has no IDI."""
     frame = pd.DataFrame(
         {
-            "measure": ["C-index", "C-index", "IDI"],
-            "row": ["DLRS", "DLRS", "DLRS vs Clinical"],
-            "cohort": ["validation", "primary", "primary"],
-            "value": [0.7, 0.8, 0.1],
-            "lower": [0.6, 0.7, -0.1],
-            "upper": [0.8, 0.9, 0.3],
-            "p": [np.nan, np.nan, 1e-5],
-            "tested": [False, False, True],
+            "measure": ["C-index", "C-index", "IDI", "C-index"],
+            "row": ["DLRS", "DLRS", "DLRS vs Clinical", "ADC"],
+            "cohort": ["validation", "primary", "primary", "primary"],
+            "value": [0.7, 0.8, 0.1, 0.6],
+            "lower": [0.6, 0.7, -0.1, 0.5],
+            "upper": [0.8, 0.9, 0.3, 0.7],
+            "p": [np.nan, np.nan, 1e-5, np.nan],
         }
     )
-    columns = {"Model": "row", "{cohort}": results.estimate("value"), "P, {cohort}": results.p_value(where="tested")}
+    columns = {
+        "Model": "row",
+        "{cohort}": results.estimate("value"),
+        "P, {cohort}": lambda row: "" if row["measure"] == "C-index" else results.format_p(row["p"]),
+    }
     page = results.layout(frame, columns, sections="measure")
     assert page.columns.tolist() == ["Model", "validation", "P, validation", "primary", "P, primary"]
     assert page.values.tolist() == [
         ["C-index", "", "", "", ""],
         ["DLRS", "0.700 (0.600 to 0.800)", "", "0.800 (0.700 to 0.900)", ""],
+        ["ADC", "", "", "0.600 (0.500 to 0.700)", ""],
         ["IDI", "", "", "", ""],
         ["DLRS vs Clinical", "", "", "0.100 (-0.100 to 0.300)", "<0.001"],
     ]
@@ -161,13 +172,6 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
 def test_numbers_of_unlike_magnitudes_get_significant_digits():
     page = results.layout(pd.DataFrame({"x": [1.23456e-5, 47, np.nan]}), {"X": results.significant("x")})
     assert page["X"].tolist() == ["1.235e-05", "47", "not estimable"]
-
-
-def test_a_models_column_is_named_by_variable_and_level_and_probabilities_are_never_0_or_1():
-    frame = pd.DataFrame({"x": ["ypn_stage[T.ypN1]", "dl_prob", "age"], "risk": [0.99999, 1e-9, 0.25]})
-    page = results.layout(frame, {"X": results.label("x"), "Risk": results.probability("risk")})
-    assert page["X"].tolist() == ["ypN stage ypN1", "DL-prob", "Age"]
-    assert page["Risk"].tolist() == [">0.999", "<0.001", "0.250"]
 
 
 def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():

@@ -10,11 +10,9 @@ CONVERTED = [f"notebooks/{name}.html" for name in READ if PART != "statistics"] 
 SHOWN = [*OUTCOMES, *JOINED, *PAGES, *["report.html"] * WITH_REPORT, *CONVERTED]
 LAST = [*JOINED, *["report.html"] * WITH_REPORT, *CONVERTED]
 LAST += ["interim/privacy.json"] * FOLDER.private + ["published.json"] * bool(config.get("publish"))
-REPORT = parameters(
-    "10_report",
-    notebook_ending="ipynb" if PART == "statistics" else "html",
-    **{"model_dir": display_path(MODEL)} if PART == "validate" else {},
-)
+RELEASED = {"model_dir": display_path(MODEL)} if PART == "validate" else {}
+COMPARED = parameters("10_report", **RELEASED)
+REPORT = parameters(notebook_ending="ipynb" if PART == "statistics" else "html", **RELEASED)
 
 
 rule results:
@@ -33,26 +31,46 @@ rule results:
         run("dlrs_run.stages.results")
 
 
+rule comparison:
+    input:
+        OUTCOMES,
+        JOINED,
+        sources=repository("notebooks/10_report.ipynb", "src/dlrs"),
+        beside=repository("paper/paper_results.yaml", "paper/report.yaml"),
+        validity=sorted(
+            str(path)
+            for name in ("tables/validity_answer.*", "results.json")
+            for path in ROOT.glob(f"reports/validity/{name}")
+        ),
+    output:
+        figure("published_and_rerun"),
+    log:
+        "{at}notebooks/10_report.ipynb",
+    wildcard_constraints:
+        at=THE_RUN,
+    params:
+        stage="10_report",
+        values=COMPARED,
+    shell:
+        run("10_report")
+
+
 rule report:
     input:
         OUTCOMES,
         JOINED,
         PAGES,
-        sources=repository("notebooks/10_report.ipynb", "src/dlrs", "src/dlrs_run/pages.py"),
-        beside=repository("paper/paper_results.yaml", "paper/checklists", "reports/parity.csv"),
+        made("comparison"),
+        sources=repository("src/dlrs_run/report.py", "src/dlrs_run/pages.py", "src/dlrs"),
+        beside=repository("paper/paper_results.yaml", "paper/report.yaml", "paper/checklists", "reports/parity.csv"),
         template=repository("src/dlrs_run/templates/report.html"),
-        validity=sorted(str(path) for path in ROOT.glob("reports/validity/tables/validity_answer.*")),
     output:
         "report.html",
-        "figures/published_and_rerun.png",
-        "figures/published_and_rerun.svg",
-    log:
-        "notebooks/10_report.ipynb",
     params:
-        stage="10_report",
+        stage="report",
         values=REPORT,
     shell:
-        run("10_report")
+        run("dlrs_run.report.stage")
 
 
 rule pages:
@@ -98,6 +116,8 @@ rule publish:
 
 # A run that stops half-way says on its page what is missing and why.
 onerror:
-    if WITH_REPORT and any(path.stem != "10_report" for path in Path("logs").glob("*.failed")):
-        command = [PYTHON, "-m", "dlrs_run.execute", f"{NOTEBOOKS}/10_report.ipynb", "--name", "10_report"]
-        subprocess.run([*command, "--run", RUN_DIR, "--parameters", REPORT])
+    last = {"10_report": (f"{NOTEBOOKS}/10_report.ipynb", COMPARED), "report": ("dlrs_run.report.stage", REPORT)}
+    if WITH_REPORT and any(path.stem not in last for path in Path("logs").glob("*.failed")):
+        for name, (what, values) in last.items():
+            command = [PYTHON, "-m", "dlrs_run.execute", what, "--name", name]
+            subprocess.run([*command, "--run", RUN_DIR, "--parameters", values])

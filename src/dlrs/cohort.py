@@ -461,3 +461,9 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
         what = f"{lacking.sum()} included patients have no probability"
         raise InputError(shown, what, expected="every included patient", remedy=remedy)
     return joined
+
+
+def with_predictions(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Add the models' linear predictors and risks in `predictions.csv` to the included patients, to the last digit."""
+    table = pd.read_csv(path, dtype={"patient_id": str}, float_precision="round_trip")
+    return patients.merge(table.drop(columns="cohort"), on="patient_id", validate="one_to_one")

@@ -93,9 +93,9 @@ def significant(value: str, digits: int = 4) -> Cell:
     return lambda row: f"{row[value]:.{digits}g}" if math.isfinite(row[value]) else NOT_ESTIMABLE
 
 
-def p_value(p: str = "p", digits: int = 3, *, where: str = "") -> Cell:
-    """Write a column's P value; with `where`, a column of yes and no, nothing in the rows that were not tested."""
-    return lambda row: format_p(row[p], digits) if not where or row[where] else ""
+def p_value(p: str = "p", digits: int = 3) -> Cell:
+    """Write a column's P value."""
+    return lambda row: format_p(row[p], digits)
 
 
 def probability(p: str, digits: int = 3) -> Cell:
@@ -190,6 +190,8 @@ def layout(
         for heading, cell in cells.items():
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
+    order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
+    rows = {key: rows[key] for key in sorted(rows, key=lambda key: order[key[0]])}  # a section's rows stay together
     headings: list[str] = []
     for many, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
         neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next

@@ -1,4 +1,4 @@
-"""What the report page is made of: published numbers beside rerun ones, the cell behind each, tables as files."""
+"""What pages are made of: the cell behind a number, executed notebooks, tables and figures as files, checklists."""
 
 from __future__ import annotations
 
@@ -19,121 +19,27 @@ import yaml
 from dlrs import templates
 from dlrs.config import ROOT
 
-# An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
-ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
-COUNTED = ("cohort", "table1", "audit")  # counts, shares of them, and checks of printed numbers
-KINDS = ("counts", "P values", "estimates")
-
-
-def kind_of(key: str) -> str:
-    """Return what an entry is: one of `KINDS`.
-
-    P values are those of models and curves. Those of Table 1 follow from its counts and are called counts with them,
-    as are sizes and shares.
-    """
-    parts = key.split(".")
-    if parts[0] not in COUNTED and (parts[-1] == "p" or "logrank_p" in parts):
-        return "P values"
-    is_estimate = any(map(ESTIMATES.fullmatch, parts)) or parts[-1].startswith("cutoff")
-    return "estimates" if is_estimate and parts[0] not in COUNTED else "counts"
-
-
-def of_this_run(results: Mapping[str, Mapping], key: str) -> tuple[str, Mapping | None]:
-    """Return this run's entry, and its key, that is of the same kind as the paper's entry `key`; None without one.
-
-    For the paper's "paired Student t test" of C-indices that is survcomp's one-sided P, not the jackknife's.
-    """
-    one_sided = f"{key.removesuffix('.p')}.p_survcomp_one_sided"
-    return (one_sided, results[one_sided]) if one_sided in results else (key, results.get(key))
-
-
-def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterator[tuple[str, dict]]:
-    """Yield every entry of paper_results.yaml under its dotted key, spelt as in `results.json`.
-
-    A mapping with a `value` is one entry with its `ci` and `p`; an `hr` takes the `ci` beside it; two values under
-    `levels` are `.primary` and `.validation`; two under a name that starts with `dm_within` are value and `n`; another
-    list, or words, become text. `where` is the table, figure or section it is printed in.
-    """
-    where = tree.get("where", where)
-    for name, value in tree.items():
-        here = f"{path}.{name}" if path else name
-        if isinstance(value, Mapping) and "value" in value:
-            yield here, {**value, "where": where}
-        elif isinstance(value, Mapping):
-            yield from published_entries(value, here, where)
-        elif path.endswith(".levels"):
-            for cohort, count in zip(("primary", "validation"), value, strict=True):
-                yield f"{here}.{cohort}", {"value": count, "where": where}
-        elif isinstance(value, list) and name.startswith("dm_within"):
-            yield here, {"value": value[0], "n": value[1], "where": where}
-        elif isinstance(value, list) and name != "ci":
-            for place, part in enumerate(value if path == "" else [", ".join(map(str, value))]):
-                yield f"{here}.{place}" if path == "" else here, {"value": part, "where": where}
-        elif name not in ("ci", "where"):
-            yield here, {"value": value, "where": where} | ({"ci": tree["ci"]} if name == "hr" else {})
-
-
-def as_printed(value, least: int = 0) -> tuple[str, float]:
-    """Return a published value as it is printed, with at least so many decimals, and half a unit of its last digit."""
-    if isinstance(value, (str, int)):
-        return str(value), 0.0
-    decimals = max(least, len(str(value).partition(".")[2]))
-    return f"{value:.{decimals}f}", 0.5 * 10.0**-decimals
-
-
-def agrees(published, rerun: float, least: int = 0) -> bool:
-    """Return whether a rerun number would be printed as the published one; `"<0.001"` is met by what lies below it."""
-    if isinstance(published, str):
-        return rerun < float(published.removeprefix("<"))
-    return abs(rerun - published) <= as_printed(published, least)[1] + 1e-9
-
-
-def incomplete_entries(results: Mapping[str, Mapping], notebooks: Iterable[str], classes: Iterable[str]) -> list[str]:
-    """Return what is wrong with entries of `results.json`; an entry that is merely absent is not wrong.
-
-    Every entry needs a known class and a source: a notebook that exists (03_train_T2W is a run of
-    03_train_sequence). An interval is needed by estimates: entries with a value one part of whose key is `cindex`,
-    `auc`, `tdauc_36m` or the like, `nri`, `idi` or `hr`. Counts, shares of counts, P values, parts of an NRI or IDI,
-    settings and the audit's checks of printed numbers do not need one.
-    """
-    notebooks, classes = set(notebooks), set(classes)
-    wrong = []
-    for key, entry in results.items():
-        parts = key.split(".")
-        if entry.get("class") not in classes:
-            wrong.append(f"{key}: no known class, found {entry.get('class')!r}")
-        if source_of(entry.get("notebook", "")) not in notebooks:
-            wrong.append(f"{key}: no source, found {entry.get('notebook')!r}")
-        estimate = parts[0] not in COUNTED and parts[-1] != "p" and any(map(ESTIMATES.fullmatch, parts))
-        if estimate and entry.get("value") is not None and None in (entry.get("ci") or [None]):
-            wrong.append(f"{key}: an estimate without an interval")
-    return wrong
-
-
-def source_of(stage: str) -> str:
-    """Return the notebook that a stage runs: 03_train_T2W is one of the runs of 03_train_sequence."""
-    return re.sub(r"^03_train_.*", "03_train_sequence", stage)
-
 
 def _spellings(code: str) -> Iterator[tuple[re.Pattern, int]]:
-    """Yield what may be a key in a cell, f-strings with anything for their variables, and how much of it is spelt."""
+    """Yield what may be a key in a cell, with anything for variables and `{columns}`, and how much of it is spelt."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.JoinedStr):
-            parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            text = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            parts = [node.value]
+            text = node.value
         else:
             continue
-        spelt = "".join(part for part in parts if part)
+        parts = re.split(r"\{\w*\}", text)
+        spelt = "".join(parts)
         if "." in spelt and len(spelt) < 200:
-            yield re.compile("".join(".+" if part is None else re.escape(part) for part in parts)), len(spelt)
+            yield re.compile(".+".join(map(re.escape, parts))), len(spelt)
 
 
 def cells_of(notebook: str | Path, keys: Iterable[str]) -> dict[str, str]:
-    """Return for each key the id of the notebook's cell that spells it most fully, or of the one that saves results."""
+    """Return for each key the id of the cell that spells it most fully, or of the one that ends the record."""
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     code = {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"}
-    saving = next((name for name, text in code.items() if "save_results(" in text), "")
+    saving = next((name for name, text in code.items() if re.search(r"save_results\(|record\.finish\(", text)), "")
     spelt = [(length, name, pattern) for name, text in code.items() for pattern, length in _spellings(text)]
     found = {}
     for key in keys:

@@ -15,100 +15,34 @@ import papermill
 import pytest
 from PIL import Image
 
-from dlrs import report
-from dlrs.config import ROOT, published, sha256
+from dlrs import config, published, report
+from dlrs import results as results_module
+from dlrs.config import ROOT, sha256
 from dlrs_run import pages
+from dlrs_run import report as report_page
 
 SCRIPT = "<script>alert('centre')</script>"
 LISTED = pages.checklists(ROOT / "paper" / "checklists")
 
 
-# ---------------------------------------------------------------- published numbers beside rerun ones
-
-
-def test_published_entries_are_spelt_as_in_the_results():
-    tree = {
-        "table1": {"where": "Table 1", "cea": {"levels": {"Normal": [130, 47]}, "p": 0.06}},
-        "cox": {"where": "3.3", "dl_prob": {"hr": 14.387, "ci": [7.428, 27.864], "p": "<0.001"}},
-        "fig4": {"pcr": {"where": "Fig. 4", "dm_within_3y_of_high_risk": [3, 7]}},
-        "table2": {"c": {"value": 0.865, "ci": [0.814, 0.916]}},
-        "open": ["first", "second"],
-    }
-    assert dict(pages.published_entries(tree)) == {
-        "table1.cea.levels.Normal.primary": {"value": 130, "where": "Table 1"},
-        "table1.cea.levels.Normal.validation": {"value": 47, "where": "Table 1"},
-        "table1.cea.p": {"value": 0.06, "where": "Table 1"},
-        "cox.dl_prob.hr": {"value": 14.387, "where": "3.3", "ci": [7.428, 27.864]},
-        "cox.dl_prob.p": {"value": "<0.001", "where": "3.3"},
-        "fig4.pcr.dm_within_3y_of_high_risk": {"value": 3, "n": 7, "where": "Fig. 4"},
-        "table2.c": {"value": 0.865, "ci": [0.814, 0.916], "where": ""},
-        "open.0": {"value": "first", "where": ""},
-        "open.1": {"value": "second", "where": ""},
-    }
-
-
-def test_every_number_of_the_paper_that_the_committed_run_has_is_found_under_its_key():
-    results = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))
-    absent = {key.split(".")[0] for key in dict(pages.published_entries(published())) if key not in results}
-    assert absent <= {"citation", "cohort", "imaging", "software", "cox", "fig3", "supplement", "open_questions"}
-
-
-def test_agreement_is_that_of_the_printed_digits():
-    assert pages.as_printed(0.06, 3) == ("0.060", 0.0005)
-    assert pages.as_printed(0.0059, 3)[0] == "0.0059"
-    assert pages.as_printed("<0.001", 3)[0] == "<0.001"
-    assert pages.agrees(0.865, 0.8654) and not pages.agrees(0.865, 0.8656)
-    assert pages.agrees(170, 170.0) and not pages.agrees(170, 169.6)
-    assert pages.agrees("<0.001", 0.0009) and not pages.agrees("<0.001", 0.0011)
-    assert not pages.agrees(0.06, 0.0638, 3)  # 0.064, not 0.060
-
-
-GOOD = {"class": "SYNTHETIC", "notebook": "06_evaluation", "value": 0.7, "ci": [0.6, 0.8]}
-
-
-@pytest.mark.parametrize(
-    ("key", "change", "said"),
-    [
-        ("table2.cindex.DLRS.validation", {"class": "OURS"}, "no known class"),
-        ("table2.cindex.DLRS.validation", {"notebook": "nobody"}, "no source"),
-        ("table2.cindex.DLRS.validation", {"ci": None}, "without an interval"),
-        ("fig2.tdauc_36m.DLRS.validation", {"ci": [0.6, None]}, "without an interval"),
-        ("cox.dl_prob_in_combination.hr", {"ci": None}, "without an interval"),
-    ],
-)
-def test_an_entry_without_class_source_or_interval_is_wrong(key, change, said):
-    notebooks = ["06_evaluation", "03_train_sequence"]
-    assert pages.incomplete_entries({key: GOOD}, notebooks, report.CLASSES) == []
-    (wrong,) = pages.incomplete_entries({key: GOOD | change}, notebooks, report.CLASSES)
-    assert key in wrong and said in wrong
-
-
-def test_counts_p_values_and_parts_need_no_interval():
-    bare = {"class": "SYNTHETIC", "notebook": "03_train_T2W", "value": 1}
-    keys = [
-        "cohort.n_total",
-        "cox.dl_prob_in_combination.p",
-        "table2.nri_events.DLRS vs Clinical.primary",
-        "audit.nri.x",
-    ]
-    assert pages.incomplete_entries(dict.fromkeys(keys, bare), ["03_train_sequence"], report.CLASSES) == []
-    unknown = bare | {"value": None, "reason": "no events"}
-    assert pages.incomplete_entries({"table2.cindex.a": unknown}, ["03_train_sequence"], report.CLASSES) == []
+# ---------------------------------------------------------------- the cell behind a number
 
 
 def test_the_cell_that_spells_a_key_most_fully_made_it(tmp_path):
     sources = [
-        "entries = {}",
+        "record = start()",
         'for name in names:\n    entries[f"table2.cindex.{name}.primary"] = 1\n    entries[f"table2.{name}"] = 2',
-        'entries["table2.n"] = 3',
-        "report.save_results(entries)",
+        'record.number("table2.n", 3)',
+        'record.numbers(frame, "fig4.{group}.n", value="n")\nrecord.numbers(frame, f"fig4.{{group}}.{x}", value="p")',
+        "record.finish()",
     ]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
-    found = pages.cells_of(tmp_path / "n.ipynb", ["table2.cindex.DLRS.primary", "table2.n", "elsewhere"])
-    assert found == {"table2.cindex.DLRS.primary": "cell-1", "table2.n": "cell-2", "elsewhere": "cell-3"}
+    expected = {"table2.cindex.DLRS.primary": "cell-1", "table2.n": "cell-2", "elsewhere": "cell-4"}
+    expected |= {"fig4.pcr.n": "cell-3", "fig4.pcr.p": "cell-3"}
+    assert pages.cells_of(tmp_path / "n.ipynb", expected) == expected
 
 
 # ---------------------------------------------------------------- tables, pictures, notebooks
@@ -171,7 +105,7 @@ def test_a_notebooks_page_has_no_progress_bars_and_spells_what_a_frame_calls_by_
     text = pages.notebook_page(tmp_path / "n.ipynb", title="n", spell=report.spell_identifier)
     assert "%|" not in text and "50% of them" in text
     assert text.count("output_stderr") == 1 and "the optimiser stopped early" in text  # a warning is not hidden
-    for heading in ("P, jackknife", "plain", "cT stage: cT4", "A &amp; B"):
+    for heading in ("P, jackknife", "plain", "cT stage cT4", "A &amp; B"):
         assert f"<th>{heading}</th>" in text
     assert "<td></td>" in text and "NaN" not in text
 
@@ -258,6 +192,7 @@ def execute(folder):
     parameters = {"run_dir": str(folder), "validity_dir": str(folder / "validity")}
     options = dict(cwd=ROOT / "notebooks", progress_bar=False)
     papermill.execute_notebook(source, folder / "10_report.ipynb", parameters=parameters, **options)
+    report_page.stage(**parameters)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -282,10 +217,10 @@ def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
 
 
 def test_every_published_entry_has_its_row_with_class_and_source(text):
-    entries = dict(pages.published_entries(published()))
+    entries = dict(published.published_entries(config.published()))
     assert len(re.findall(r'<tr id="n-', text)) == len(entries)
     row = re.search(r'<tr id="n-cohort.n_total">.*?</tr>', text)[0]
-    assert ">235<" in row and "SYNTHETIC" in row and "the same" in row
+    assert ">235<" in row and "SYNTHETIC" in row and "the same; not counted" in row
     assert re.search(r'href="notebooks/01_cohort\.html#cell-id=cell-\d+"', row)
     assert "missing in this run" in re.search(r'<tr id="n-table2.cindex.DLRS.validation">.*?</tr>', text)[0]
 
@@ -305,20 +240,25 @@ def whole(tmp_path_factory):
     return everything, execute(folder)
 
 
-def test_agreement_is_counted_apart_for_counts_p_values_and_estimates(whole):
+def test_what_the_generator_was_made_to_hit_is_never_counted_as_agreement(whole):
     results, said = whole
-    kinds = dict.fromkeys(pages.KINDS, 0)
-    for key, _ in pages.published_entries(published()):
-        if pages.of_this_run(results, key)[1] is not None:
-            kinds[pages.kind_of(key)] += 1
-    assert f"of {kinds['estimates']} estimates (AUC, C-index" in said
-    estimates = {key: said for key, said in pages.published_entries(published()) if "ci" in said}
-    assert all(pages.kind_of(key) == "estimates" for key in estimates) and len(estimates) >= 19
-    assert pages.kind_of("table1.gender.p") == pages.kind_of("fig4.pcr.n") == "counts"
-    assert pages.kind_of("fig2.logrank_p.primary") == pages.kind_of("fig4.pcr.p") == "P values"
-    same = re.findall(r"(\d+) of \d+ (?:counts|P values|estimates)", said)
+    same = re.findall(r"(\d+) of \d+ (?:counts and shares|P values|estimates)", said)
     assert sum(map(int, same)) == len(re.findall(r'class="same"', said))
+    apart = len(re.findall(r'class="set"', said))
+    assert apart >= 100 and "the generator was made to hit them" in said
+    row = re.search(r'<tr id="n-table1.cea.p">.*?</tr>', said)[0]
+    assert 'class="set"' in row and "not counted" in row
     assert "would be printed the same, " not in said and "Expected reason for a difference" in said
+
+
+def test_the_first_screen_holds_the_answer_table_2_and_the_first_figure(whole):
+    results, said = whole
+    first = re.search(r'<section id="findings">.*?</section>', said, re.DOTALL)[0]
+    assert said.index('id="findings"') < said.index("<nav") < said.index('id="numbers"')
+    entry = results["table2.cindex.Nomogram.validation"]
+    rerun = results_module.format_estimate(entry["value"], *entry["ci"])
+    assert f"Harrell&#39;s C was {rerun} for the nomogram" in first and f"<td>{rerun}</td>" in first
+    assert "<td>0.775 (0.695 to 0.856)</td>" in first and 'id="published_and_rerun"' in first
 
 
 def test_beside_the_papers_t_test_stands_the_same_kind_of_test(whole):

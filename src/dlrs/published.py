@@ -1,0 +1,354 @@
+"""Published numbers and those of a run: which entries belong together, whether they agree, and the answer in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import pandas as pd
+
+from dlrs.results import format_estimate, format_number, format_p, horizon_key
+
+# An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
+ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
+COUNTED = ("cohort", "table1", "audit")  # counts, shares of them, and checks of printed numbers
+KINDS = ("counts", "P values", "estimates")
+
+
+def kind_of(key: str) -> str:
+    """Return what an entry is: one of `KINDS`.
+
+    P values are those of models and curves. Those of Table 1 follow from its counts and are called counts with them,
+    as are sizes and shares.
+    """
+    parts = key.split(".")
+    if parts[0] not in COUNTED and (parts[-1] == "p" or "logrank_p" in parts):
+        return "P values"
+    is_estimate = any(map(ESTIMATES.fullmatch, parts)) or parts[-1].startswith("cutoff")
+    return "estimates" if is_estimate and parts[0] not in COUNTED else "counts"
+
+
+def of_this_run(results: Mapping[str, Mapping], key: str) -> tuple[str, Mapping | None]:
+    """Return this run's entry, and its key, that is of the same kind as the paper's entry `key`; None without one.
+
+    For the paper's "paired Student t test" of C-indices that is survcomp's one-sided P, not the jackknife's.
+    """
+    one_sided = f"{key.removesuffix('.p')}.p_survcomp_one_sided"
+    return (one_sided, results[one_sided]) if one_sided in results else (key, results.get(key))
+
+
+def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterator[tuple[str, dict]]:
+    """Yield every entry of paper_results.yaml under its dotted key, spelt as in `results.json`.
+
+    A mapping with a `value` is one entry with its `ci` and `p`; an `hr` takes the `ci` beside it; two values under
+    `levels` are `.primary` and `.validation`; two under a name that starts with `dm_within` are value and `n`; another
+    list, or words, become text. `where` is the table, figure or section it is printed in.
+    """
+    where = tree.get("where", where)
+    for name, value in tree.items():
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping) and "value" in value:
+            yield here, {**value, "where": where}
+        elif isinstance(value, Mapping):
+            yield from published_entries(value, here, where)
+        elif path.endswith(".levels"):
+            for cohort, count in zip(("primary", "validation"), value, strict=True):
+                yield f"{here}.{cohort}", {"value": count, "where": where}
+        elif isinstance(value, list) and name.startswith("dm_within"):
+            yield here, {"value": value[0], "n": value[1], "where": where}
+        elif isinstance(value, list) and name != "ci":
+            for place, part in enumerate(value if path == "" else [", ".join(map(str, value))]):
+                yield f"{here}.{place}" if path == "" else here, {"value": part, "where": where}
+        elif name not in ("ci", "where"):
+            yield here, {"value": value, "where": where} | ({"ci": tree["ci"]} if name == "hr" else {})
+
+
+def as_printed(value, least: int = 0) -> tuple[str, float]:
+    """Return a published value as it is printed, with at least so many decimals, and half a unit of its last digit."""
+    if isinstance(value, (str, int)):
+        return str(value), 0.0
+    decimals = max(least, len(str(value).partition(".")[2]))
+    return f"{value:.{decimals}f}", 0.5 * 10.0**-decimals
+
+
+def agrees(published, rerun: float, least: int = 0) -> bool:
+    """Return whether a rerun number would be printed as the published one; `"<0.001"` is met by what lies below it."""
+    if isinstance(published, str):
+        return rerun < float(published.removeprefix("<"))
+    return abs(rerun - published) <= as_printed(published, least)[1] + 1e-9
+
+
+def incomplete_entries(results: Mapping[str, Mapping], notebooks: Iterable[str], classes: Iterable[str]) -> list[str]:
+    """Return what is wrong with entries of `results.json`; an entry that is merely absent is not wrong.
+
+    Every entry needs a known class and a source: a notebook that exists (03_train_T2W is a run of
+    03_train_sequence). An interval is needed by estimates: entries with a value one part of whose key is `cindex`,
+    `auc`, `tdauc_36m` or the like, `nri`, `idi` or `hr`. Counts, shares of counts, P values, parts of an NRI or IDI,
+    settings and the audit's checks of printed numbers do not need one.
+    """
+    notebooks, classes = set(notebooks), set(classes)
+    wrong = []
+    for key, entry in results.items():
+        parts = key.split(".")
+        if entry.get("class") not in classes:
+            wrong.append(f"{key}: no known class, found {entry.get('class')!r}")
+        if source_of(entry.get("notebook", "")) not in notebooks:
+            wrong.append(f"{key}: no source, found {entry.get('notebook')!r}")
+        estimate = parts[0] not in COUNTED and parts[-1] != "p" and any(map(ESTIMATES.fullmatch, parts))
+        if estimate and entry.get("value") is not None and None in (entry.get("ci") or [None]):
+            wrong.append(f"{key}: an estimate without an interval")
+    return wrong
+
+
+def source_of(stage: str) -> str:
+    """Return the notebook that a stage runs: 03_train_T2W is one of the runs of 03_train_sequence."""
+    return re.sub(r"^03_train_.*", "03_train_sequence", stage)
+
+
+def _longest(texts: Mapping[str, str], key: str) -> str:
+    """Return the text of the longest key of `texts` that `key` starts with."""
+    return texts[max((start for start in texts if key.startswith(start)), key=len)]
+
+
+def published_text(said: Mapping) -> str:
+    """Return a published entry as text: `0.865 (0.814 to 0.916), P <0.001`."""
+    least = 3 if "ci" in said else 0
+    text = as_printed(said["value"], least)[0]
+    if "ci" in said:
+        text += " ({} to {})".format(*(as_printed(limit, least)[0] for limit in said["ci"]))
+    text += f", P {said['p']}" if "p" in said else ""
+    return f"{text} of {said['n']}" if "n" in said else text
+
+
+def rerun_text(key: str, said: Mapping, entry: Mapping, digits: int) -> str:
+    """Return a run's entry as text, with as many decimals as the published one."""
+    value, ci = entry["value"], entry.get("ci")
+    if value is None:
+        return entry["reason"]
+    if ci and None not in ci:
+        text = format_estimate(value, *ci, digits=digits)
+    elif key.split(".")[-1] == "p" or ".logrank_p." in key:
+        text = format_p(value, max(digits, 3))
+    else:
+        text = f"{value:.{digits}f}"
+    text += f", P {format_p(entry['p'])}" if ci and entry.get("p") is not None else ""
+    return text + (f" of {entry['n']}" if "n" in said and "n" in entry else "")
+
+
+def beside(results: Mapping[str, Mapping], paper: Mapping, texts: Mapping, *, released: bool = False) -> pd.DataFrame:
+    """Set every published entry beside this run's.
+
+    Parameters
+    ----------
+    results
+        Key to entry, as `results.gather` returns them.
+    paper
+        As `config.published` returns it.
+    texts
+        `paper/report.yaml`: `reasons` for a difference by class, `not_rerun`, and `set_by_cohort`.
+    released
+        Whether a released model was applied and nothing fitted.
+
+    Returns
+    -------
+    DataFrame
+        key, where, published, rerun (text), class, n, kind (one of `KINDS`),
+        set_by_cohort (True where the number follows from how the cohort was
+        made or recruited, which is no agreement), same (True, False, or None
+        where there is no single number), why, source (the run's key) and
+        stages (notebooks that made it).
+    """
+    reasons = dict(texts["reasons"]["any"]) | (texts["reasons"]["released"] if released else {})
+    reasons |= texts["reasons"].get(class_of(results), {})
+    rows = [_beside_one(results, key, said, reasons, texts) for key, said in published_entries(paper)]
+    return pd.DataFrame(rows).astype({"same": object})
+
+
+def _beside_one(results, key: str, said: Mapping, reasons: Mapping, texts: Mapping) -> dict:
+    source, entry = of_this_run(results, key)
+    parts = sorted(name for name in results if name.startswith(key + "."))
+    row = dict(key=key, where=said["where"], published=published_text(said), rerun="", n="", same=None, why="")
+    row |= {"class": "", "kind": kind_of(key), "source": source, "stages": []}
+    row["set_by_cohort"] = any(re.match(pattern, key) for pattern in texts["set_by_cohort"])
+    if entry is not None:
+        exact = "ci" in said or key.endswith(".p")
+        digits = len(as_printed(said["value"], 3 if exact else 0)[0].removeprefix("<").partition(".")[2])
+        row["same"] = entry["value"] is not None and agrees(said["value"], entry["value"], digits)
+        row["rerun"] = rerun_text(key, said, entry, digits)
+        row["rerun"] += " (survcomp, one-sided)" if source != key and entry["value"] is not None else ""
+        row["why"] = "the same" if row["same"] else _longest(reasons, key)
+        row |= {"class": entry["class"], "n": entry.get("n", ""), "stages": [entry["notebook"]]}
+    elif parts:
+        row |= {"rerun": f"{len(parts)} numbers", "class": results[parts[0]]["class"]}
+        row |= dict(why=_longest(texts["not_rerun"], key), stages=sorted({results[p]["notebook"] for p in parts}))
+    else:
+        row["why"] = _why_absent(results, key, texts["not_rerun"])
+    audited = results.get(f"audit.{key}")
+    if audited and key.startswith("open_questions"):
+        row |= {"rerun": audited["method"], "class": "PUBLISHED", "stages": [audited["notebook"]]}
+    return row
+
+
+def _why_absent(results, key: str, not_rerun: Mapping) -> str:
+    """Say why a run has no number for a published entry."""
+    if any(key.startswith(start) for start in not_rerun):
+        return _longest(not_rerun, key)
+    present = {entry.get("cohort") for entry in results.values()} & {"primary", "validation"}
+    absent = {"primary", "validation"} - present if present else set()
+    in_validation = {"validation"} if key.startswith("cindex_comparison.") else set()
+    horizon = results.get("fig1.horizon_months", {}).get("value") or 36
+    if key.replace("3y", horizon_key(horizon)) in results:
+        return "counted at another horizon in this run"
+    if absent & {*key.split("."), *in_validation}:
+        return f"this run has a {min(present)} cohort only"
+    return "missing in this run: see above"
+
+
+def class_of(results: Mapping[str, Mapping]) -> str:
+    """Return the class of a run's patients, PUBLISHED where no result is a patient's."""
+    classes = {entry["class"] for entry in results.values()} - {"PUBLISHED"}
+    return classes.pop() if len(classes) == 1 else "PUBLISHED"
+
+
+def agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the single numbers of `beside` that would be printed the same.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by kind of entry, with `same` and `of`. Numbers set by how the
+        cohort was made or recruited are a row of their own, "set by the cohort".
+    """
+    rerun = rows[rows["same"].notna()]
+    kind = rerun["kind"].mask(rerun["set_by_cohort"], "set by the cohort")
+    counted = rerun["same"].astype(int).groupby(kind).agg(["sum", "size"])
+    return counted.set_axis(["same", "of"], axis=1).reindex([*KINDS, "set by the cohort"], fill_value=0)
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def _c_index(entries: Mapping[str, Mapping], model: str) -> str:
+    entry = entries.get(f"table2.cindex.{model}.validation", {"value": None})
+    return format_estimate(entry["value"], *(entry.get("ci") or (None, None)))
+
+
+def answer(
+    results: Mapping[str, Mapping], paper: Mapping, *, validity: Mapping[str, Mapping], null: pd.DataFrame | None
+) -> list[str]:
+    """Say in a few sentences what a run found: discrimination, calibration, the null simulation, and its limits.
+
+    Parameters
+    ----------
+    results, paper
+        As in `beside`.
+    validity
+        Results of the null simulation and the other controls; empty where they were not run.
+    null
+        `validity_answer`: `conclusion`, `cohort`, and for each data-generating model its share of simulated studies
+        that reach the conclusion, with columns ending in `_lower` and `_upper`; None where it was not run.
+    """
+    sentences = [_discrimination(results, dict(published_entries(paper)), validity)]
+    sentences += [_calibration(results, validity), _null(null), LIMITS[class_of(results)]]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _discrimination(results, printed, validity) -> str:
+    judged = results.get("table2.cindex.Nomogram.validation")
+    if judged is None:
+        return "Discrimination in the validation cohort was not estimated in this run."
+    models = {"Nomogram": "the nomogram", "Clinical": "the clinical model", "DLRS": "the signature"}
+    texts = [f"{_c_index(results, model)} for {name}" for model, name in models.items()]
+    theirs = [format_number(printed[f"table2.cindex.{model}.validation"]["value"]) for model in models]
+    text = f"In the validation cohort (n = {judged['n']}) Harrell's C was {texts[0]}, {texts[1]} and {texts[2]}; "
+    text += f"published were {theirs[0]}, {theirs[1]} and {theirs[2]}."
+    seeds = validity.get("validity.seeds.table2_cindex_nomogram_validation")
+    if seeds and class_of(results) == "SYNTHETIC":
+        low, high = (format_number(limit) for limit in seeds["ci"])
+        text += f" Over {seeds['n']} training seeds the nomogram's C ranged from {low} to {high}."
+    return text
+
+
+def _calibration(results, validity) -> str:
+    slope = results.get("external.calibration_slope.Nomogram")
+    if slope is None and class_of(results) == "SYNTHETIC":
+        slope = validity.get("validity.crossfit.in_sample.calibration_slope_nomogram_validation")
+    if slope is None or slope["value"] is None:
+        return "Calibration of the predicted risks was not estimated in this run."
+    text = format_estimate(slope["value"], *slope["ci"])
+    verdict = "not distinguishable from the ideal of 1"
+    if slope["ci"][1] < 1:
+        verdict = "below the ideal of 1: predicted risks were too extreme"
+    elif slope["ci"][0] > 1:
+        verdict = "above the ideal of 1: predicted risks were not extreme enough"
+    return f"The calibration slope of the nomogram in the validation cohort was {text}, {verdict}."
+
+
+NULL_MODELS = {  # column to what its scores are called
+    "independent": "independent of the outcome",
+    "learnt by heart": "overfitted in the primary cohort",
+}
+
+
+def null_models(null: pd.DataFrame) -> list[str]:
+    """Return the data-generating models of a null simulation: columns that have an interval."""
+    return [name for name in null if f"{name}_lower" in null]
+
+
+def _null(null: pd.DataFrame | None) -> str:
+    if null is None:
+        return "No null simulation was run, so that the false-positive rates of these findings are unknown."
+    texts = []
+    for model in null_models(null):
+        often = (null[model] > 0.5).groupby(null["cohort"]).agg(["sum", "size"])
+        counts = [f"{n} of {of} conclusions in the {cohort} cohort" for cohort, n, of in often.itertuples()]
+        texts.append(f"{' and '.join(counts)} with scores {NULL_MODELS.get(model, model)}")
+    return f"With uninformative images, most simulated studies reached {'; '.join(texts)}."
+
+
+LIMITS = {
+    "SYNTHETIC": "The patients are generated: agreement shows that the analysis can be carried out as described, and "
+    "neither confirms nor refutes the published estimates.",
+    "COHORT": "A difference from the published estimates may lie in the patients, the images or the trained networks.",
+    "PUBLISHED": "This run holds no patient's result, only what follows from the printed numbers.",
+}
+
+
+def side_by_side(rows: pd.DataFrame, prefix: str = "table2.") -> pd.DataFrame:
+    """Return rows of `beside` under a prefix as a table: published and rerun, the cohorts next to one another."""
+    measures = {"cindex": "C-index", "nri": "NRI", "idi": "IDI"}
+    wide: dict[tuple, dict] = {}
+    for row in rows[rows["key"].str.startswith(prefix) & rows["same"].notna()].itertuples():
+        measure, model, cohort = row.key.removeprefix(prefix).split(".")
+        line = wide.setdefault((measure, model), {"Measure": measures.get(measure, measure), "Model": model})
+        line[f"{cohort.capitalize()}, published"] = row.published
+        line[f"{cohort.capitalize()}, this run"] = row.rerun
+    return pd.DataFrame(list(wide.values())).fillna("")
+
+
+def estimates(results: Mapping[str, Mapping], paper: Mapping, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return published and rerun estimates with their intervals, for `plots.published_and_rerun`.
+
+    Parameters
+    ----------
+    names
+        Beginning of a key to what its estimates are called; shares, whose keys end in `_percent`, are divided by 100.
+
+    Returns
+    -------
+    DataFrame
+        item, published, published_lower, published_upper, value, lower, upper; limits are NaN where there are none.
+    """
+    unknown = [float("nan")] * 2
+    rows = []
+    for key, said in published_entries(paper):
+        start = next((start for start in names if key.startswith(start + ".")), None)
+        ours = results.get(key, {"value": None})
+        if start is None or ours["value"] is None or (names[start] == "Share" and not key.endswith("_percent")):
+            continue
+        scale = 100 if key.endswith("_percent") else 1
+        words = key.removeprefix(start + ".").removesuffix("_percent").replace("_", " ").split(".")
+        values = [said["value"], *said.get("ci", unknown), ours["value"], *(ours.get("ci") or unknown)]
+        rows.append([f"{names[start]} {', '.join(words)}", *(value / scale for value in values)])
+    columns = ["item", "published", "published_lower", "published_upper", "value", "lower", "upper"]
+    return pd.DataFrame(rows, columns=columns)
