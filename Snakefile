@@ -51,7 +51,7 @@ rule all:
 
 
 # Each notebook, and each table and figure that the paper names, can be asked for: `snakemake 04_signature table2 fig3`.
-TARGETS = {Path(name).stem: [name] for name in NUMBERS} | {"10_report": made("comparison"), "report": ["report.html"]}
+TARGETS = {Path(name).stem: [name] for name in NUMBERS} | {"10_report": made("comparison")}
 for name in MADE:
     for item in {Path(name).stem, *re.findall(r"/((?:fig|table)S?\d+)", name)}:
         if re.match(r"(fig|table)S?\d", item):

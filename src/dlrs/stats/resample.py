@@ -262,3 +262,34 @@ def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizo
         at_risk = at_risk[:, first]
         survival = np.prod(1 - deaths / np.where(at_risk > 0, at_risk, 1), axis=1)
     return np.where(weights.any(axis=1), survival, np.nan)
+
+
+def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return G(T-), the probability of being under observation just before each patient's time, on every resample.
+
+    Parameters
+    ----------
+    time, event, weights
+        As in `survival_at`.
+
+    Returns
+    -------
+    numpy.ndarray of shape (B, n)
+        Kaplan-Meier's estimate for censoring, those with an event at a time having left before the
+        censorings at it (``survival.censoring_survival`` with its default ties, weighted).
+
+    Examples
+    --------
+    >>> censoring_before(np.array([1, 2, 2, 3]), np.array([1, 1, 0, 1]) == 1, np.ones((1, 4)))
+    array([[1. , 1. , 1. , 0.5]])
+    """
+    order = np.argsort(time, kind="stable")
+    sorted_time, here, censored = time[order], weights[:, order], ~event[order]
+    first = np.flatnonzero(np.diff(sorted_time, prepend=-np.inf))
+    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here
+    lost = np.add.reduceat(here * censored, first, axis=1)
+    gone = np.add.reduceat(here * ~censored, first, axis=1)
+    left = at_risk[:, first] - gone
+    curve = np.ones((len(weights), first.size + 1))
+    np.cumprod(1 - lost / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
+    return curve[:, np.searchsorted(sorted_time[first], time)]
