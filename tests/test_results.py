@@ -87,10 +87,10 @@ def test_small_counts_are_left_out_of_a_shared_record(record, tmp_path):
 def test_page_and_csv_come_from_one_frame(record, tmp_path):
     columns = {"Model": "model", "{cohort}": results.estimate("c"), "P, {cohort}": results.p_value()}
     page = record.table(FRAME, "table2", columns=columns, caption="Table 2 <C>", notes="n & m")
-    assert page.columns.tolist() == ["Model", "primary", "validation", "P, primary", "P, validation"]
+    assert page.columns.tolist() == ["Model", "primary", "P, primary", "validation", "P, validation"]
     assert page.values.tolist() == [
-        ["Nomogram", "0.765 (0.700 to 0.800)", "0.675 (0.600 to 0.750)", "<0.001", "0.050"],
-        ["DLRS", "0.700 (0.600 to 0.800)", "not estimable", "0.020", "not estimable"],
+        ["Nomogram", "0.765 (0.700 to 0.800)", "<0.001", "0.675 (0.600 to 0.750)", "0.050"],
+        ["DLRS", "0.700 (0.600 to 0.800)", "0.020", "not estimable", "not estimable"],
     ]
     shown = pd.read_html(tmp_path / "tables/table2.html")[0]
     assert shown.astype(str).values.tolist() == page.values.tolist()
@@ -125,6 +125,36 @@ def test_sections_have_a_heading_row_that_alone_shows_what_belongs_to_all(record
         ["cT stage", "", "", "<0.001"],
         ["cT3", "130 (76.47%)", "29 (44.62%)", ""],
     ]
+
+
+def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_cohort_side_by_side():
+    """Table 2: the C-index has no P, and one cohort has no IDI."""
+    frame = pd.DataFrame(
+        {
+            "measure": ["C-index", "C-index", "IDI"],
+            "row": ["DLRS", "DLRS", "DLRS vs Clinical"],
+            "cohort": ["validation", "primary", "primary"],
+            "value": [0.7, 0.8, 0.1],
+            "lower": [0.6, 0.7, -0.1],
+            "upper": [0.8, 0.9, 0.3],
+            "p": [np.nan, np.nan, 1e-5],
+            "tested": [False, False, True],
+        }
+    )
+    columns = {"Model": "row", "{cohort}": results.estimate("value"), "P, {cohort}": results.p_value(where="tested")}
+    page = results.layout(frame, columns, sections="measure")
+    assert page.columns.tolist() == ["Model", "validation", "P, validation", "primary", "P, primary"]
+    assert page.values.tolist() == [
+        ["C-index", "", "", "", ""],
+        ["DLRS", "0.700 (0.600 to 0.800)", "", "0.800 (0.700 to 0.900)", ""],
+        ["IDI", "", "", "", ""],
+        ["DLRS vs Clinical", "", "", "0.100 (-0.100 to 0.300)", "<0.001"],
+    ]
+
+
+def test_numbers_of_unlike_magnitudes_get_significant_digits():
+    page = results.layout(pd.DataFrame({"x": [1.23456e-5, 47, np.nan]}), {"X": results.significant("x")})
+    assert page["X"].tolist() == ["1.235e-05", "47", "not estimable"]
 
 
 def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():

@@ -7,6 +7,7 @@ laid out from the frame that goes to its CSV, so that the two cannot differ.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import os
@@ -38,6 +39,11 @@ def spell(name: str) -> str:
     names = {"ct_stage": "cT stage", "cea": "CEA", "ypt_stage": "ypT stage", "ypn_stage": "ypN stage"}
     names |= {"dl_prob": "DL-prob", "event": "Distant metastasis", "tumor_location": "Tumour location"}
     return names.get(name, name.replace("_", " ").capitalize())
+
+
+def horizon_key(months: float) -> str:
+    """Return how a result's key names a horizon: `3y` for 36 months, as the paper's numbers are filed, else `24m`."""
+    return "3y" if months == 36 else f"{months:g}m"
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -79,9 +85,14 @@ def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int
     return lambda row: format_estimate(row[value], row[lower], row[upper], digits)
 
 
-def p_value(p: str = "p", digits: int = 3) -> Cell:
-    """Write a column's P value."""
-    return lambda row: format_p(row[p], digits)
+def significant(value: str, digits: int = 4) -> Cell:
+    """Write a column's number with so many significant digits, for columns of unlike magnitudes."""
+    return lambda row: f"{row[value]:.{digits}g}" if math.isfinite(row[value]) else NOT_ESTIMABLE
+
+
+def p_value(p: str = "p", digits: int = 3, *, where: str = "") -> Cell:
+    """Write a column's P value; with `where`, a column of yes and no, nothing in the rows that were not tested."""
+    return lambda row: format_p(row[p], digits) if not where or row[where] else ""
 
 
 def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
@@ -139,8 +150,9 @@ def layout(
     columns
         Heading to what stands below it: a column of `frame`, or a function of
         a row (`estimate("c")`). A heading with a field in braces
-        (`"{cohort} (n = {of})"`) becomes a column for each of its values;
-        rows that are equal in the other columns are then joined.
+        (`"{cohort} (n = {of})"`) becomes a column for each of its values,
+        neighbouring headings of the same value side by side; rows that are
+        equal in the other columns are then joined.
     sections
         A column, or a function of a row, each value of which gets a heading row.
     once
@@ -166,8 +178,10 @@ def layout(
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
     headings: list[str] = []
-    for heading in columns:
-        found = [heading.format(**row) for row in frame.to_dict("records")] if "{" in heading else [heading]
+    for many, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
+        neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next
+        rows_of = frame.to_dict("records") if many else [{}]
+        found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
     return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
 
@@ -559,7 +573,9 @@ def gather(run_dir: str | Path) -> tuple[dict, list[str]]:
     for path in sorted((run_dir / "results").glob("*.json")):
         part = json.loads(path.read_text(encoding="utf-8"))
         files = {run_dir / name: digest for name, digest in part["inputs"].items()}
-        if part["complete"] and all(file.is_file() and sha256(file) == digest for file, digest in files.items()):
+        if part.get("complete", True) and all(
+            file.is_file() and sha256(file) == digest for file, digest in files.items()
+        ):
             twice = entries.keys() & part["entries"].keys()
             if twice:
                 raise ValueError(f"results must have one source; {sorted(twice)[0]} is written by two notebooks")
