@@ -131,14 +131,14 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
     """Table 2: the C-index has no P, and one cohort has no IDI."""
     frame = pd.DataFrame(
         {
-            "measure": ["C-index", "C-index", "IDI"],
-            "row": ["DLRS", "DLRS", "DLRS vs Clinical"],
-            "cohort": ["validation", "primary", "primary"],
-            "value": [0.7, 0.8, 0.1],
-            "lower": [0.6, 0.7, -0.1],
-            "upper": [0.8, 0.9, 0.3],
-            "p": [np.nan, np.nan, 1e-5],
-            "tested": [False, False, True],
+            "measure": ["C-index", "C-index", "IDI", "C-index"],
+            "row": ["DLRS", "DLRS", "DLRS vs Clinical", "ADC"],
+            "cohort": ["validation", "primary", "primary", "primary"],
+            "value": [0.7, 0.8, 0.1, 0.6],
+            "lower": [0.6, 0.7, -0.1, 0.5],
+            "upper": [0.8, 0.9, 0.3, 0.7],
+            "p": [np.nan, np.nan, 1e-5, np.nan],
+            "tested": [False, False, True, False],
         }
     )
     columns = {"Model": "row", "{cohort}": results.estimate("value"), "P, {cohort}": results.p_value(where="tested")}
@@ -147,6 +147,7 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
     assert page.values.tolist() == [
         ["C-index", "", "", "", ""],
         ["DLRS", "0.700 (0.600 to 0.800)", "", "0.800 (0.700 to 0.900)", ""],
+        ["ADC", "", "", "0.600 (0.500 to 0.700)", ""],
         ["IDI", "", "", "", ""],
         ["DLRS vs Clinical", "", "", "0.100 (-0.100 to 0.300)", "<0.001"],
     ]

@@ -183,7 +183,9 @@ def layout(
         rows_of = frame.to_dict("records") if many else [{}]
         found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
-    return pd.DataFrame(list(rows.values()), columns=headings).fillna("")
+    order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
+    in_order = [rows[key] for key in sorted(rows, key=lambda key: order[key[0]])]  # a section's rows stay together
+    return pd.DataFrame(in_order, columns=headings).fillna("")
 
 
 # ---------------------------------------------------------------- small counts
