@@ -49,6 +49,18 @@ def test_a_number_a_row_with_the_key_of_the_paper(record, tmp_path):
     assert missing["value"] is None and missing["reason"] == "no events"
 
 
+def test_a_key_writes_a_name_in_small_letters_and_digits(record):
+    frame = pd.DataFrame({"finding": ["NRI, Nomogram against clinical"], "signal": [0.25], "share": [0.5]})
+    record.numbers(frame, "validity.{finding:key}.{signal:g}.share", value="share", seed=1)
+    assert list(record.entries) == ["validity.nri_nomogram_against_clinical.0.25.share"]
+
+
+def test_a_share_is_written_in_percent_and_nothing_where_there_is_none():
+    row = dict(any=0.125, any_lower=0.096, any_upper=0.161, better=np.nan, better_lower=np.nan, better_upper=np.nan)
+    assert results.percent("any")(row) == "12.5 (9.6 to 16.1)"
+    assert results.percent("better")(row) == ""
+
+
 def test_recording_again_replaces(record, tmp_path):
     record.number("fig2.cutoff_dlrs", 1.5, n=162)
     record.number("fig2.cutoff_dlrs", 1.25, n=162)

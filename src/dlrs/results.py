@@ -41,6 +41,29 @@ def spell(name: str) -> str:
     return names.get(name, name.replace("_", " ").capitalize())
 
 
+def spell_identifier(text: str) -> str:
+    """Spell a heading that is an identifier, with an underscore or a bracket; leave every other as it is."""
+    return spell(text) if re.fullmatch(r"\w*_\w*|[^\s\[]+\[\S+\]", text) else text
+
+
+def key_word(text: str) -> str:
+    """Return a name as a key writes it: in lower case, other signs than letters and digits as `_`.
+
+    Examples
+    --------
+    >>> key_word("NRI, Nomogram against clinical")
+    'nri_nomogram_against_clinical'
+    """
+    return re.sub("[^a-z0-9]+", "_", str(text).lower()).strip("_")
+
+
+class _Field(str):
+    """A frame's text in a key; with the format `key` as `key_word` writes it."""
+
+    def __format__(self, spec: str) -> str:
+        return key_word(self) if spec == "key" else super().__format__(spec)
+
+
 def horizon_key(months: float) -> str:
     """Return how a result's key names a horizon: `3y` for 36 months, as the paper's numbers are filed, else `24m`."""
     return "3y" if months == 36 else f"{months:g}m"
@@ -109,6 +132,19 @@ def share(n: str = "n", percent: str = "percent", digits: int = 2) -> Cell:
             if isinstance(row[n], str) or row[percent] != row[percent]
             else f"{row[n]:.0f} ({row[percent]:.{digits}f}%)"
         )
+
+    return cell
+
+
+def percent(value: str, digits: int = 1) -> Cell:
+    """Write a column's share, from 0 to 1, in percent with its limits `<value>_lower` and `<value>_upper`.
+
+    `12.5 (9.6 to 16.1)`; nothing where there is no share.
+    """
+
+    def cell(row):
+        limits = [100 * row[f"{value}{end}"] for end in ("", "_lower", "_upper")]
+        return format_estimate(*limits, digits) if math.isfinite(limits[0]) else ""
 
     return cell
 
@@ -395,7 +431,8 @@ class Record:
         frame
             One row a number.
         key
-            The key with columns in braces: `"table2.cindex.{model}.{cohort}"`.
+            The key with columns in braces: `"table2.cindex.{model}.{cohort}"`;
+            `"{finding:key}"` writes the column's text as `key_word` does.
         value
             The column that holds the number.
         ci
@@ -410,7 +447,8 @@ class Record:
         for row in frame.to_dict("records"):
             entry = {"value": row[value]} | ({"ci": [row[name] for name in ci]} if ci else {})
             entry |= {k: row[v] if isinstance(v, str) and v in row else v for k, v in about.items()}
-            found[key.format(**row)] = entry
+            words = {name: _Field(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+            found[key.format(**words)] = entry
         self._add(found)
 
     def _add(self, entries: Mapping[str, Mapping]) -> None:
