@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from dlrs import audit, config, report
+from dlrs import audit, config, results
 
 NOTEBOOK = config.ROOT / "notebooks" / "00_paper_audit.ipynb"
 PUBLISHED = "paper/paper_results.yaml"
@@ -361,7 +361,7 @@ def test_tables_figure_and_results_are_written(done):
     page = (run / "tables" / "audit.html").read_text(encoding="utf-8")
     assert "a difference may have an innocent cause" in page and f"{(rows['agrees'] == 'no').sum()} differ" in page
     assert (run / "figures" / "audit.png").stat().st_size > 50_000
-    entries, missing = report.collect(run)
+    entries, missing = results.collect(run)
     assert missing == [] and {f"audit.{key}" for key in rows.index} < entries.keys()
     assert entries["audit.rows.no"]["value"] == (rows["agrees"] == "no").sum()
     assert {entry["class"] for entry in entries.values()} == {"PUBLISHED"}

@@ -11,7 +11,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from dlrs import report
+from dlrs import results
 from dlrs.config import ROOT
 from dlrs_run import report as report_page
 from dlrs_run import stages
@@ -105,7 +105,7 @@ def test_a_cutoff_keeps_the_horizon_that_it_was_chosen_at(fitted, tmp_path):
         high[horizon] = {
             k: e["value"] for k, e in entries(tmp_path / "run", "07_subgroups").items() if k.endswith("_risk")
         }
-    cutoff = report.load_json(tmp_path / "run/interim/nomogram.json")["cutoff_risk"]
+    cutoff = results.load_json(tmp_path / "run/interim/nomogram.json")["cutoff_risk"]
     assert f"High risk: a risk of metastasis within 36 months above {cutoff:.3f}" in pages[24.0]
     assert "Metastasis within 24 months" in pages[24.0] and "lost before 24 months" in pages[24.0]
     groups = [k for k in high[36.0] if "dm_within" not in k]

@@ -10,7 +10,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from dlrs import report
+from dlrs import results
 from dlrs.config import ROOT
 from dlrs.synthetic import studies
 from dlrs_run import pages
@@ -26,21 +26,25 @@ def execute(name, run, **parameters):
     return json.loads((run / "results" / f"{name}.json").read_text(encoding="utf-8"))["entries"]
 
 
-def as_run(run, notebook, entries):
-    """Write a notebook's results as if it had run."""
-    entries = {report.key(*name.split("/")): dict(value=0.5) | entry for name, entry in entries.items()}
-    report.save_results(entries, run_dir=run, notebook=notebook, inputs=[], provenance="SYNTHETIC")
+def as_run(run, notebook, entries, tables=()):
+    """Write a notebook's numbers and tables as if it had run."""
+    record = results.start(run, notebook, provenance="SYNTHETIC")
+    for name, entry in entries.items():
+        record.number(".".join(map(results.key_word, name.split("/"))), **(dict(value=0.5) | entry))
+    for name, rows in dict(tables).items():
+        record.csv(pd.DataFrame(rows), name)
+    record.finish()
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The null simulation of four studies and the answer from it alone; then the signal strengths."""
     run, base = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("base")
-    (base / "interim").mkdir()
+    intake.stage(base, ROOT / "data_synthetic")
     intake.read_cohort(ROOT / "data_synthetic").patients.to_csv(base / "interim" / "patients.csv", index=False)
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", base / "interim")
     null = execute("09a_null_simulation", run, base_dir=os.fspath(base), n_replicates=4, n_boot=10, jobs=1)
-    answer = execute("09h_answer", run)
+    answer = execute("09h_answer", run, base_dir=os.fspath(base))
     small = dict(n_replicates=2, n_boot=10, jobs=1, trained_signals=[], signals=[0.0, 1.0])
     execute("09b_signal_dial", run, base_dir=os.fspath(base), **small)
     return run, null, answer
@@ -60,9 +64,9 @@ def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
 
 def test_headings_of_the_tables_are_words_and_no_cell_is_a_raw_number(alone):
     run, *_ = alone
-    pages = sorted((run / "tables").glob("*.html"))
-    assert len(pages) == 6
-    for path in pages:
+    paths = sorted((run / "tables").glob("*.html"))
+    assert len(paths) == 6
+    for path in paths:
         table = pages.read_table(path)
         assert all(re.fullmatch(r"[A-Z].*|n", title) and "_" not in title for title in table.columns), path.name
         cells = [cell for row in table.rows for cell in row]
@@ -107,20 +111,20 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
         ratio | dict(model="ADC", ratio=2.5, lower=1.8, upper=3.0),
     ]
     control = dict(model="Mask only", measure="C-index", cohort="validation", c=0.55, lower=0.45, upper=0.65)
-    tables = {"validity_null": null, "validity_coverage": covered, "validity_expected": calibrated}
-    for name, rows in (tables | {"validity_shortcuts": [control]}).items():
-        rows = pd.DataFrame(rows)
-        report.save_table(rows, rows, name, run_dir=tmp_path, provenance="SYNTHETIC", caption="")
-    as_run(tmp_path, "09a_null_simulation", {"validity/run/null": dict(said="2000 studies")})
-    as_run(tmp_path, "09d_interval_coverage", {"validity/run/coverage": dict(said="400 studies")})
+    said = {"validity/run/null": dict(said="2000 studies")}
+    as_run(tmp_path, "09a_null_simulation", said, {"validity_null": null})
+    said = {"validity/run/coverage": dict(said="400 studies")}
+    as_run(tmp_path, "09d_interval_coverage", said, {"validity_coverage": covered})
     without = {"validity/expected/observed_over_expected_without_predictors/36 months": dict(value=1.39)}
-    as_run(tmp_path, "09g_calibration_optimism", without | {"validity/run/expected": dict(said="calibration")})
+    said = without | {"validity/run/expected": dict(said="calibration")}
+    as_run(tmp_path, "09g_calibration_optimism", said, {"validity_expected": calibrated})
     centre = dict(value=0.5, ci=[0.4, 0.6], by_guessing=0.5)
     shortcuts = {f"validity/shortcuts/centre_from_features/{name}": centre for name in ("T2W", "ADC")}
     one_control = dict(value=0.6, n=1, mc_se=None, within_3_se=None)  # not judged, so no leak
     shortcuts |= {"validity/shortcuts/permuted_labels/auc": one_control, "validity/run/shortcuts": dict(said="1")}
-    as_run(tmp_path, "09f_negative_controls", shortcuts)
-    answer = execute("09h_answer", tmp_path)
+    as_run(tmp_path, "09f_negative_controls", shortcuts, {"validity_shortcuts": [control]})
+    intake.stage(tmp_path, ROOT / "data_synthetic")
+    answer = execute("09h_answer", tmp_path, base_dir=os.fspath(tmp_path))
     faults = pd.read_csv(tmp_path / "tables" / "validity_faults.csv")
     listed = list(zip(faults["kind"], faults["fault"].str.replace(":.*", "", regex=True), strict=True))
     interval, test = ("interval", "AUC(12 months), DLRS"), ("test", "Youden's cut-off, log-rank")

@@ -1,13 +1,17 @@
 """The recorder: what a notebook hands it is what the CSV, the page, results.json and the figure show."""
 
+import csv
 import json
+import os
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from dlrs import results
+from dlrs import config, results
 
 FRAME = pd.DataFrame(
     {
@@ -47,6 +51,18 @@ def test_a_number_a_row_with_the_key_of_the_paper(record, tmp_path):
     ) | {"notebook": "06_evaluation", "class": "SYNTHETIC"}
     missing = found["table2.cindex.DLRS.validation"]
     assert missing["value"] is None and missing["reason"] == "no events"
+
+
+def test_a_key_writes_a_name_in_small_letters_and_digits(record):
+    frame = pd.DataFrame({"finding": ["NRI, Nomogram against clinical"], "signal": [0.25], "share": [0.5]})
+    record.numbers(frame, "validity.{finding:key}.{signal:g}.share", value="share", seed=1)
+    assert list(record.entries) == ["validity.nri_nomogram_against_clinical.0.25.share"]
+
+
+def test_a_share_is_written_in_percent_and_nothing_where_there_is_none():
+    row = dict(any=0.125, any_lower=0.096, any_upper=0.161, better=np.nan, better_lower=np.nan, better_upper=np.nan)
+    assert results.percent("any")(row) == "12.5 (9.6 to 16.1)"
+    assert results.percent("better")(row) == ""
 
 
 def test_recording_again_replaces(record, tmp_path):
@@ -151,13 +167,10 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
             "lower": [0.6, 0.7, -0.1, 0.5],
             "upper": [0.8, 0.9, 0.3, 0.7],
             "p": [np.nan, np.nan, 1e-5, np.nan],
+            "tested": [False, False, True, False],
         }
     )
-    columns = {
-        "Model": "row",
-        "{cohort}": results.estimate("value"),
-        "P, {cohort}": lambda row: "" if row["measure"] == "C-index" else results.format_p(row["p"]),
-    }
+    columns = {"Model": "row", "{cohort}": results.estimate("value"), "P, {cohort}": results.p_value(where="tested")}
     page = results.layout(frame, columns, sections="measure")
     assert page.columns.tolist() == ["Model", "validation", "P, validation", "primary", "P, primary"]
     assert page.values.tolist() == [
@@ -226,3 +239,108 @@ def test_a_notebook_run_by_hand_marks_what_is_older(record, tmp_path, monkeypatc
 def test_a_run_without_its_first_stage_is_named(tmp_path):
     with pytest.raises(results.InputError, match="study.json: the file is missing"):
         results.start(tmp_path, "06_evaluation")
+
+
+def test_small_counts_are_hidden_and_a_single_one_takes_the_next_smallest_with_it():
+    frame = pd.DataFrame(
+        {
+            "cohort": ["primary"] * 4 + ["validation"] * 3,
+            "n": [40, 3, 9, 0, 1, 4, 20],
+            "percent": [76.9, 5.8, 17.3, 0.0, 4.0, 16.0, 80.0],
+        }
+    )
+    told = results.masked(frame, ["n"], smallest=5, within=["cohort"], with_them=["percent"])
+    assert told["n"].tolist() == [40, "<5", "not shown", 0, "<5", "<5", 20]
+    assert told["percent"].notna().tolist() == [True, False, False, True, False, False, True]
+    assert results.masked(frame, ["n"], smallest=0, within=["cohort"]) is frame
+    # 2 of 12 at high risk: the 10 at low risk would tell, and with them the other level of each column
+    two = pd.DataFrame({"factor": ["ct"] * 3, "n_high": [2, 30, 8], "n_low": [10, 40, 60]})
+    told = results.masked(two, ["n_high", "n_low"], smallest=5, within=["factor"], parts=["n_high", "n_low"])
+    assert told["n_high"].tolist() == ["<5", 30, "not shown"]
+    assert told["n_low"].tolist() == ["not shown", 40, "not shown"]
+    assert results.format_count("<5", 12) == "<5/12"
+
+
+def test_a_missing_earlier_output_is_named(tmp_path):
+    with pytest.raises(config.InputError, match="signature.json: the file is missing"):
+        results.load_json(tmp_path / "signature.json")
+
+
+def test_a_killed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old", encoding="utf-8")
+    code = (
+        "import os, sys\nfrom dlrs.config import whole_file\n"
+        "with whole_file(sys.argv[1]) as partial:\n    partial.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, os.fspath(path)])
+    assert done.returncode == -9
+    assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_an_empty_run_dir_is_the_newest_finished_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    with pytest.raises(config.InputError, match=r"no run is finished.*`python3 run.py statistics`") as refused:
+        config.run_folder()
+    assert len(str(refused.value).splitlines()) == 1
+    for age, name in enumerate(["newest", "older", "unfinished", "validity"]):
+        (tmp_path / "runs" / name / "interim").mkdir(parents=True)
+        if name != "validity":
+            (tmp_path / "runs" / name / "interim" / "patients.csv").touch()
+        if name != "unfinished":
+            (tmp_path / "runs" / name / "results.json").touch()
+            os.utime(tmp_path / "runs" / name / "results.json", (1e9 - age, 1e9 - age))
+    os.utime(tmp_path / "runs" / "validity" / "results.json", (2e9, 2e9))  # no run of the study's notebooks
+    assert config.run_folder() == config.run_folder("") == tmp_path / "runs" / "newest"
+    assert config.run_folder("runs/unfinished") == tmp_path / "runs" / "unfinished"
+    with pytest.raises(config.InputError, match="runs/missing: there is no such folder"):
+        config.run_folder("runs/missing")
+
+
+def test_two_notebooks_may_not_write_one_number(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLRS_STAGE", "x")
+    for notebook in ("04_signature", "05_nomogram"):
+        record = results.start(tmp_path, notebook, provenance="SYNTHETIC")
+        record.number("a", 1)
+        record.finish()
+    with pytest.raises(ValueError, match="a is written by two notebooks"):
+        results.collect(tmp_path)
+
+
+def test_no_cell_of_an_exported_table_is_a_formula_and_numbers_stay(tmp_path):
+    bad = ["=cmd|' /C calc'!A0", "+1+1", "@SUM(A1)", "\t=1", "\r=1", "-x", "-0.5", "<script>alert(1)</script>"]
+    tidy = pd.DataFrame({"centre": bad, "=level": pd.Categorical(bad), "difference": np.linspace(-1, 1, len(bad))})
+    safe = [f"'{cell}" for cell in bad[:4]] + [" =1", "'-x", *bad[6:]]
+    record = results.start(tmp_path, "table9", provenance="COHORT")
+    record.table(tidy, "table9", columns={"Centre": "centre", "Level": "=level"}, caption=bad[0], notes=bad[-1])
+    results.save_csv(tidy, tmp_path / "tables" / "more.csv")
+    results.save_csv(tidy, tmp_path / "interim" / "kept.csv")
+    for name in ("table9", "more"):
+        with open(tmp_path / "tables" / f"{name}.csv", newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        assert header[:3] == ["centre", "'=level", "difference"]
+        assert [row[0] for row in rows] == [row[1] for row in rows] == safe
+        assert [float(row[2]) for row in rows] == tidy["difference"].tolist()
+    assert pd.read_csv(tmp_path / "interim" / "kept.csv")["centre"].tolist()[0] == bad[0]
+    assert "<script" not in (tmp_path / "tables" / "table9.html").read_text(encoding="utf-8")
+
+
+def test_results_that_are_shared_hold_no_small_count(record, tmp_path):
+    record.smallest = 5
+    record.number("fig4.pcr.n", "<5", n=22)
+    record.number("cohort.n_primary", 170)
+    record.number("table2.cindex.ADC.primary", 0.7, ci=[0.6, 0.8], n=170)
+    record.number("fig4.pcr.share", 0.25, ci=[0.1, 0.4], n=4)
+    record.number("fig4.pcr.p", 0.0, n=170)
+    saved = entries_of(tmp_path)
+    shown = [key for key, entry in saved.items() if entry["value"] is not None]
+    assert sorted(shown) == ["cohort.n_primary", "fig4.pcr.p", "table2.cindex.ADC.primary"]
+    assert saved["fig4.pcr.share"]["ci"] is None and saved["fig4.pcr.share"]["n"] is None
+
+
+def test_names_are_spelt_as_in_the_field():
+    spelt = {"ypn_stage[T.ypN2]": "ypN stage ypN2", "C(cea, Treatment('Normal'))[T.Elevated]": "CEA Elevated"}
+    spelt |= {"dl_prob": "DL-prob", "n_high": "Patients, high risk", "horizon_months": "Horizon months"}
+    assert {name: results.spell(name) for name in spelt} == spelt
+    assert results.spell_identifier("age") == "age" and results.spell_identifier("P [two-sided]") == "P [two-sided]"
+    assert results.spell_identifier("n_high") == "Patients, high risk"

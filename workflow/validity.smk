@@ -216,7 +216,7 @@ rule training_seeds:
         joined(PERMUTED),
         SEEDS,
         str(BASE / "results.json"),
-        sources=repository("notebooks/09e_training_seeds.ipynb", "src/dlrs_run/expected.py") + JUDGING,
+        sources=repository("notebooks/09e_training_seeds.ipynb") + JUDGING,
     output:
         table("validity_seeds"),
         figure("validity_seeds"),

@@ -292,7 +292,7 @@ def read_settings(run_dir: str | Path) -> dict:
     Parameters
     ----------
     run_dir
-        The run's folder. Its `interim/study.json` was written by `dlrs_site.intake.stage`.
+        The run's folder. Its `interim/study.json` was written by the intake stage.
 
     Returns
     -------

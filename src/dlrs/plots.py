@@ -100,7 +100,7 @@ def kaplan_meier(
     at_risk_months
         Times (months) at which the numbers at risk are printed.
     smallest
-        Smaller numbers at risk are printed as `<5`; see `report.masked`.
+        Smaller numbers at risk are printed as `<5`; see `results.masked`.
     text
         The legend's title, such as the log-rank P.
     """

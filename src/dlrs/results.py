@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
 
 STAMPS = {
@@ -34,14 +35,56 @@ Cell = Callable[[Mapping], str]
 # ---------------------------------------------------------------- numbers as text
 
 
+# Columns of results that are no variables of the cohort, as tables write them.
+NAMES = {
+    "event": "Distant metastasis",
+    "tumor_location": "Tumour location",
+    "uno_c": "Uno's C",
+    "n_high": "Patients, high risk",
+    "n_low": "Patients, low risk",
+    "n_used": "Replicates used",
+    "p_jackknife": "P, jackknife",
+    "p_bootstrap": "P, bootstrap",
+    "p_survcomp_one_sided": "P, survcomp, one-sided",
+    "p_survcomp_two_sided": "P, survcomp, two-sided",
+}
+
+
 def spell(name: str) -> str:
-    """Return a column's or level's name as tables write it: `ypn_stage[T.ypN1]` is `ypN stage ypN1`."""
-    name, _, level = name.partition("[T.")
+    """Return a column's or level's name as tables and figures write it: `ypn_stage` is `ypN stage`.
+
+    Examples
+    --------
+    >>> spell("ct_stage[T.cT4]")
+    'cT stage cT4'
+    """
+    column, level = re.match(r"(?:C\()?(\w+)?.*?(?:\[T\.(.*)\])?$", name).groups()
     if level:
-        return f"{spell(name)} {level.removesuffix(']')}"
-    names = {"ct_stage": "cT stage", "cea": "CEA", "ypt_stage": "ypT stage", "ypn_stage": "ypN stage"}
-    names |= {"dl_prob": "DL-prob", "event": "Distant metastasis", "tumor_location": "Tumour location"}
-    return names.get(name, name.replace("_", " ").capitalize())
+        return f"{spell(column)} {level}"
+    return NAMES.get(name) or cohort.label(name)
+
+
+def spell_identifier(text: str) -> str:
+    """Spell a heading that is an identifier, with an underscore or a bracket; leave every other as it is."""
+    return spell(text) if re.fullmatch(r"\w*_\w*|[^\s\[]+\[\S+\]", text) else text
+
+
+def key_word(text: str) -> str:
+    """Return a name as a key writes it: in lower case, other signs than letters and digits as `_`.
+
+    Examples
+    --------
+    >>> key_word("NRI, Nomogram against clinical")
+    'nri_nomogram_against_clinical'
+    """
+    return re.sub("[^a-z0-9]+", "_", str(text).lower()).strip("_")
+
+
+class _Field(str):
+    """A frame's text in a key; with the format `key` as `key_word` writes it."""
+
+    def __format__(self, spec: str) -> str:
+        return key_word(self) if spec == "key" else super().__format__(spec)
 
 
 def horizon_key(months: float) -> str:
@@ -121,6 +164,19 @@ def share(n: str = "n", percent: str = "percent", digits: int = 2) -> Cell:
             if isinstance(row[n], str) or row[percent] != row[percent]
             else f"{row[n]:.0f} ({row[percent]:.{digits}f}%)"
         )
+
+    return cell
+
+
+def percent(value: str, digits: int = 1) -> Cell:
+    """Write a column's share, from 0 to 1, in percent with its limits `<value>_lower` and `<value>_upper`.
+
+    `12.5 (9.6 to 16.1)`; nothing where there is no share.
+    """
+
+    def cell(row):
+        limits = [100 * row[f"{value}{end}"] for end in ("", "_lower", "_upper")]
+        return format_estimate(*limits, digits) if math.isfinite(limits[0]) else ""
 
     return cell
 
@@ -412,7 +468,8 @@ class Record:
         frame
             One row a number.
         key
-            The key with columns in braces: `"table2.cindex.{model}.{cohort}"`.
+            The key with columns in braces: `"table2.cindex.{model}.{cohort}"`;
+            `"{finding:key}"` writes the column's text as `key_word` does.
         value
             The column that holds the number.
         ci
@@ -427,7 +484,8 @@ class Record:
         for row in frame.to_dict("records"):
             entry = {"value": row[value]} | ({"ci": [row[name] for name in ci]} if ci else {})
             entry |= {k: row[v] if isinstance(v, str) and v in row else v for k, v in about.items()}
-            found[key.format(**row)] = entry
+            words = {name: _Field(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+            found[key.format(**words)] = entry
         self._add(found)
 
     def _add(self, entries: Mapping[str, Mapping]) -> None:
@@ -594,9 +652,7 @@ def gather(run_dir: str | Path) -> tuple[dict, list[str]]:
     for path in sorted((run_dir / "results").glob("*.json")):
         part = json.loads(path.read_text(encoding="utf-8"))
         files = {run_dir / name: digest for name, digest in part["inputs"].items()}
-        if part.get("complete", True) and all(
-            file.is_file() and sha256(file) == digest for file, digest in files.items()
-        ):
+        if part["complete"] and all(file.is_file() and sha256(file) == digest for file, digest in files.items()):
             twice = entries.keys() & part["entries"].keys()
             if twice:
                 raise ValueError(f"results must have one source; {sorted(twice)[0]} is written by two notebooks")

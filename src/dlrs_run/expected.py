@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dlrs.bands import RELATIVE, bands, hold_to_bands
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
-from dlrs.results import format_estimate, format_p
+from dlrs.results import NOT_SHOWN, format_estimate, format_p, spell
 
 EXPECTED = "reports/expected.json"
 FROZEN = "data_synthetic/dl_prob.csv"
 ALTERNATIVES = "data_synthetic/alternatives.csv"
-RELATIVE, ABSOLUTE = 1e-8, 1e-12
-# Headline numbers that depend on the training, with the value of a model that knows nothing.
-HEADLINES = {"fig1.auc.": 0.5, "fig2.tdauc_36m.": 0.5, "table2.cindex.": 0.5, "table2.nri.": 0.0, "table2.idi.": 0.0}
+ABSOLUTE = 1e-12
 BAND_RULE = (
     "mean +- reach * sd * sqrt(1 + 1/n) over n seeds, with one reach for all numbers: the largest distance, in those "
     "units, of any number of any seed from the other seeds. A number of one more training then lies outside by chance "
@@ -65,75 +66,107 @@ def differences(expected: Mapping, found: Mapping) -> list[tuple[str, object, ob
     return [(place, a, b) for place, a, b in moved if not _same(a, b)]
 
 
-def bands(runs: list[Mapping]) -> dict[str, dict]:
-    """Return a band for every headline number, from the results of runs at several seeds.
+WORD = re.compile(r"[^\W\d_]+\d*")
+NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\.\d)")
 
-    A training is stopped when any of its numbers is outside, so the bands hold for all of them at once. Each seed is
-    held to the others: its largest distance, over the numbers, in units of what one more draw varies by,
-    |x - mean| / (sd sqrt(1 + 1/(n-1))). The reach is the largest such distance of any seed. Were one more training
-    exchangeable with the n, its distance would be the largest of n + 1 once in n + 1 times, whatever the numbers'
-    distribution and however they hang together (the conformal argument; Barber et al., Ann Stat 2021, for leaving out).
-    Being held to one seed fewer makes the n distances a little larger, so that it is stopped rather less often.
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+class _Row(NamedTuple):
+    """What one row of a tidy table holds: its words, as written and as `spell` writes them, and its numbers."""
+
+    words: frozenset[str]
+    texts: frozenset[str]
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Iterable) -> _Row:
+        cells = [cell for cell in cells if not (isinstance(cell, float) and math.isnan(cell)) and cell is not None]
+        texts = [str(cell) for cell in cells if not isinstance(cell, (int, float, np.number, np.bool_))]
+        numbers = [float(cell) for cell in cells if isinstance(cell, (int, float, np.number, np.bool_))]
+        numbers += [float(n.replace("−", "-")) for text in texts for n in NUMBER.findall(text)]
+        named = [text for text in texts if text != NOT_SHOWN]
+        words = {word for text in named for form in (text, spell(text)) for word in _words(form)}
+        return cls(frozenset(words), frozenset(texts), np.array(numbers, dtype=float))
+
+    def has(self, number: str, *, percent: bool) -> bool:
+        """Say whether a printed number is one of the row's, rounded to its digits, or with `percent` times 100."""
+        digits = len(number.partition("e")[0].partition(".")[2]) - int(number.partition("e")[2] or 0)
+        printed, half = float(number.replace("−", "-")), 0.5 * 10.0**-digits
+        factors = (1.0, 100.0) if percent else (1.0,)
+        return any((np.abs(f * self.numbers - printed) <= half * (1 + 1e-6)).any() for f in factors)
+
+
+def unfounded(shown: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
+    """List what a table's page shows and its own frame does not hold.
 
     Parameters
     ----------
-    runs
-        Results of at least three runs that differ in the training's seed only. With 20, up to about one training in 21
-        is stopped although nothing but chance differs.
+    shown
+        The table formatted for reading, in any layout: cohorts side by side, levels below the row that names their
+        factor. A row's label is its first cell that is not empty; what stands in parentheses explains.
+    tidy
+        The frame that goes to the CSV.
 
     Returns
     -------
-    dict
-        Key to `low`, `high`, `mean`, `sd`, `n` and `knows_nothing`: the value that a model without any information
-        has. A number that is the same in all runs, but for rounding, does not depend on the training and has no band.
-
-    Raises
-    ------
-    ValueError
-        Fewer than three runs, or all but one agree in a number.
+    list of str
+        One sentence for every row label with a word that is neither in a text cell nor in a column name of the frame,
+        and for every number that is no rounding of a number in the frame's rows with the same words. Numbers of
+        patients in a heading, `(n=170)`, count as well. On a page with a percent sign 31.8 may stand for 0.318, and
+        in `7/22 (31.8%)` for the share itself.
     """
-    if len(runs) < 3:
-        raise ValueError(f"runs must be at least three for a band; found {len(runs)}")
-    values = {}
-    for key in sorted(runs[0]):
-        if key.startswith(tuple(HEADLINES)):
-            value = np.array([run.get(key, {}).get("value") for run in runs], dtype=float)  # None becomes NaN
-            if np.ptp(value) > RELATIVE * np.abs(value).max():
-                values[key] = value
-    reach = max((_farthest(key, value) for key, value in values.items()), default=0.0)
-    found = {}
-    for key, value in values.items():
-        mean, sd, n = value.mean(), value.std(ddof=1), len(value)
-        half = reach * sd * np.sqrt(1 + 1 / n)
-        knows_nothing = next(number for prefix, number in HEADLINES.items() if key.startswith(prefix))
-        found[key] = dict(low=mean - half, high=mean + half, mean=mean, sd=sd, n=n, knows_nothing=knows_nothing)
+    rows = [_Row.of(cells) for cells in tidy.itertuples(index=False)]
+    named = {word for name in tidy.columns for form in (str(name), spell(str(name))) for word in _words(form)}
+    known = "|".join(sorted(named.union(*(row.words for row in rows)))) if rows else ""
+    titles = [str(title) for title in shown.columns]
+    found, heading = [], ""
+    for title in titles:
+        for n in re.findall(r"n ?= ?(\d+)", title):
+            if not any(row.has(n, percent=False) for row in rows):
+                found.append(f"the heading {title!r} counts {n} patients, the frame nowhere")
+    for place, cells in enumerate(shown.astype(object).where(shown.notna(), "").itertuples(index=False)):
+        texts = [str(cell).strip() for cell in cells]
+        label = next(filter(None, texts), "")
+        strange = [word for word in _words(re.sub(r"\(.*?\)", "", label)) if word not in known]
+        if strange:
+            found.append(f"the row {label!r} is not in the frame, which holds no {strange[0]!r}")
+            continue
+        if sum(bool(text) for text in texts) <= 2 and texts[0] and not any(map(NUMBER.findall, texts[1:-1])):
+            heading = label
+        words = {word for text in [heading, *texts] if text != NOT_SHOWN for word in _words(text)}
+        scores = [len(words & row.words) for row in rows]
+        best = max(scores, default=0)
+        like = [row for row, score in zip(rows, scores, strict=True) if score == best]
+        if best == 0 and len(rows) == len(shown):
+            like = [rows[place]]
+        percent = any("%" in text for text in [*titles, *texts])
+        for text, title in zip(texts, titles, strict=True):
+            wrong = _unfounded_numbers(text.replace("95% CI", ""), like, percent=percent)
+            found += [
+                f"{n} in the row {label!r}, column {title!r}, is not in the frame's rows of that name" for n in wrong
+            ]
     return found
 
 
-def _farthest(key: str, value: np.ndarray) -> float:
-    """Return the largest distance of one value from the others, in units of what one more draw of them varies by."""
-    n = len(value)
-    others = (value.sum() - value) / (n - 1)
-    spread = np.array([np.delete(value, i).std(ddof=1) for i in range(n)])
-    if not spread.all():
-        raise ValueError(f"runs must vary; found the same {key} in all but one of {n}: train at more seeds")
-    return float(np.max(np.abs(value - others) / (spread * np.sqrt(1 + 1 / (n - 1)))))
-
-
-def hold_to_bands(bands: Mapping[str, Mapping], results: Mapping) -> list[tuple[str, str, str]]:
-    """Return (key, verdict, words) for every band: `inside`, `outside` or `no check`."""
-    verdicts = []
-    for key, band in bands.items():
-        value = results.get(key, {}).get("value")
-        words = f"{value if value is None else round(value, 4)} in {band['low']:.4f} to {band['high']:.4f}"
-        if value is None:
-            verdict = "outside"
-        elif band["low"] <= band["knows_nothing"] <= band["high"]:
-            verdict = "no check"
+def _unfounded_numbers(text: str, rows: Sequence[_Row], *, percent: bool) -> list[str]:
+    """Return the numbers of a cell that none of the rows holds."""
+    if any(text in row.texts for row in rows):
+        return []
+    shares = {}
+    for count, total, share in re.findall(r"(\d+)/(\d+) \(([\d.]+)%\)", text):
+        shares[share] = f"{100 * int(count) / int(total):.{len(share.partition('.')[2])}f}" if int(total) else ""
+    wrong = []
+    for sign, n in re.findall(rf"([<>])? ?({NUMBER.pattern})", text):
+        if sign:
+            held = any(((row.numbers < float(n)) if sign == "<" else (row.numbers > float(n))).any() for row in rows)
         else:
-            verdict = "inside" if band["low"] <= value <= band["high"] else "outside"
-        verdicts.append((key, verdict, words))
-    return verdicts
+            held = shares.get(n) == n or any(row.has(n, percent=percent) for row in rows)
+        if not held:
+            wrong.append(n)
+    return wrong
 
 
 def pages_and_frames(folder: str | Path) -> list[str]:
@@ -142,17 +175,16 @@ def pages_and_frames(folder: str | Path) -> list[str]:
     Returns
     -------
     list of str
-        Empty when every label and number of every page is its own frame's, see `report.unfounded`. Cells and headings
+        Empty when every label and number of every page is its own frame's, see `unfounded`. Cells and headings
         that were not spelt out (`ct_stage[T.cT4]`, `n_high`, `nan`) are listed as well.
     """
-    from dlrs import report
     from dlrs_run import pages
 
     found = []
     for path in sorted(Path(folder).glob("*.html")):
         table = pages.read_table(path)
         shown, tidy = pd.DataFrame(table.rows, columns=table.columns), pd.read_csv(path.with_suffix(".csv"))
-        found += [f"{path.name}: {fault}" for fault in report.unfounded(shown, tidy) + unspelt(table)]
+        found += [f"{path.name}: {fault}" for fault in unfounded(shown, tidy) + unspelt(table)]
     return found
 
 

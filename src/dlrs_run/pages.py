@@ -96,7 +96,7 @@ def notebook_page(path: str | Path, *, title: str, spell: Callable[[str], str] =
 
 
 class Table(NamedTuple):
-    """A formatted table as `report.save_table` wrote it."""
+    """A formatted table as `results.Record.table` wrote it."""
 
     caption: str
     notes: str

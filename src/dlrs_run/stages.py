@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlrs import cohort, report
+from dlrs import cohort
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs.results import collect, load_json, save_csv, save_json, spell_identifier
 from dlrs_site import intake
 
 PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
@@ -45,7 +46,7 @@ def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str =
 
     # One thread: on two cores the boxes are cut beside it, and threads that wait for one another would starve.
     path = textures.pretrain_textures(resolve(cache_dir), device=device, threads=1)
-    report.save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
+    save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
 
 
 def branches(run_dir: str | Path, names: list[str]) -> None:
@@ -62,7 +63,7 @@ def seed(run_dir: str | Path, base_dir: str | Path) -> None:
     interim, base = resolve(run_dir) / "interim", resolve(base_dir) / "interim"
     boxes = pd.read_csv(base / "boxes.csv", dtype=str)
     boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
-    report.save_csv(boxes, interim / "boxes.csv")
+    save_csv(boxes, interim / "boxes.csv")
     for file in ("patients.csv", "study.json"):
         with whole_file(interim / file) as partial:
             shutil.copyfile(base / file, partial)
@@ -76,7 +77,7 @@ def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:
 
 def join(run_dir: str | Path) -> None:
     """Join the two networks' probabilities into `interim/dl_prob.csv`, from which the statistics start."""
-    report.save_csv(_joined(resolve(run_dir)), resolve(run_dir) / "interim" / "dl_prob.csv")
+    save_csv(_joined(resolve(run_dir)), resolve(run_dir) / "interim" / "dl_prob.csv")
 
 
 def alternatives(run_dir: str | Path, names: list[str]) -> None:
@@ -84,7 +85,7 @@ def alternatives(run_dir: str | Path, names: list[str]) -> None:
     run_dir = resolve(run_dir)
     every = {"default": "", **{name.replace("_", " "): name for name in names}}
     joined = [_joined(run_dir, branch).assign(alternative=name) for name, branch in every.items()]
-    report.save_csv(pd.concat(joined), run_dir / "interim" / "alternatives.csv")
+    save_csv(pd.concat(joined), run_dir / "interim" / "alternatives.csv")
 
 
 def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
@@ -108,14 +109,14 @@ def nomogram_page(run_dir: str | Path) -> None:
 
     interim = resolve(run_dir) / "interim"
     predictions = pd.read_csv(interim / "predictions.csv", float_precision="round_trip")
-    text = calculator.as_page(calculator.page_data(report.load_json(interim / "nomogram.json"), predictions))
+    text = calculator.as_page(calculator.page_data(load_json(interim / "nomogram.json"), predictions))
     with whole_file(resolve(run_dir) / "nomogram.html") as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def results(run_dir: str | Path) -> None:
     """Join the notebooks' numbers into `results.json` and say which are missing because their inputs changed."""
-    entries, missing = report.collect(run_dir)
+    entries, missing = collect(run_dir)
     print(f"{len(entries)} numbers, {len(missing)} missing")
     for key in missing:
         print(f"missing, since a file that it was made from has changed: {key}")
@@ -129,7 +130,7 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
     for name in names:
         with whole_file(folder / f"{name}.html") as partial:
             partial.write_text(
-                pages.notebook_page(folder / f"{name}.ipynb", title=name, spell=report.spell_identifier),
+                pages.notebook_page(folder / f"{name}.ipynb", title=name, spell=spell_identifier),
                 encoding="utf-8",
             )
 
@@ -147,4 +148,4 @@ def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
     for copy, path in copies.items():
         with whole_file(copy) as partial:
             shutil.copyfile(path, partial)
-    report.save_json(sorted(display_path(copy) for copy in copies), run_dir / "published.json")
+    save_json(sorted(display_path(copy) for copy in copies), run_dir / "published.json")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrs import report
+from dlrs import results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.imaging import resnet, textures, training
 from dlrs_site import intake
@@ -528,13 +528,13 @@ def run_notebook_03(run, changes):
     """Run notebook 03 on random boxes of 30 patients, one epoch, with lines of its cells changed; return its names."""
     patients = intake.read_cohort(ROOT / "data_synthetic").patients
     patients = patients.groupby(["cohort", "event"], observed=True).head(10)
-    report.save_csv(patients, run / "interim" / "patients.csv")
+    results.save_csv(patients, run / "interim" / "patients.csv")
     rows, draws = [], np.random.default_rng(4)
     for name in patients["patient_id"]:
         np.save(run / "interim" / f"{name}.npy", draws.normal(size=(4, 32, 32)).astype(np.float32))
         rows.append({"patient_id": name, "sequence": "T2W", "file": f"{name}.npy"})
     index = pd.DataFrame(rows).assign(sha256=[sha256(run / "interim" / row["file"]) for row in rows])
-    report.save_csv(index, run / "interim" / "boxes.csv")
+    results.save_csv(index, run / "interim" / "boxes.csv")
     cells = json.loads((ROOT / "notebooks" / "03_train_sequence.ipynb").read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     given = dict(run_dir=str(run), cohort_dir=str(ROOT / "data_synthetic"), weights="none", max_epochs=1, device="cpu")

@@ -14,7 +14,7 @@ import pytest
 from lifelines import CoxPHFitter
 from playwright.sync_api import expect
 
-from dlrs import cohort, report
+from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs.stats import cox
 from dlrs_run import calculator, stages
@@ -32,11 +32,11 @@ def run(tmp_path_factory):
     intake.stage(run, "data_synthetic")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
     patients = intake.read_cohort(ROOT / "data_synthetic").patients
-    report.save_csv(patients, run / "interim" / "patients.csv")
+    results.save_csv(patients, run / "interim" / "patients.csv")
     signature = patients[["patient_id", "cohort"]].assign(lp_DLRS=0.0, risk_DLRS=0.5)  # carried along, not used
-    report.save_csv(signature, run / "interim" / "signature.csv")
+    results.save_csv(signature, run / "interim" / "signature.csv")
     baseline = dict(time=[0.0, 100.0], cumulative_hazard=[0.0, 0.2])
-    report.save_json({"cox": {"DLRS": {"baseline": baseline}}}, run / "interim" / "signature.json")
+    results.save_json({"cox": {"DLRS": {"baseline": baseline}}}, run / "interim" / "signature.json")
     papermill.execute_notebook(
         ROOT / "notebooks" / "05_nomogram.ipynb",
         run / "05_nomogram.ipynb",
@@ -51,11 +51,11 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(run):
     predictions = pd.read_csv(run / "interim" / "predictions.csv", float_precision="round_trip")
-    return calculator.page_data(report.load_json(run / "interim" / "nomogram.json"), predictions)
+    return calculator.page_data(results.load_json(run / "interim" / "nomogram.json"), predictions)
 
 
 def test_bins_hold_the_cohorts_smallest_count(run, data):
-    saved = report.load_json(run / "interim" / "nomogram.json")
+    saved = results.load_json(run / "interim" / "nomogram.json")
     predictions = pd.read_csv(run / "interim" / "predictions.csv", float_precision="round_trip")
     assert saved["smallest_count"] == 0 and data["smallest_bin"] == calculator.SMALLEST_BIN
     larger = calculator.page_data(saved | {"smallest_count": 12}, predictions)
@@ -136,7 +136,7 @@ def test_the_page_equals_the_cox_model_on_a_grid(opened, model, data):
 
 
 def test_points_are_those_of_the_figure(opened, run, data):
-    saved = report.load_json(run / "interim" / "nomogram.json")
+    saved = results.load_json(run / "interim" / "nomogram.json")
     span = max(max(effect.values()) - min(effect.values()) for effect in saved["effects"].values())
     choose(opened, "cT4", "Elevated", "ypN2", dl_prob="0.55")
     wanted = [saved["effects"][name][level] for name, level in zip(FACTORS, ["cT4", "Elevated", "ypN2"], strict=True)]

@@ -15,7 +15,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from dlrs import config, published, report
+from dlrs import config, published, results
 from dlrs import results as results_module
 from dlrs.config import ROOT, sha256
 from dlrs_run import pages
@@ -48,12 +48,17 @@ def test_the_cell_that_spells_a_key_most_fully_made_it(tmp_path):
 # ---------------------------------------------------------------- tables, pictures, notebooks
 
 
+def save_table(frame, name, *, run_dir, provenance, caption, notes=""):
+    record = results.start(run_dir, name, provenance=provenance)
+    record.table(frame, name, columns={column: column for column in frame}, caption=caption, notes=notes)
+
+
 def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
     import pandas as pd
 
     shown = pd.DataFrame({"Centre": [SCRIPT, "B"], "P": ["<0.001", "0.5"]})
     about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="Table 9. A & B", notes="n < 3")
-    report.save_table(shown, shown, "table9", **about)
+    save_table(shown, "table9", **about)
     table = pages.read_table(tmp_path / "tables" / "table9.html")
     assert table == ("Table 9. A & B", "n < 3", ["Centre", "P"], [[SCRIPT, "<0.001"], ["B", "0.5"]])
     content = pages.docx(table, stamp="SYNTHETIC")
@@ -102,7 +107,7 @@ def test_a_notebooks_page_has_no_progress_bars_and_spells_what_a_frame_calls_by_
     shown = nbformat.v4.new_output("execute_result", data={"text/html": frame.to_html(), "text/plain": "frame"})
     cell = nbformat.v4.new_code_cell("x = 1", outputs=[*bars, stream("stdout", "50% of them\n"), shown])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
-    text = pages.notebook_page(tmp_path / "n.ipynb", title="n", spell=report.spell_identifier)
+    text = pages.notebook_page(tmp_path / "n.ipynb", title="n", spell=results.spell_identifier)
     assert "%|" not in text and "50% of them" in text
     assert text.count("output_stderr") == 1 and "the optimiser stopped early" in text  # a warning is not hidden
     for heading in ("P, jackknife", "plain", "cT stage cT4", "A &amp; B"):
@@ -172,11 +177,11 @@ def run_folder(folder, change=lambda entries: None):
     import pandas as pd
 
     scanner = pd.DataFrame({"Centre": [SCRIPT], "TR": ["3000"]})
-    report.save_table(scanner, scanner, "tableS1", run_dir=folder, provenance="SYNTHETIC", caption="Table S1.")
+    save_table(scanner, "tableS1", run_dir=folder, provenance="SYNTHETIC", caption="Table S1.")
     answer = pd.DataFrame({"conclusion": ["NRI is better", "C is better"], "cohort": ["primary", "validation"]})
     answer = answer.assign(nominal=0.025, noise=[0.9, 0.03], noise_lower=[0.8, 0.02], noise_upper=[0.95, 0.04])
     about = dict(run_dir=folder / "validity", provenance="SYNTHETIC", caption="Reached although nothing is there.")
-    report.save_table(answer, answer, "validity_answer", **about)
+    save_table(answer, "validity_answer", **about)
     (folder / "figures").mkdir()
     for name in ("figS1", "fig3b"):
         for ending in ("png", "svg"):
@@ -265,8 +270,8 @@ def test_beside_the_papers_t_test_stands_the_same_kind_of_test(whole):
     results, said = whole
     row = re.search(r'<tr id="n-cindex_comparison.Nomogram_vs_Clinical.p">.*?</tr>', said)[0]
     one_sided = results["cindex_comparison.Nomogram vs Clinical.p_survcomp_one_sided"]["value"]
-    assert f"{report.format_p(one_sided)} (survcomp, one-sided)" in row
-    assert report.format_p(results["cindex_comparison.Nomogram vs Clinical.p"]["value"]) not in row
+    assert f"{results.format_p(one_sided)} (survcomp, one-sided)" in row
+    assert results.format_p(results["cindex_comparison.Nomogram vs Clinical.p"]["value"]) not in row
 
 
 def test_text_from_the_data_is_escaped(text):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from lifelines import CoxPHFitter
 
-from dlrs import cohort, report
+from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.stats import cox, survival
 from dlrs_site import intake, release
@@ -32,7 +32,7 @@ COUNTS = {"learnt_from": 8, "held_out": 2, "metastasis": 5}
 
 
 def write_json(content, path):
-    report.save_json(content, path)
+    results.save_json(content, path)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +62,11 @@ def run(patients, fits, baselines, tmp_path_factory):
     """A finished run's folder as notebooks 01 to 05 leave it, with weights that stand for trained ones."""
     folder = tmp_path_factory.mktemp("run")
     interim = folder / "interim"
-    report.save_csv(patients.drop(columns=["t2w_prob", "adc_prob", "dl_prob"]), interim / "patients.csv")
+    results.save_csv(patients.drop(columns=["t2w_prob", "adc_prob", "dl_prob"]), interim / "patients.csv")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", interim)
     for name in release.SEQUENCES:
         prob = patients[["patient_id"]].assign(prob=patients[f"{name.lower()}_prob"])
-        report.save_csv(prob, interim / f"prob_{name}.csv")
+        results.save_csv(prob, interim / f"prob_{name}.csv")
         (folder / "models" / name).mkdir(parents=True)
         (folder / "models" / name / "model.safetensors").write_bytes(name.encode() * 100)
         about = ABOUT | COUNTS | {"weights_sha256": sha256(folder / "models" / name / "model.safetensors")}
@@ -83,16 +83,19 @@ def run(patients, fits, baselines, tmp_path_factory):
     nomogram |= {"seen": seen, "baseline": baselines["Nomogram"].to_dict("list")}
     write_json(nomogram | {"cox": {name: cox[name] for name in ("Clinical", "Nomogram")}}, interim / "nomogram.json")
     box = dict(value=112, interpolation="bilinear", zscore="slice", keep_outside_roi=True, nonpositive_adc=0.0)
-    entries = {"imaging.box.size": box, "imaging.box.slices": dict(value=20)}
-    report.save_results(
-        entries, run_dir=folder, notebook="02_preprocessing", inputs=[interim / "patients.csv"], provenance="SYNTHETIC"
-    )
+    record = results.start(folder, "02_preprocessing", inputs=["interim/patients.csv"], provenance="SYNTHETIC")
+    record.number("imaging.box.size", **box)
+    record.number("imaging.box.slices", 20)
+    record.finish()
     entries = {"cohort.n_primary": dict(value=170), "table1.distant_metastasis.levels.Yes.primary": dict(value=42)}
     interval = dict(value=0.7391, ci=[0.64, 0.84], n=65)
     entries |= {f"table2.{name}.Nomogram.validation": interval for name in ("cindex", "auc_36m")}
-    inputs = [interim / "patients.csv", interim / "nomogram.json"]
-    report.save_results(entries, run_dir=folder, notebook="06_evaluation", inputs=inputs, provenance="SYNTHETIC")
-    report.collect(folder)
+    inputs = ["interim/patients.csv", "interim/nomogram.json"]
+    record = results.start(folder, "06_evaluation", inputs=inputs, provenance="SYNTHETIC")
+    for key, entry in entries.items():
+        record.number(key, **entry)
+    record.finish()
+    results.collect(folder)
     return folder
 
 
@@ -187,7 +190,7 @@ def test_an_unfinished_run_is_refused(run, tmp_path):
         release.pack(copy, tmp_path / "model")
     shutil.copy(run / "interim/nomogram.json", copy / "interim")
     prob = pd.read_csv(copy / "interim/prob_T2W.csv")
-    report.save_csv(prob.assign(prob=prob["prob"] * 0.9), copy / "interim/prob_T2W.csv")
+    results.save_csv(prob.assign(prob=prob["prob"] * 0.9), copy / "interim/prob_T2W.csv")
     with pytest.raises(InputError, match="its numbers are not those of the network T2W"):
         release.pack(copy, tmp_path / "model")
     shutil.copy(run / "interim/prob_T2W.csv", copy / "interim")
@@ -394,7 +397,7 @@ def with_networks(run, tmp_path_factory):
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
-    report.save_csv(few, interim / "patients.csv")
+    results.save_csv(few, interim / "patients.csv")
     rows, draws = [], np.random.default_rng(1)
     for sequence in release.SEQUENCES:
         for patient in few["patient_id"]:
@@ -402,7 +405,7 @@ def with_networks(run, tmp_path_factory):
             (interim / file).parent.mkdir(parents=True, exist_ok=True)
             np.save(interim / file, draws.normal(size=(20, 112, 112)).astype(np.float32))
             rows.append(dict(patient_id=patient, sequence=sequence, file=file, sha256=sha256(interim / file)))
-    report.save_csv(pd.DataFrame(rows), interim / "boxes.csv")
+    results.save_csv(pd.DataFrame(rows), interim / "boxes.csv")
     return model, base / "out"
 
 
