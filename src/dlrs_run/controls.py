@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dlrs import cohort, results
+from dlrs import cohort
 from dlrs.config import resolve, stream, whole_file
 from dlrs.stats import survival
 from dlrs.synthetic import cohort_folder, simulate
@@ -63,7 +63,7 @@ def prepare_control(
         patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
     _write_csv(patients, interim / "patients.csv")
     settings = cohort.read_settings(base_dir)
-    results.save_json(settings | ({} if signal is None else {"signal": signal}), interim / "study.json")
+    cohort.write_settings(settings | ({} if signal is None else {"signal": signal}), folder)
     if signal is not None:
         cohort_folder.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
     elif altered:
@@ -131,7 +131,7 @@ def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
         left_out = (part["cohort"] == "validation") & (joined["cohort"] == "primary").reindex(part.index)
         joined.loc[part.index[left_out], columns] = part.loc[left_out, columns]
     interim = control_folder(run_dir, "crossfit") / "interim"
-    results.save_json(cohort.read_settings(base_dir), interim / "study.json")
+    cohort.write_settings(cohort.read_settings(base_dir), control_folder(run_dir, "crossfit"))
     _write_csv(joined.reset_index(), interim / "dl_prob.csv")
     _write_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
 

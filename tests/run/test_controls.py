@@ -59,7 +59,8 @@ def test_folds_are_equal_within_strata_and_a_level_is_predicted_where_features_h
 def test_a_control_starts_from_the_base_runs_patients_and_boxes(tmp_path):
     base, run = tmp_path / "base", tmp_path / "run"
     (base / "interim" / "boxes").mkdir(parents=True)
-    patients = intake.read_cohort(ROOT / "data_synthetic").patients
+    intake.stage(base, ROOT / "data_synthetic")
+    patients = cohort.read_study(base).patients
     patients.to_csv(base / "interim" / "patients.csv", index=False)
     (base / "interim" / "boxes" / "x.npy").write_bytes(b"")
     boxes = pd.DataFrame(dict(patient_id=patients["patient_id"], sequence="T2W", file="boxes/x.npy", sha256="0"))

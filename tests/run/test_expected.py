@@ -141,7 +141,7 @@ def test_a_check_of_much_that_moved_is_ten_lines(repository, capsys):
     assert len(said) <= 12 and "39 moved, 9 new, 1 missing" in said[0]
     assert said[1] == "moved    k0  0.750 (0.600 to 0.900) -> 0.750 (0.600 to 0.900), P 0.5000"
     assert "new      n0, n1, n2 and 6 more" in said and "missing  k3" in said
-    assert "accept" in said[-2] and "git checkout" in said[-1]
+    assert "accept" in said[-1] and "git checkout" in said[-1] and "check.csv" in said[-2]
     assert len((repository / "statistics" / "check.csv").read_text().splitlines()) == 50
 
 
