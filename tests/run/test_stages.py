@@ -105,7 +105,8 @@ def test_published_are_tables_figures_results_and_pages_and_nothing_of_patients(
 def test_results_say_which_numbers_are_missing(tmp_path, capsys):
     (tmp_path / "results").mkdir()
     (tmp_path / "made_from.csv").write_text("1")
-    part = {"complete": True, "inputs": {"made_from.csv": sha256(tmp_path / "made_from.csv")}, "entries": {"a.b": {"value": 1}}}
+    inputs = {"made_from.csv": sha256(tmp_path / "made_from.csv")}
+    part = {"complete": True, "inputs": inputs, "entries": {"a.b": {"value": 1}}}
     (tmp_path / "results" / "n.json").write_text(json.dumps(part))
     stages.results(tmp_path)
     (tmp_path / "made_from.csv").write_text("2")
