@@ -63,7 +63,9 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     monkeypatch.setattr(run, "find_uv", lambda: "uv")
     monkeypatch.setattr(run, "set_up", lambda *groups: str(python))
-    monkeypatch.setattr(run, "study", lambda run_dir, **settings: run.started.append(["study", settings.get("part")]))
+    monkeypatch.setattr(
+        run, "study", lambda run_dir, *targets, **settings: run.started.append(["study", settings.get("part")])
+    )
     monkeypatch.setattr(run.subprocess, "run", start)
     monkeypatch.setattr(
         "dlrs.synthetic.cohort_folder.write_cohort", lambda folder, **options: run.started.append(options) or 0

@@ -86,8 +86,8 @@ def test_the_hooks_are_the_checks_of_run_py_test(monkeypatch):
     run = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
     checked = []
-    monkeypatch.setattr(run, "call", lambda *words: checked.append(words) or 0)
-    run.test(argparse.Namespace(rest=[]))
+    monkeypatch.setattr(run, "call", lambda *words, **_: checked.append(words) or 0)
+    run.test(argparse.Namespace(rest=[], quick=False))
     wanted = {" ".join(word for word in words if word != "." and not word.endswith(".ipynb")) for words in checked}
     (local,) = read_yaml(".pre-commit-config.yaml")["repos"]
     hooks = {hook["entry"].replace(" --force-exclude", "").removeprefix(".venv/bin/") for hook in local["hooks"]}

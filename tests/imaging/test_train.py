@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlrs import results
+from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.imaging import resnet, textures, training
 from dlrs_site import intake
@@ -125,7 +125,7 @@ def test_textures_are_learnt_once_and_cached_by_their_parameters(tmp_path, monke
     first = textures.pretrain_textures(tmp_path, SMALL, device="cpu")
     drawn_next = torch.rand(3)
     written = first.stat().st_mtime_ns
-    monkeypatch.setattr(textures, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(resnet, "repeatable", lambda *_, **__: pytest.fail("the cache was not used"))
     torch.manual_seed(5)
     assert textures.pretrain_textures(tmp_path, SMALL, device="cpu") == first
     assert torch.equal(torch.rand(3), drawn_next)  # what follows is drawn alike, cached or not
@@ -526,7 +526,8 @@ def test_the_page_has_the_papers_network(tmp_path):
 
 def run_notebook_03(run, changes):
     """Run notebook 03 on random boxes of 30 patients, one epoch, with lines of its cells changed; return its names."""
-    patients = intake.read_cohort(ROOT / "data_synthetic").patients
+    intake.stage(run, ROOT / "data_synthetic")
+    patients = cohort.read_study(run).patients
     patients = patients.groupby(["cohort", "event"], observed=True).head(10)
     results.save_csv(patients, run / "interim" / "patients.csv")
     rows, draws = [], np.random.default_rng(4)
