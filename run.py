@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent
 PARTS = ("all", "main", "alternatives")
 IO, IMAGING = ("io",), ("io", "imaging")
 # What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
-SIZES = {"statistics": (265, 870), "io": (9, 50), "imaging": (2749, 4600), "dev": (66, 190)}
+SIZES = {"statistics": (265, 870), "io": (9, 50), "imaging": (2749, 4600), "dev": (73, 210)}
 USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, snakemake.cli, statsmodels.api"
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 AGAIN = "What is done is kept: the same command goes on from there."
