@@ -323,7 +323,7 @@ def _each(function: Callable, tasks: list[dict], *, jobs: int, label: str, progr
         forked = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
         context = multiprocessing.get_context("forkserver" if forked else "spawn")
         if forked:
-            context.set_forkserver_preload(["dlrs.images", "monai.data"])
+            context.set_forkserver_preload(["dlrs.imaging.cropping", "monai.data"])
         with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
             return list(_counted(pool.map(attempt, tasks), bar))
 
