@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 
 # the same examples on every machine, and no verdict on how busy it is
 settings.register_profile("steady", deadline=None, derandomize=True)

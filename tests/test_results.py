@@ -167,10 +167,13 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
             "lower": [0.6, 0.7, -0.1, 0.5],
             "upper": [0.8, 0.9, 0.3, 0.7],
             "p": [np.nan, np.nan, 1e-5, np.nan],
-            "tested": [False, False, True, False],
         }
     )
-    columns = {"Model": "row", "{cohort}": results.estimate("value"), "P, {cohort}": results.p_value(where="tested")}
+    columns = {
+        "Model": "row",
+        "{cohort}": results.estimate("value"),
+        "P, {cohort}": lambda row: "" if row["measure"] == "C-index" else results.format_p(row["p"]),
+    }
     page = results.layout(frame, columns, sections="measure")
     assert page.columns.tolist() == ["Model", "validation", "P, validation", "primary", "P, primary"]
     assert page.values.tolist() == [
