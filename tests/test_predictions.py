@@ -68,6 +68,11 @@ def test_semicolons_and_a_byte_order_mark_are_read(tmp_path, frame):
     assert len(predictions.read(path, roles()).patients) == N
 
 
+def test_numbers_are_read_to_the_last_digit(tmp_path, frame):
+    frame["risk"] = 1 - np.exp(-np.exp(frame["marker"]))
+    assert read(tmp_path, frame).predictions["risk"].tolist() == frame["risk"].tolist()
+
+
 def test_survival_is_turned_into_risk_and_a_score_is_kept(tmp_path, frame):
     frame["free"] = 1 - frame["risk"]
     table = read(tmp_path, frame, risk=[], survival=["free"], score=["marker"])

@@ -328,6 +328,7 @@ def _at(bad: pd.Series, code: str, found: str, expected: str, remedy: str, colum
 def _numbers(cells: pd.Series, empty: pd.Series) -> tuple[pd.Series, list[Finding]]:
     """Return a column as numbers, NaN where it is empty."""
     values = pd.to_numeric(cells.mask(empty), errors="coerce").astype(float)
+    values[values.notna()] = cells[values.notna()].map(float)  # to_numeric is wrong in the last digit
     text = values.isna() & ~empty
     comma = text & cells.str.fullmatch(r"[-+]?\d*,\d+")
     date = text & cells.str.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
