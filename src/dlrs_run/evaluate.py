@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import html
-import json
 import re
 import shutil
 import sys
@@ -126,17 +125,10 @@ def roles(said: Mapping) -> predictions.Roles:
     return predictions.Roles(**{name: said[name] for name in predictions.Roles._fields})
 
 
-def answer_of(executed: Path) -> str:
-    """Return the answer that the notebook wrote, as HTML."""
-    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
-    texts = [
-        out["data"]["text/markdown"]
-        for cell in cells
-        for out in cell.get("outputs", [])
-        if "data" in out and "text/markdown" in out["data"]
-    ]
-    lines, made, inside = "".join(texts[-1]).splitlines(), [], False
-    for line in lines:
+def answer_page(text: str) -> str:
+    """Return the notebook's answer as HTML: its paragraphs, lists and bold words."""
+    made, inside = [], False
+    for line in text.splitlines():
         item = line.startswith("- ")
         if item != inside:
             made.append("<ul>" if item else "</ul>")
@@ -222,7 +214,9 @@ def evaluate(table: Path, out: Path, said: Mapping) -> int:
     write_tables(out)
     parts = [one for one in (part(out, title) for title in PARTS) if one["tables"] or one["figures"]]
     shown = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in said.items() if v]
-    write_page(out, table, answer=answer_of(executed), parts=parts, settings=shown)
+    write_page(
+        out, table, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=shown
+    )
     print(f"{out / 'evaluate.html'}: the answer, tables and figures; results.json holds every number.")
     return 0
 
