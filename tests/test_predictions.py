@@ -358,7 +358,9 @@ def test_two_sheets(tmp_path, frame):
 def test_a_mapping_file_is_read(tmp_path):
     path = tmp_path / "map.yaml"
     path.write_text("time: days\nrisk: [a, b]\ncodes: {censored: 0, event: 1, competing: [2, 3]}\n")
-    assert predictions.read_map(path)["codes"]["competing"] == [2, 3]
+    assert predictions.read_map(path)["codes"]["competing"] == ["2", "3"]
+    path.write_text("codes: {censored: no, event: yes}\n")
+    assert predictions.read_map(path)["codes"] == {"censored": "no", "event": "yes"}
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def read_map(path: str | Path) -> dict:
     if twice:
         finding = Finding("map-twice", f"{twice[0]} is there twice", "each key once", "Keep one of them.")
         raise Findings(path.name, [finding])
+    if "codes" in said:  # as they are written: YAML takes `no` for false and 01 for 1
+        said["codes"] = yaml.load(text, yaml.BaseLoader)["codes"]
     return said
 
 

@@ -102,6 +102,8 @@ def settings(asked: argparse.Namespace) -> dict:
     for name in LISTS:
         value = said[name]
         said[name] = [] if value is None else value if isinstance(value, list) else [value]
+    for name in ("risk", "survival", "score", "clinical"):
+        said[name] = [str(column) for column in said[name]]  # a column may be called 1
     missing = [name for name in NEEDED if said.get(name) in (None, "")]
     if missing:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
@@ -183,7 +185,8 @@ def latex(text: str) -> str:
 
 def clear(out: Path) -> None:
     """Take away what an earlier evaluation left in the folder; refuse a folder that holds something else."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "evaluate.html").is_file():
+    earlier = (out / "evaluate.html").is_file() or (out / "logs" / f"{NOTEBOOK}.log").is_file()
+    if out.is_dir() and any(out.iterdir()) and not earlier:
         raise Usage(f"{out} holds other files: name a new folder, or that of an earlier evaluation, with --out.")
     for name in ("tables", "figures", "results", "notebooks", "interim", "logs"):
         shutil.rmtree(out / name, ignore_errors=True)
