@@ -267,6 +267,16 @@ def test_a_patient_in_two_cohorts(tmp_path, frame):
     assert (found := refused(tmp_path, frame)).code == "two-cohorts" and "2 rows: 4, 52" in found.found
 
 
+def test_a_column_of_many_cohorts(tmp_path, frame):
+    found = refused(tmp_path, frame, cohort="patient", id="")
+    assert (found.code, found.column) == ("cohorts", "patient") and "--centre" in found.remedy
+
+
+def test_a_code_with_two_meanings(tmp_path, frame):
+    found = refused(tmp_path, frame, codes={"censored": [0, 1], "event": 1})
+    assert found.code == "codes" and found.found == "1 has two meanings"
+
+
 def test_every_prediction_is_missing(tmp_path, frame):
     frame["risk"] = np.nan
     found = refused(tmp_path, frame)
@@ -336,6 +346,12 @@ def test_a_shuffled_index(tmp_path, frame):
 def test_equal_rows_where_no_patient_is_named(tmp_path, frame):
     frame.loc[5] = frame.loc[4]
     assert warned(tmp_path, frame, id="")["equal-rows"].row == 6
+
+
+def test_a_level_spelt_in_two_ways(tmp_path, frame):
+    frame["sex"] = ["M"] * 30 + ["m"] + ["F"] * 29
+    found = warned(tmp_path, frame, clinical=["sex"])["spelling"]
+    assert (found.column, found.row) == ("sex", 32) and "M and m differ in capitals only" in found.found
 
 
 def test_follow_up_of_nothing(tmp_path, frame):

@@ -26,6 +26,7 @@ PLAIN_CODES = {"0": 0, "1": 1, "false": 0, "true": 1}
 MISSING = {"", "na", "n/a", "nan", "null", "none", ".", "-", "<na>"}
 ALL = "all"  # the one cohort of a table without cohorts
 ROWS_NAMED = 5
+MOST_COHORTS = 12
 
 
 class Finding(NamedTuple):
@@ -289,6 +290,11 @@ def _settings(roles: Roles) -> list[Finding]:
     if unknown:
         said = f"codes has {unknown[0]}"
         found.append(Finding("codes", said, "censored, event and competing", "Correct `codes:`.", roles.event))
+    coded = [
+        str(code) for said in roles.codes.values() for code in (said if isinstance(said, (list, tuple)) else [said])
+    ]
+    for code in sorted({code for code in coded if coded.count(code) > 1}):
+        found.append(Finding("codes", f"{code} has two meanings", "each code once", "Correct `codes:`.", roles.event))
     for frame in (list(roles.predictions()), list(roles.clinical)):
         keys = [key(name) for name in frame]
         same = [name for name in frame if keys.count(key(name)) > 1]
@@ -426,6 +432,9 @@ def _usable(roles: Roles, table: Table) -> list[Finding]:
     if patients["event"].all():
         remedy = "Include those who were censored; if nobody was, check the event's codes."
         found.append(Finding("one-class", "every patient has the event", "also patients without", remedy, roles.event))
+    if patients["cohort"].nunique() > MOST_COHORTS:
+        said, remedy = f"it holds {patients['cohort'].nunique()} cohorts", "Name centres with --centre."
+        found.append(Finding("cohorts", said, f"at most {MOST_COHORTS}", remedy, roles.cohort))
     longest = patients["time"].max()
     if roles.horizon > longest:
         said = f"the horizon is {roles.horizon:g}, the longest follow-up {longest:g} {roles.time_unit}"
@@ -477,6 +486,17 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
         said = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
         remedy = "Check --time-unit: are these months or years?"
         found.append(Finding("time-short", said, "months or years of follow-up", remedy, roles.time))
+    for name in filter(None, [roles.cohort, roles.centre, *roles.clinical]):
+        levels = pd.Series(text[name].unique())
+        alike = levels[levels.str.casefold().duplicated(keep=False) & ~levels.str.lower().isin(MISSING)].tolist()
+        if alike:
+            said, remedy = (
+                f"{' and '.join(sorted(alike)[:2])} differ in capitals only",
+                "They are taken for two levels.",
+            )
+            rarer = min(alike, key=text[name].tolist().count)
+            row = text.index[text[name] == rarer][0]
+            found.append(Finding("spelling", said, "one spelling a level", remedy, name, int(row)))
     for name in text.columns:
         index = pd.to_numeric(text[name], errors="coerce") if name.lower() in ("", "index", "unnamed: 0") else None
         if index is not None and index.is_unique and not index.is_monotonic_increasing:

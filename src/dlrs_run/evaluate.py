@@ -25,6 +25,7 @@ LISTS = ("risk", "survival", "score", "clinical", "cutoffs")
 NUMBERS = {"horizon": float, "threshold": float, "cutoffs": float}
 NEEDED = ("time", "time_unit", "event", "horizon")
 EMPTY = {"id": "", "cohort": "", "centre": "", "codes": {}, **dict.fromkeys(LISTS)}
+MOST_ROWS = 100  # of a table on the page
 LARGEST_SVG = 300_000  # bytes of a figure on the page; a larger one is shown as PNG
 # Section of the page: its tables, its figures, and what to read in them.
 PARTS = {
@@ -140,10 +141,20 @@ def answer_page(text: str) -> str:
     return "\n".join([*made, "</ul>" if inside else ""])
 
 
+def shortened(table: pages.Table) -> pages.Table:
+    """Return a table's first rows, where it has too many to be read, and say so."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    notes = f"{table.notes} The first {MOST_ROWS} of {len(table.rows)} rows; the CSV holds all.".strip()
+    return table._replace(rows=table.rows[:MOST_ROWS], notes=notes)
+
+
 def part(out: Path, title: str) -> dict:
     """Return a section of the page: those of its tables and figures that there are."""
     tables, figures, text = PARTS[title]
-    there = [pages.read_table(path) for name in tables if (path := out / "tables" / f"{name}.html").is_file()]
+    there = [
+        shortened(pages.read_table(path)) for name in tables if (path := out / "tables" / f"{name}.html").is_file()
+    ]
     drawn = [name for name in figures if (out / "figures" / f"{name}.svg").is_file()]
     shown = [
         dict(uri=pages.picture_uri(out / "figures", name, largest_svg=LARGEST_SVG), alt=f"{title}: {text}")
