@@ -168,7 +168,8 @@ def test_small_counts_are_hidden_where_asked(tmp_path):
     assert entries(tmp_path)["evaluate.cindex_by_centre.good.tiny"]["value"] is None
     with open(tmp_path / "out" / "tables" / "centres.csv", newline="", encoding="utf-8") as file:
         tiny = [row for row in csv.DictReader(file) if row["centre"] == "tiny"]
-    assert tiny and all(row["n"] == "<5" and row["value"] == "" for row in tiny)
+    assert tiny and all(row["n"] == "<5" and row["value"] == row["lower"] == row["upper"] == "" for row in tiny)
+    assert {row["reason"] for row in tiny} == {"a count too small to show"}
 
 
 # ---------------------------------------------------------------- real patients
