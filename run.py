@@ -318,6 +318,14 @@ def validate(asked) -> int:
     return 0
 
 
+def evaluate(asked) -> int:
+    """judge somebody's predictions, of any disease and any model, from a table of times, events and risks or scores"""
+    names = ("id", "time", "time_unit", "event", "horizon", "cohort", "centre", "clinical", "smallest_count", "map")
+    words = [f"--{name.replace('_', '-')}={value}" for name in names if (value := getattr(asked, name)) is not None]
+    words += [f"--{kind}={name}" for kind in ("risk", "survival", "score") for name in getattr(asked, kind) or []]
+    return call("dlrs_run.evaluate", asked.table, f"--out={asked.out}", *words, cwd=None)
+
+
 def cohort(asked) -> int:
     """make a synthetic cohort folder, its tables and images"""
     values = {name: getattr(asked, name) for name in ("out", "seed", "signal", "patients", "jobs")}
@@ -415,6 +423,26 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     beside = "also show a new baseline, and a new slope, beside the model"
     added.add_argument("--recalibrate", action="store_true", help=beside)
     profile(added)
+    example = "predictions.csv --time days --time-unit days --event died --horizon 730 --risk model_a --out runs/judged"
+    added = command("evaluate", evaluate, example)
+    option(added, "table", "TABLE", "CSV or XLSX, a row a patient")
+    option(added, "--out", "FOLDER", "a new folder, or that of an earlier evaluation", required=True)
+    option(added, "--id", "COL", "names the patients, so that duplicates are seen")
+    option(added, "--time", "COL", "time from the prediction to the event or the last follow-up")
+    units = ("days", "months", "years")
+    added.add_argument("--time-unit", choices=units, help="of the time and of the horizon; never guessed")
+    option(
+        added, "--event", "COL", "1 event, 0 censored; other codes and competing causes are named in the file of --map"
+    )
+    option(added, "--horizon", "N", "time at which risks are judged", type=float)
+    option(added, "--risk", "COL", "a probability of the event by the horizon; may be repeated", action="append")
+    option(added, "--survival", "COL", "a probability of being free of it then; may be repeated", action="append")
+    option(added, "--score", "COL", "any number; a higher score is a higher risk; may be repeated", action="append")
+    option(added, "--cohort", "COL", "cohorts, judged apart")
+    option(added, "--centre", "COL", "centres")
+    option(added, "--clinical", "COL,COL", "clinical variables, for subgroups")
+    option(added, "--smallest-count", "N", "hide counts of patients from 1 to N - 1 (0: none)", type=int)
+    option(added, "--map", "FILE", "YAML with the same names, and more settings: see docs/evaluate.md")
     added = command("cohort", cohort, "--seed 7 --signal 0.5 --out runs/other_cohort")
     option(added, "--out", "FOLDER", "the folder to write", required=True)
     option(added, "--seed", "N", "the only seed (that of data_synthetic)", type=int)

@@ -145,6 +145,21 @@ def test_the_options_of_cohort_reach_the_generator(run):
     assert run.started[-1] == wanted
 
 
+def test_the_options_of_evaluate_reach_its_module(run):
+    from dlrs_run import evaluate
+
+    words = "--id a --time b --time-unit days --event c --horizon 730 --risk d --risk e --survival f --score g"
+    words += " --cohort h --centre i --clinical j,k --smallest-count 5 --map m.yaml"
+    assert run.main(["evaluate", "t.csv", "--out", "F", *words.split()]) == 0
+    (command,) = [command for command in run.started if command[2] == "dlrs_run.evaluate"]
+    asked = evaluate.parser().parse_args(command[3:])
+    assert (asked.table, asked.out, asked.horizon, asked.risk) == ("t.csv", "F", 730.0, ["d", "e"])
+    assert (asked.survival, asked.score, asked.smallest_count) == (["f"], ["g"], 5)
+    assert [asked.id, asked.time, asked.event, asked.cohort, asked.centre, asked.clinical] == [*"abchi", "j,k"]
+    with pytest.raises(SystemExit, match="2"):
+        run.main(["evaluate", "t.csv"])
+
+
 @pytest.mark.parametrize("words", ["statistics --quick", "cohort --out F --sede 7", "lab --help", "check runs"])
 def test_what_a_command_does_not_know_is_refused(run, words, capsys):
     with pytest.raises(SystemExit) as stopped:

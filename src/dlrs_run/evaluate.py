@@ -1,0 +1,253 @@
+"""Evaluate a table of predictions: check it, run notebook 12 on it, and make one page of what came out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import html
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dlrs import predictions, results
+from dlrs.config import ROOT, InputError, whole_file
+from dlrs_run import execute, pages
+
+NOTEBOOK = "12_evaluate"
+# Each setting of a mapping file, and the notebook's parameter that it becomes.
+PARAMETERS = {name: f"{name}_column" for name in ("time", "event", "id", "cohort", "centre")}
+PARAMETERS |= {name: f"{name}_columns" for name in ("risk", "survival", "score", "clinical")}
+PARAMETERS |= {name: name for name in ("time_unit", "horizon", "codes", "learn_in", "cutoffs", "threshold")}
+PARAMETERS |= {name: name for name in ("n_boot", "n_boot_curve", "most_resampled", "seed")}
+LISTS = ("risk", "survival", "score", "clinical", "cutoffs")
+NUMBERS = {"horizon": float, "threshold": float, "cutoffs": float}
+NEEDED = ("time", "time_unit", "event", "horizon")
+EMPTY = {"id": "", "cohort": "", "centre": "", "codes": {}, **dict.fromkeys(LISTS)}
+MOST_ROWS = 100  # of a table on the page
+LARGEST_SVG = 300_000  # bytes of a figure on the page; a larger one is shown as PNG
+# Section of the page: its tables, its figures, and what to read in them.
+PARTS = {
+    "The table": (["warnings", "left_out"], [], "What is strange about the table, and rows that were left out."),
+    "Follow-up": (["follow_up"], [], "Follow-up is the median of the reverse Kaplan-Meier curve."),
+    "Discrimination": (
+        ["discrimination", "comparisons"],
+        [],
+        "Whether patients at higher risk are ranked higher: 0.5 is chance, 1 a perfect ranking.",
+    ),
+    "Calibration": (
+        ["calibration"],
+        ["calibration"],
+        "Whether a risk is a risk: O/E and slope are 1 where it is, and the curve lies on the diagonal. The band is a "
+        "pointwise 95% bootstrap interval; below it the distribution of the risks.",
+    ),
+    "Accuracy": (["accuracy"], [], "An IPA of 0 or below is no better than one risk for everybody."),
+    "Net benefit": (
+        ["net_benefit"],
+        ["decision_curves"],
+        "Standardised: 1 for a perfect model, 0 for treating nobody. Intervals are bootstrap percentiles.",
+    ),
+    "Reclassification": (
+        ["reclassification"],
+        [],
+        "Both measures can favour a worse model where risks are miscalibrated; no reason to prefer one.",
+    ),
+    "Risk groups": (["risk_groups"], ["risk_groups"], "In the cohort in which a cut-off was estimated it looks best."),
+    "Centres": (["centres"], [], "An interval that holds another centre's estimate tells no difference."),
+    "Subgroups": (
+        ["subgroups"],
+        [],
+        "A subgroup differs where the P for interaction says so, not where C looks lower.",
+    ),
+}
+
+
+class Usage(Exception):
+    """What was asked for cannot be understood."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, that of `run.py evaluate`."""
+    made = argparse.ArgumentParser(prog="python3 run.py evaluate", allow_abbrev=False)
+    made.add_argument("table")
+    made.add_argument("--out", required=True)
+    for name in ("id", "time", "time-unit", "event", "cohort", "centre", "clinical", "map"):
+        made.add_argument(f"--{name}")
+    for name in ("risk", "survival", "score"):
+        made.add_argument(f"--{name}", action="append")
+    made.add_argument("--horizon", type=float)
+    made.add_argument("--smallest-count", type=int)
+    return made
+
+
+def settings(asked: argparse.Namespace) -> dict:
+    """Return what is said about the table: the mapping file's lines, and the options, which go before them.
+
+    Raises
+    ------
+    Usage
+        A setting is unknown, of another kind or missing.
+    predictions.Findings
+        The mapping file cannot be read.
+    """
+    said = predictions.read_map(asked.map) if asked.map else {}
+    known = {*PARAMETERS, "smallest_count"}
+    unknown = [name for name in said if name not in known]
+    if unknown:
+        raise Usage(f"{asked.map}: there is no setting {unknown[0]}; there are {', '.join(sorted(known))}.")
+    options = {name: getattr(asked, name) for name in known if getattr(asked, name, None) is not None}
+    if "clinical" in options:
+        options["clinical"] = options["clinical"].split(",")
+    said = EMPTY | {"smallest_count": 0} | said | options
+    for name in LISTS:
+        value = said[name]
+        said[name] = [] if value is None else value if isinstance(value, list) else [value]
+    for name in ("risk", "survival", "score", "clinical"):
+        said[name] = [str(column) for column in said[name]]  # a column may be called 1
+    missing = [name for name in NEEDED if said.get(name) in (None, "")]
+    if missing:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise Usage(f"{words}: missing; give it as an option or in the file of --map.")
+    if not any(said[kind] for kind in predictions.KINDS):
+        raise Usage("no prediction: name a column with --risk, --survival or --score.")
+    for name, kind in NUMBERS.items():
+        with contextlib.suppress(KeyError):
+            try:
+                numbers = [kind(value) for value in said[name]] if name in LISTS else kind(said[name])
+            except (TypeError, ValueError):
+                raise Usage(f"{name} must be a number; found {said[name]!r}.") from None
+            said[name] = numbers
+    if not isinstance(said["codes"], dict):
+        raise Usage("codes must say `{censored: 0, event: 1}`, and `competing:` where there are such.")
+    return said
+
+
+def roles(said: Mapping) -> predictions.Roles:
+    """Return what the columns are."""
+    return predictions.Roles(**{name: said[name] for name in predictions.Roles._fields})
+
+
+def answer_page(text: str) -> str:
+    """Return the notebook's answer as HTML: its paragraphs, lists and bold words."""
+    made, inside = [], False
+    for line in text.splitlines():
+        item = line.startswith("- ")
+        if item != inside:
+            made.append("<ul>" if item else "</ul>")
+            inside = item
+        text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(line.removeprefix("- "), quote=False))
+        made.append(f"<li>{text}</li>" if item else f"<p>{text}</p>" if text else "")
+    return "\n".join([*made, "</ul>" if inside else ""])
+
+
+def shortened(table: pages.Table) -> pages.Table:
+    """Return a table's first rows, where it has too many to be read, and say so."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    notes = f"{table.notes} The first {MOST_ROWS} of {len(table.rows)} rows; the CSV holds all.".strip()
+    return table._replace(rows=table.rows[:MOST_ROWS], notes=notes)
+
+
+def part(out: Path, title: str) -> dict:
+    """Return a section of the page: those of its tables and figures that there are."""
+    tables, figures, text = PARTS[title]
+    there = [
+        shortened(pages.read_table(path)) for name in tables if (path := out / "tables" / f"{name}.html").is_file()
+    ]
+    drawn = [name for name in figures if (out / "figures" / f"{name}.svg").is_file()]
+    shown = [
+        dict(uri=pages.picture_uri(out / "figures", name, largest_svg=LARGEST_SVG), alt=f"{title}: {text}")
+        | pages.picture_size(out / "figures", name)
+        for name in drawn
+    ]
+    return dict(id=predictions.key(title), title=title, text=text, tables=[t for t in there if t.rows], figures=shown)
+
+
+def write_page(out: Path, table: Path, **content) -> None:
+    """Write `evaluate.html`, of an answer or of findings."""
+    text = pages.template("evaluate.html").render(
+        title=f"Evaluation of {table.name}", stamp=results.STAMPS["COHORT"], **({"findings": []} | content)
+    )
+    with whole_file(out / "evaluate.html") as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_tables(out: Path) -> None:
+    """Write each table of the run as a Word document and in LaTeX."""
+    import pandas as pd
+
+    for path in sorted((out / "tables").glob("*.html")):
+        table = pages.read_table(path)
+        path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS["COHORT"]))
+        frame = pd.DataFrame(table.rows, columns=table.columns)
+        escaped = frame.map(latex).rename(columns=latex)
+        path.with_suffix(".tex").write_text(
+            escaped.to_latex(index=False, escape=False, caption=latex(table.caption)), encoding="utf-8"
+        )
+
+
+def latex(text: str) -> str:
+    """Return text as LaTeX prints it."""
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    signs |= {sign: "\\" + sign for sign in "&%$#_{}"} | {"<": "$<$", ">": "$>$"}
+    return "".join(signs.get(sign, sign) for sign in text)
+
+
+def clear(out: Path) -> None:
+    """Take away what an earlier evaluation left in the folder; refuse a folder that holds something else."""
+    earlier = (out / "evaluate.html").is_file() or (out / "logs" / f"{NOTEBOOK}.log").is_file()
+    if out.is_dir() and any(out.iterdir()) and not earlier:
+        raise Usage(f"{out} holds other files: name a new folder, or that of an earlier evaluation, with --out.")
+    for name in ("tables", "figures", "results", "notebooks", "interim", "logs"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("evaluate.html", "results.json", "results_missing.json"):
+        (out / name).unlink(missing_ok=True)
+
+
+def evaluate(table: Path, out: Path, said: Mapping) -> int:
+    """Check a table and, where it can be, evaluate it; return the exit status."""
+    clear(out)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        predictions.read(table, roles(said))
+    except predictions.Findings as found:
+        write_page(out, table, findings=found.findings)
+        print(f"{found}\n\nNothing was computed; {out / 'evaluate.html'} lists what was found.", file=sys.stderr)
+        return 1
+    study = {"class": "COHORT", "smallest_count": said["smallest_count"]}
+    results.save_json(study, out / "interim" / "study.json")
+    values = {PARAMETERS[name]: value for name, value in said.items() if name in PARAMETERS}
+    values |= {"run_dir": str(out), "table": str(table)}
+    notebook, executed = ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", out / "notebooks" / f"{NOTEBOOK}.ipynb"
+    with contextlib.closing(execute.Stage(NOTEBOOK, out / "logs")) as stage:
+        if execute.run_stage(str(notebook), executed, values, stage):
+            print((out / "logs" / f"{NOTEBOOK}.failed").read_text(encoding="utf-8"), file=sys.stderr)
+            return 1
+    results.collect(out)
+    write_tables(out)
+    parts = [one for one in (part(out, title) for title in PARTS) if one["tables"] or one["figures"]]
+    shown = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in said.items() if v]
+    write_page(
+        out, table, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=shown
+    )
+    print(f"{out / 'evaluate.html'}: the answer, tables and figures; results.json holds every number.")
+    return 0
+
+
+def main(words: list[str] | None = None) -> int:
+    """Evaluate as asked; 0 with a page of results, 1 with one of findings, 2 where the words make no sense."""
+    asked = parser().parse_args(words)
+    table, out = Path(asked.table).resolve(), Path(asked.out).resolve()
+    try:
+        return evaluate(table, out, settings(asked))
+    except Usage as why:
+        print(why, file=sys.stderr)
+        return 2
+    except InputError as why:
+        print(why, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
