@@ -115,17 +115,12 @@ def test_the_last_cell_says_what_ran(path):
 @pytest.mark.parametrize("path", list(filter(recorded, NOTEBOOKS)), ids=lambda path: path.stem)
 def test_a_recorded_notebook_runs_by_hand_and_answers_its_question(path):
     cells = read(path)["cells"]
-<<<<<<< HEAD
     first = text(cells[1]).splitlines()[0]
     if path.stem[:2] in ("02", "03", "08", "09"):  # those need images, or a run of the null simulations
         assert first.startswith(('run_dir: str = "runs/default"', 'run_dir: str = "runs/validity"'))
     else:
         assert first == 'run_dir: str = ""  # folder of a run; empty: the newest finished one'
         assert "config.run_folder(run_dir)" in "\n".join(text(cell) for cell in cells)
-=======
-    assert text(cells[1]).startswith('run_dir: str = ""  # folder of a run; empty: the newest finished one\n')
-    assert "config.run_folder(run_dir)" in "\n".join(text(cell) for cell in cells)
->>>>>>> help/e
     answer = [place for place, cell in enumerate(cells) if text(cell).startswith("## Answer")][0]
     code = "\n".join(text(cell) for cell in cells[answer:] if cell["cell_type"] == "code").split("assert")[0]
     assert "Markdown(" in code and "{" in code, "the answer is computed"
