@@ -562,7 +562,7 @@ def test_each_seed_is_the_study_trained_again_in_a_folder_of_its_own(tmp_path):
 
 
 def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
-    last = {("results",), ("report",)}
+    last = {("results",), ("comparison",), ("report",)}
     judged = {(name,) for name in STATISTICS}
     assert jobs(graph("statistics", tmp_path / "statistics")) == judged | last | {("frozen",)}
     main = judged | last | TRAINED | {("images",), ("pages",)}
