@@ -1,6 +1,7 @@
 """The report page: every published number beside its rerun, nothing of another run, nothing that asks the network."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -270,7 +271,7 @@ def test_beside_the_papers_t_test_stands_the_same_kind_of_test(whole):
     results, said = whole
     row = re.search(r'<tr id="n-cindex_comparison.Nomogram_vs_Clinical.p">.*?</tr>', said)[0]
     one_sided = results["cindex_comparison.Nomogram vs Clinical.p_survcomp_one_sided"]["value"]
-    assert f"{results_module.format_p(one_sided)} (survcomp, one-sided)" in row
+    assert f"{html.escape(results_module.format_p(one_sided))} (survcomp, one-sided)" in row
     assert results_module.format_p(results["cindex_comparison.Nomogram vs Clinical.p"]["value"]) not in row
 
 
