@@ -249,7 +249,7 @@ def answer(
         that reach the conclusion, with columns ending in `_lower` and `_upper`; None where it was not run.
     """
     sentences = [_discrimination(results, dict(published_entries(paper)), validity)]
-    sentences += [_calibration(results, validity), _null(null), LIMITS[class_of(results)]]
+    sentences += [_calibration(results), _null(null), LIMITS[class_of(results)]]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -265,14 +265,13 @@ def _discrimination(results, printed, validity) -> str:
     seeds = validity.get("validity.seeds.table2_cindex_nomogram_validation")
     if seeds and class_of(results) == "SYNTHETIC":
         low, high = (format_number(limit) for limit in seeds["ci"])
-        text += f" Over {seeds['n']} training seeds the nomogram's C ranged from {low} to {high}."
+        text += f" In the last run of the controls the nomogram's C ranged from {low} to {high}"
+        text += f" over {seeds['n']} training seeds."
     return text
 
 
-def _calibration(results, validity) -> str:
-    slope = results.get("external.calibration_slope.Nomogram")
-    if slope is None and class_of(results) == "SYNTHETIC":
-        slope = validity.get("validity.crossfit.in_sample.calibration_slope_nomogram_validation")
+def _calibration(results) -> str:
+    slope = results.get("external.calibration_slope.Nomogram", results.get("calibration.slope.Nomogram.validation"))
     if slope is None or slope["value"] is None:
         return "Calibration of the predicted risks was not estimated in this run."
     text = format_estimate(slope["value"], *slope["ci"])
