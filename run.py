@@ -174,7 +174,7 @@ def study(
         known = ", ".join(sorted(path.parent.name for path in options.parents[1].glob("*/config.yaml")))
         raise Stop(f"There is no profile {profile}; there are {known}.")
     elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
-    python = set_up(*(() if settings.get("part") == "statistics" else IMAGING))
+    python = set_up(*(for_headers() if settings.get("part") == "statistics" else IMAGING))
     command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
     command += [*targets, "--workflow-profile", str(options.parent), "--rerun-incomplete"]
     command += ["--nolock"]  # `alone` is the lock
@@ -205,6 +205,11 @@ def study(
             raise Stop("\n".join([*why, "", AGAIN]))
     done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
+
+
+def for_headers() -> tuple[str, ...]:
+    """Return the groups that 01 needs: it reads the headers of images that were rendered here."""
+    return IO if (ROOT / "data_synthetic" / "images").is_dir() else ()
 
 
 def statistics(*, cores: int | None = None, force: bool = False) -> Path:
@@ -354,7 +359,8 @@ def check_private(asked) -> int:
 
 def lab(asked) -> int:
     """JupyterLab on the notebooks; other options go to JupyterLab"""
-    settings = Path(set_up()).parents[1] / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
+    venv = Path(set_up(*for_headers())).parents[1]
+    settings = venv / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": NO_NEWS}), encoding="utf-8")
     words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks"]
