@@ -792,7 +792,7 @@ def test_validate_refuses_a_wrong_release_or_cohort_before_anything_starts(tmp_p
 NEVER = """
 import importlib.abc, importlib.util, os, sys
 
-FITS = {"lifelines.fitters.coxph_fitter": "CoxPHFitter.fit", "dlrs.imaging.textures": "fit"}
+FITS = {"dlrs.stats.cox": "design", "dlrs.imaging.textures": "fit"}  # a refit starts from a formula's design
 FITS["torch.optim.optimizer"] = "Optimizer.__init__"
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -830,7 +830,7 @@ def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> Non
     words = f"run.main({[*words, '--profile', 'smoke', '--recalibrate']})"
     ran = study(words, PYTHONPATH=str(guard))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    guarded = {"lifelines.fitters.coxph_fitter", "dlrs.imaging.textures", "torch.optim.optimizer"}
+    guarded = {"dlrs.stats.cox", "dlrs.imaging.textures", "torch.optim.optimizer"}
     assert guarded <= {path.name for path in guard.iterdir()}
 
     # A batch of other patients is summed in another order: probabilities agree to 1e-6, what ranks them exactly.

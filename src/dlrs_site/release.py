@@ -327,7 +327,7 @@ def _check_levels(name: str, coefficients: Sequence[str]) -> None:
 
 
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
-    """Return a released Cox model's linear predictor, centred as lifelines does, to the tenth decimal.
+    """Return a released Cox model's linear predictor, centred as `cox.predict` does, to the tenth decimal.
 
     Parameters
     ----------
@@ -347,13 +347,9 @@ def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
     >>> linear_predictor(pd.DataFrame({"age": [62.0], "cea": ["Elevated"]}), model).tolist()
     [1.75]
     """
-    columns = []
-    for column in model["coefficients"]:
-        term, _, level = column.partition("[T.")
-        columns.append(patients[term] == level.removesuffix("]") if level else patients[term])
-    design = np.column_stack([np.asarray(values, dtype=float) for values in columns])
+    columns = cox.columns_named(model["coefficients"], patients)
     means, coefficients = (np.array(list(model[name].values())) for name in ("means", "coefficients"))
-    return ((design - means) @ coefficients).round(10)
+    return ((columns - means) @ coefficients).round(10)
 
 
 def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, device: str = "auto") -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter
 
 from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
@@ -42,23 +41,20 @@ def patients():
 
 
 @pytest.fixture(scope="module")
-def fits(patients):
-    primary, options = patients[patients["cohort"] == "primary"], {"precision": 1e-12}
-    return {
-        name: CoxPHFitter().fit(primary, "time_months", "event", formula=formula, fit_options=options)
-        for name, formula in FORMULAS.items()
-    }
+def predicted(patients):
+    """Predictions of every patient by the models that notebooks 04 and 05 fit."""
 
+    def of(formula):
+        design, _ = cox.design(formula, primary, patients)
+        fit = cox.cox_fit(primary["time_months"], primary["event"], design.loc[primary.index])
+        return cox.predict(fit, design, primary, horizon=HORIZON)
 
-@pytest.fixture(scope="module")
-def baselines(patients, fits):
     primary = patients[patients["cohort"] == "primary"]
-    scores = {name: fit.predict_log_partial_hazard(primary).round(10) for name, fit in fits.items()}
-    return {n: cox.baseline_hazard(primary["time_months"], primary["event"], lp) for n, lp in scores.items()}
+    return {name: of(formula) for name, formula in FORMULAS.items()}
 
 
 @pytest.fixture(scope="module")
-def run(patients, fits, baselines, tmp_path_factory):
+def run(patients, predicted, tmp_path_factory):
     """A finished run's folder as notebooks 01 to 05 leave it, with weights that stand for trained ones."""
     folder = tmp_path_factory.mktemp("run")
     interim = folder / "interim"
@@ -71,16 +67,13 @@ def run(patients, fits, baselines, tmp_path_factory):
         (folder / "models" / name / "model.safetensors").write_bytes(name.encode() * 100)
         about = ABOUT | COUNTS | {"weights_sha256": sha256(folder / "models" / name / "model.safetensors")}
         write_json(about, folder / "models" / name / "model.json")
-    cox = {
-        name: dict(coefficients=dict(f.params_), means=dict(f._norm_mean), baseline=baselines[name].to_dict("list"))
-        for name, f in fits.items()
-    }
+    cox = {name: model.saved for name, model in predicted.items()}
     signature = dict(cutoff_dl_prob=0.3717, horizon_months=HORIZON, cox={name: cox[name] for name in SIGNATURES})
     write_json(signature, interim / "signature.json")
     effects = {"dl_prob": {str(x / 5): x / 5 for x in range(11)}}
     seen = {"dl_prob": [patients["dl_prob"].min(), patients["dl_prob"].max()]}
     nomogram = {"class": "SYNTHETIC", "cutoff_risk": 0.2412, "horizon_months": HORIZON, "effects": effects}
-    nomogram |= {"seen": seen, "baseline": baselines["Nomogram"].to_dict("list")}
+    nomogram |= {"seen": seen, "baseline": cox["Nomogram"]["baseline"]}
     write_json(nomogram | {"cox": {name: cox[name] for name in ("Clinical", "Nomogram")}}, interim / "nomogram.json")
     box = dict(value=112, interpolation="bilinear", zscore="slice", keep_outside_roi=True, nonpositive_adc=0.0)
     record = results.start(folder, "02_preprocessing", inputs=["interim/patients.csv"], provenance="SYNTHETIC")
@@ -117,12 +110,12 @@ def rewrite(folder, change):
 # ---------------------------------------------------------------- what is in it
 
 
-def test_the_released_numbers_are_bitwise_those_of_the_fits(released, run, fits, baselines):
+def test_the_released_numbers_are_bitwise_those_of_the_fits(released, run, predicted):
     model = release.load(released)
     assert list(model["cox"]) == list(release.MODELS)
-    for name, fit in fits.items():
-        one, baseline = model["cox"][name], baselines[name]
-        assert one["coefficients"] == dict(fit.params_) and one["means"] == dict(fit._norm_mean)
+    for name, fit in predicted.items():
+        one, baseline = model["cox"][name], fit.saved["baseline"]
+        assert one["coefficients"] == fit.saved["coefficients"] and one["means"] == fit.saved["means"]
         hazard = dict(zip(one["baseline"]["time"], one["baseline"]["cumulative_hazard"], strict=True))
         for month in (0.0, 12.0, 24.0, 36.0):
             assert hazard[month] == survival.step(baseline["time"], baseline["cumulative_hazard"], month, start=0.0)
@@ -138,15 +131,15 @@ def test_the_released_numbers_are_bitwise_those_of_the_fits(released, run, fits,
     assert there == {"model.json", *model["files"]}
 
 
-def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patients, fits, baselines):
+def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patients, predicted):
     model = release.load(released)
-    for name, fit in fits.items():
-        expected = fit.predict_log_partial_hazard(patients).round(10)
+    for name, fit in predicted.items():
         scores = release.linear_predictor(patients, model["cox"][name])
-        assert np.array_equal(scores, expected)
+        assert np.array_equal(scores, fit.linear_predictor)
         for month in (12.0, 24.0, 36.0):
             risk = cox.risk_at(scores, pd.DataFrame(model["cox"][name]["baseline"]), month)
-            assert np.array_equal(risk, cox.risk_at(expected, baselines[name], month))
+            assert np.array_equal(risk, cox.risk_at(scores, pd.DataFrame(fit.saved["baseline"]), month))
+        assert np.array_equal(risk, fit.risk)
 
 
 def test_no_patient_leaves_with_it(released, patients):
@@ -420,7 +413,7 @@ def test_nothing_is_fitted_and_the_networks_are_the_released_ones(with_networks,
         raise AssertionError("something was fitted")
 
     model, out = with_networks
-    for owner, name in [(CoxPHFitter, "fit"), (cox, "cox_fit"), (cox, "baseline_hazard"), (training, "fit")]:
+    for owner, name in [(cox, "cox_fit"), (cox, "baseline_hazard"), (training, "fit")]:
         monkeypatch.setattr(owner, name, never)
     monkeypatch.setattr(torch.optim.Optimizer, "__init__", never)
     monkeypatch.setattr(torch.Tensor, "backward", never)

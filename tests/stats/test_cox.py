@@ -67,29 +67,44 @@ def patients():
     return frame.assign(time_months=rng.exponential(40, 60), event=rng.random(60) < 0.6)
 
 
-def test_a_model_fitted_by_lifelines_is_applied_with_efrons_baseline(patients):
+def test_predictions_equal_those_of_lifelines_with_efrons_baseline(patients):
     from lifelines import CoxPHFitter
 
-    fitted_on = patients[:40]
-    fit = CoxPHFitter().fit(fitted_on, "time_months", "event", formula="stage + age")
-    columns, variables = cox.design("stage + age", patients)
-    assert list(columns) == ["stage[T.T4]", "age"] and variables == ["stage", "age"]
-    found = cox.predict(fit, fitted_on, patients, horizon=24.0, columns=list(columns))
-    by_hand = (columns - columns[:40].mean()) @ fit.params_[columns.columns]
-    assert found.linear_predictor == approx(by_hand.to_numpy(), abs=1e-9)
-    uncentred = columns.to_numpy() @ fit.params_[columns.columns].to_numpy()
+    fitted_on, formula = patients[:40], "stage + scale(age)"
+    theirs = CoxPHFitter().fit(fitted_on, "time_months", "event", formula=formula, fit_options={"precision": 1e-12})
+    columns, variables = cox.design(formula, fitted_on, patients)  # age scaled by the mean and SD of those 40
+    assert list(columns) == ["stage[T.T4]", "scale(age)"] and variables == ["stage", "scale(age)"]
+    fit = cox.cox_fit(fitted_on["time_months"], fitted_on["event"], columns[:40])
+    found = cox.predict(fit, columns, fitted_on, horizon=24.0)
+    assert found.linear_predictor == approx(theirs.predict_log_partial_hazard(patients).to_numpy(), abs=1e-7)
+    uncentred = columns.to_numpy() @ theirs.params_.to_numpy()
     baseline = cox.baseline_hazard(fitted_on["time_months"], fitted_on["event"], uncentred[:40])
-    assert found.risk == approx(cox.risk_at(uncentred, baseline, 24.0), rel=1e-8)
-    assert found.saved["coefficients"] == dict(fit.params_) and set(found.saved["means"]) == set(columns)
+    assert found.risk == approx(cox.risk_at(uncentred, baseline, 24.0), rel=1e-6)
+    assert found.saved["coefficients"] == approx(dict(theirs.params_), rel=1e-6)
+    assert found.saved["means"] == approx(columns[:40].mean().to_dict())
 
 
 def test_without_a_fit_every_patient_has_the_risk_of_all(patients):
     """Efron's baseline hazard at coefficient 0 is Nelson and Aalen's: sum of events / at risk up to the horizon."""
-    found = cox.predict(None, patients[:40], patients, horizon=24.0, columns=["age"])
+    found = cox.predict(None, patients[["age"]], patients[:40], horizon=24.0)
     curve = patients[:40].sort_values("time_months")
     hazard = (curve["event"] / np.arange(40, 0, -1))[curve["time_months"] <= 24].sum()
     assert found.risk == approx(np.full(60, 1 - np.exp(-hazard))) and not found.linear_predictor.any()
-    assert found.saved["coefficients"] == found.saved["means"] == {"age": 0.0}
+    assert found.saved["coefficients"] == {"age": 0.0}
+
+
+def test_a_level_without_an_event_has_next_to_no_risk_and_the_others_the_limits_risk(patients):
+    """T4 never has the event: its coefficient is minus infinity, and T3 patients are predicted as without T4's rows."""
+    patients["event"] &= patients["stage"] == "T3"
+    columns, _ = cox.design("stage + age", patients)
+    fit = cox.cox_fit(patients["time_months"], patients["event"], columns, at_limit=True)
+    found = cox.predict(fit, columns, patients, horizon=24.0)
+    t3 = patients["stage"] == "T3"
+    assert fit.coefficients[0] == -np.inf and found.saved["coefficients"]["stage[T.T4]"] == -20
+    alone = patients.loc[t3]
+    fit_t3 = cox.cox_fit(alone["time_months"], alone["event"], alone["age"])
+    expected = cox.predict(fit_t3, alone[["age"]], alone, horizon=24.0).risk
+    assert found.risk[t3] == approx(expected, rel=1e-6) and found.risk[~t3].max() < 1e-6
 
 
 def test_cox_offset_holds_a_coefficient_at_one():

@@ -1,13 +1,13 @@
 """Cox models: fit, tests of terms, proportional hazards, baseline hazard and risk at a horizon.
 
-lifelines' ``CoxPHFitter`` stays the fitter on the notebooks' pages. `cox_fit` is here for what it does not give: the
-per-term likelihood-ratio test, R's stopping rule, and refits by the thousand. The baseline hazard is ours because
-lifelines' is Breslow's whatever the ties.
+Every Cox model of the study is fitted by `cox_fit`. It gives what lifelines' ``CoxPHFitter`` does not: the per-term
+likelihood-ratio test, R's stopping rule and limits, and refits by the thousand; lifelines' baseline hazard is Breslow's
+whatever the ties. Tests compare both fitters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from dlrs.stats import checks
 from dlrs.stats.survival import Test, chi2_test, kaplan_meier, step
 
 Ties = Literal["efron", "breslow"]
+AT_LIMIT = 20.0  # difference in linear predictor that stands for an infinite one: a hazard of 2e-9 of the reference's
 
 
 class _RiskSets(NamedTuple):
@@ -427,8 +428,7 @@ def baseline_hazard(
     time, event : arrays of shape (n,)
         Follow-up of the patients on whom the model was fitted.
     linear_predictor : array of shape (n,)
-        Sum of coefficient times covariate, uncentred, for the same patients. lifelines centres: use
-        ``log_partial_hazard`` only if the same centred values are given to `risk_at`.
+        Sum of coefficient times covariate for the same patients, centred or not, as those given to `risk_at`.
     ties : {"efron", "breslow"}
         Must be the ties of the fit. lifelines' own baseline is Breslow's whatever the fit.
 
@@ -514,50 +514,58 @@ def with_risks(patients: pd.DataFrame, models: Mapping[str, Mapping], horizon: f
 
 
 class Predicted(NamedTuple):
-    """What a model says of patients, and all that applying it elsewhere takes; see `predict`."""
+    """A model's predictions of patients, and all that applying it elsewhere takes; see `predict`."""
 
     linear_predictor: np.ndarray
     risk: np.ndarray
-    baseline: pd.DataFrame
     saved: dict
 
 
-def predict(
-    fit, fitted_on: pd.DataFrame, patients: pd.DataFrame, *, horizon: float, columns: Sequence[str]
-) -> Predicted:
-    """Apply a model that lifelines fitted.
+def predict(fit: CoxFit | None, columns: pd.DataFrame, fitted_on: pd.DataFrame, *, horizon: float) -> Predicted:
+    """Apply a fitted Cox model to patients.
 
     Parameters
     ----------
-    fit : lifelines.CoxPHFitter or None
-        None where the model cannot be estimated: every coefficient is then 0, and everybody has the risk of all.
-    fitted_on, patients : DataFrame
-        The patients of the fit, with `time_months` and `event`, whose rows are among those of `patients` by index.
+    fit : CoxFit or None
+        None where the model cannot be estimated: every coefficient is then 0, and everybody has the risk of all. An
+        infinite coefficient (a level without an event) is applied as one by which the linear predictor differs by 20.
+    columns : DataFrame
+        The model's columns of all patients, as `design` makes them.
+    fitted_on : DataFrame
+        The patients of the fit, with `time_months` and `event`, whose rows are among those of `columns` by index.
     horizon : float
         Months within which the risk is one of the event.
-    columns : sequence of str
-        The model's columns, named where there is no fit.
 
     Returns
     -------
     Predicted
-        `linear_predictor` on lifelines' centred scale, rounded to ten decimals so that ties stay ties on any machine;
-        `risk`, the probability of the event by `horizon`; Efron's `baseline` hazard on that scale; `saved`, plain
-        coefficients, means and baseline. The risk does not depend on the centre.
+        `linear_predictor`, centred at the mean of the patients of the fit and rounded to ten decimals so that ties
+        stay ties on any machine; `risk`, the probability of the event by `horizon`; `saved`, plain coefficients, means
+        and Efron's baseline hazard on that scale. The risk does not depend on the centre.
     """
-    if fit is None:
-        lp = pd.Series(0.0, index=patients.index)
-        coefficients = means = dict.fromkeys(columns, 0.0)
-    else:
-        lp = fit.predict_log_partial_hazard(patients).round(10)
-        coefficients, means = dict(fit.params_), dict(fit._norm_mean)
+    x = columns.loc[fitted_on.index]
+    means, spread = x.mean(), (x.max() - x.min()).replace(0.0, 1.0)
+    coefficients = pd.Series(0.0 if fit is None else fit.coefficients, index=x.columns)
+    coefficients = coefficients.where(np.isfinite(coefficients), np.sign(coefficients) * AT_LIMIT / spread)
+    lp = ((columns - means) @ coefficients).round(10)
     baseline = baseline_hazard(fitted_on["time_months"], fitted_on["event"], lp[fitted_on.index])
-    saved = {"coefficients": coefficients, "means": means, "baseline": baseline.to_dict("list")}
-    return Predicted(lp.to_numpy(), risk_at(lp, baseline, horizon), baseline, saved)
+    saved = {"coefficients": coefficients.to_dict(), "means": means.to_dict(), "baseline": baseline.to_dict("list")}
+    return Predicted(lp.to_numpy(), risk_at(lp, baseline, horizon), saved)
 
 
-def design(formula: str, patients: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def design(
+    formula: str, fitted_on: pd.DataFrame, patients: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the columns of a model's formula without the intercept, and the variable that each belongs to.
+
+    Parameters
+    ----------
+    formula : str
+        Right-hand side in formulaic's grammar.
+    fitted_on : DataFrame
+        The patients of the fit; levels, and what a transform such as ``scale(age)`` learns, are theirs.
+    patients : DataFrame, optional
+        Whose columns are returned; by default those of the patients of the fit.
 
     Examples
     --------
@@ -568,8 +576,37 @@ def design(formula: str, patients: pd.DataFrame) -> tuple[pd.DataFrame, list[str
     """
     from formulaic import model_matrix
 
-    columns = model_matrix(formula, patients).drop(columns="Intercept")
-    return pd.DataFrame(columns), [column.split("[")[0] for column in columns]
+    columns = model_matrix(formula, fitted_on)
+    if patients is not None:
+        columns = columns.model_spec.get_model_matrix(patients)
+    columns = pd.DataFrame(columns).drop(columns="Intercept")
+    return columns, [column.split("[")[0] for column in columns]
+
+
+def columns_named(names: Iterable[str], patients: pd.DataFrame) -> np.ndarray:
+    """Return the columns of a model whose coefficients have these names, as `design` names them, without its formula.
+
+    Parameters
+    ----------
+    names : iterable of str
+        A variable (`age`), or a variable and a level of it (`cea[T.Elevated]`).
+    patients : DataFrame
+        The variables, levels spelt as in the names.
+
+    Returns
+    -------
+    array of shape (n, p)
+
+    Examples
+    --------
+    >>> columns_named(["age", "cea[T.Elevated]"], pd.DataFrame({"age": [62.0], "cea": ["Elevated"]})).tolist()
+    [[62.0, 1.0]]
+    """
+    columns = []
+    for name in names:
+        variable, _, level = name.partition("[T.")
+        columns.append(patients[variable] == level.removesuffix("]") if level else patients[variable])
+    return np.column_stack([np.asarray(values, dtype=float) for values in columns])
 
 
 def ph_test(

@@ -143,22 +143,14 @@ class Design(NamedTuple):
         return {"Nomogram": (*self.clinical, "dl_prob"), "Clinical": tuple(self.clinical), **alone}
 
 
-def _design(patients: pd.DataFrame, terms: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Return a model's columns, a factor's levels against its first, and their names."""
-    columns, names = [], []
-    for term in terms:
-        levels = cohort.LEVELS.get(term)
-        for level in levels[1:] if levels else [None]:
-            columns.append((patients[term] == level).to_numpy(float) if levels else patients[term].to_numpy(float))
-            names.append(level or term)
-    return np.column_stack(columns), names
+def _names(terms: Sequence[str]) -> list[str]:
+    """Return the names of a model's columns, a factor's levels against its first; see `cox.columns_named`."""
+    return [name for term in terms for name in [f"{term}[T.{x}]" for x in cohort.LEVELS.get(term, ())[1:]] or [term]]
 
 
 class Model(NamedTuple):
     """A Cox model of the primary cohort, ready to be applied."""
 
-    terms: tuple[str, ...]
-    names: list[str]
     fit: cox.CoxFit
     baseline: pd.DataFrame
 
@@ -191,9 +183,9 @@ def fit_models(primary: pd.DataFrame, design: Design) -> Models:
     for name, terms in design.models.items():
         if not set(terms) <= set(primary.columns):  # a simulated study has no probability of each sequence
             continue
-        x, names = _design(primary, terms)
+        x = pd.DataFrame(cox.columns_named(_names(terms), primary), columns=_names(terms))
         fit = cox.cox_fit(time, event, x, tolerance=1e-9)
-        models[name] = Model(terms, names, fit, cox.baseline_hazard(time, event, x @ fit.coefficients))
+        models[name] = Model(fit, cox.baseline_hazard(time, event, x.to_numpy() @ fit.coefficients))
     outcome = survival.binary_outcome(time, event, horizon=design.horizon_months)
     known = ~np.isnan(outcome)
     cutoff = roc.youden_cutoff(outcome[known], primary["dl_prob"].to_numpy()[known]).threshold
@@ -215,7 +207,7 @@ def judge(models: Models, patients: pd.DataFrame, *, horizon: float | None = Non
     """Apply the models to a cohort, refitting nothing, at the design's horizon or another."""
     horizon = models.design.horizon_months if horizon is None else horizon
     time, event = checks.survival(patients["time_months"], patients["event"])
-    lp = {name: _design(patients, m.terms)[0] @ m.fit.coefficients for name, m in models.cox.items()}
+    lp = {name: cox.columns_named(m.fit.names, patients) @ m.fit.coefficients for name, m in models.cox.items()}
     risk = {name: cox.risk_at(lp[name], m.baseline, horizon) for name, m in models.cox.items()}
     outcome = survival.binary_outcome(time, event, horizon=horizon)
     return Judged(time, event, outcome, patients["dl_prob"].to_numpy(), lp, risk)
@@ -379,10 +371,10 @@ def _performance(j: Judged, design: Design, n_boot: int, seed):
 
 def coefficients(models: Models) -> pd.DataFrame:
     """Return the nomogram's log hazard ratios with Wald intervals, in the columns of `performance`."""
-    model = models.cox["Nomogram"]
-    table = cox.cox_table(model.fit)
+    fit = models.cox["Nomogram"].fit
+    table = cox.cox_table(fit)
     half = checks.critical_value(0.95) * table["se"]
-    names = [f"Log hazard ratio, {name}" for name in model.names]
+    names = [f"Log hazard ratio, {name.split('[T.')[-1].removesuffix(']')}" for name in fit.names]
     return pd.DataFrame(
         dict(quantity=names, estimate=table["coef"], lower=table["coef"] - half, upper=table["coef"] + half)
     )
