@@ -27,7 +27,8 @@ IO, IMAGING = ("io",), ("io", "imaging")
 # What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
 SIZES = {"statistics": (265, 870), "io": (9, 50), "imaging": (2749, 4600), "dev": (73, 210)}
 USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, snakemake.cli, statsmodels.api"
-NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
+LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+LAB["@jupyterlab/docmanager-extension:plugin"] = {"defaultViewers": {"markdown": "Markdown Preview"}}
 AGAIN = "What is done is kept: the same command goes on from there."
 
 
@@ -358,12 +359,16 @@ def check_private(asked) -> int:
 
 
 def lab(asked) -> int:
-    """JupyterLab on the notebooks; other options go to JupyterLab"""
+    """JupyterLab on the list of the notebooks; other options go to JupyterLab"""
     venv = Path(set_up(*for_headers())).parents[1]
+    kernel = venv / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    called = json.loads(kernel.read_text(encoding="utf-8")) | {"display_name": "dlrs"}
     settings = venv / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": NO_NEWS}), encoding="utf-8")
-    words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks"]
+    for path, content in ((kernel, called), (settings, LAB)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # uv's own copy may be the same file
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
     words += ["--allow-root"] if os.geteuid() == 0 else []
     return call("jupyterlab", *words, *asked.rest)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dlrs_run import pages
+
 ROOT = Path(__file__).parents[1]
 SUFFIXES = {".py", ".md", ".yaml", ".html", ".ipynb", ".yml"}
 PLACES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Snakefile", "codecheck.yml", "docs", "data_synthetic"]
@@ -36,7 +38,7 @@ def command_lines() -> list[str]:
         found |= {match.strip() for match in re.findall(r"`python3 run\.py([^`]*)`", joined)}
         own_line = r"^\s*(?:- run: )?python3 run\.py ([^#\n`|]*)"
         found |= {match.strip() for match in re.findall(own_line, text, re.MULTILINE)}
-    return sorted(found)
+    return sorted(line for line in found if "{" not in line)  # of messages, whose command is filled in
 
 
 @pytest.fixture
@@ -60,6 +62,9 @@ def run(monkeypatch, tmp_path):
         return subprocess.CompletedProcess(command, status, stdout="")
 
     python = tmp_path / ".venv" / "bin" / "python"
+    kernel = tmp_path / ".venv" / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text('{"argv": ["python"], "display_name": "Python 3 (ipykernel)"}')
     monkeypatch.setattr(run, "ROOT", tmp_path)
     monkeypatch.setattr(run, "find_uv", lambda: "uv")
     monkeypatch.setattr(run, "set_up", lambda *groups: str(python))
@@ -112,6 +117,14 @@ def test_the_help_of_every_command_says_what_it_does_with_an_example_that_parses
         example = shlex.split(parser.epilog.removeprefix("Example: python3 run.py "))
         asked, more = whole.parse_known_args(example)
         assert asked.parser is parser and (not more or asked.takes_more)
+
+
+def test_the_start_page_lists_the_notebooks_with_their_questions():
+    written = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    remedy = "write it anew with `.venv/bin/python -m dlrs_run.pages > notebooks/README.md`"
+    assert written == pages.start_page(), remedy
+    lines = [line for line in written.splitlines() if line.startswith("| [")]
+    assert len(lines) == len(list((ROOT / "notebooks").glob("*.ipynb"))) and all("?" in line for line in lines)
 
 
 def test_docs_commands_md_is_the_parsers(run, monkeypatch):
@@ -169,15 +182,23 @@ def test_what_a_command_does_not_know_is_refused(run, words, capsys):
     assert not run.started
 
 
-def test_lab_starts_as_root_and_asks_for_no_news(run, monkeypatch, tmp_path):
+def test_lab_starts_as_root_on_the_list_of_notebooks_and_asks_for_no_news(run, monkeypatch, tmp_path):
+    kernel, cached = (
+        tmp_path / ".venv" / "share" / "jupyter" / "kernels" / "python3" / "kernel.json",
+        tmp_path / "cached",
+    )
+    os.link(kernel, cached)  # uv's cache holds the same file
     for user, is_root in ((0, True), (1000, False)):
         monkeypatch.setattr(run.os, "geteuid", lambda user=user: user)
         assert run.main(["lab"]) == 0
         assert ("--allow-root" in run.started[-1]) == is_root
-        assert "--LabApp.default_url=/lab/tree/notebooks" in run.started[-1]
+        assert "--LabApp.default_url=/lab/tree/notebooks/README.md" in run.started[-1]
+    assert json.loads(kernel.read_text()) == {"argv": ["python"], "display_name": "dlrs"}
+    assert "ipykernel" in cached.read_text()
     overrides = tmp_path / ".venv" / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
     assert json.loads(overrides.read_text()) == {
-        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+        "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     }
 
 

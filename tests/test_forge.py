@@ -13,7 +13,14 @@ import yaml
 
 from dlrs.config import ROOT, published
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reports/deviations.md", "reports/nomogram.html"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "notebooks/README.md",
+    "reports/deviations.md",
+    "reports/nomogram.html",
+]
 PERSON, ENTITY = (
     {"family-names", "given-names", "orcid", "affiliation", "email"},
     {"name", "website", "orcid", "date-start"},

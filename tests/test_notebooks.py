@@ -7,8 +7,10 @@ import statistics
 import subprocess
 import sys
 
+import matplotlib
 import pytest
 
+from dlrs import config
 from dlrs.config import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -46,6 +48,12 @@ def test_there_are_notebooks():
 
 @every_notebook
 def test_it_carries_no_outputs(path):
+    kernel = {
+        "display_name": "dlrs",
+        "language": "python",
+        "name": "python3",
+    }  # as `lab` calls it: saving changes nothing
+    assert read(path)["metadata"] == {"kernelspec": kernel, "language_info": {"name": "python"}}
     for cell in read(path)["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
@@ -107,6 +115,20 @@ def test_no_warning_is_silenced_and_no_machine_is_named(path):
 
 
 @every_notebook
+def test_a_missing_run_is_one_sentence_with_the_command_that_makes_it(path, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "paper").symlink_to(ROOT / "paper")
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    code = [text(cell) for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    first = next(place for place, source in enumerate(code) if "config.run_folder(" in source)
+    assert not any("torch" in source or "dlrs.imaging" in source for source in code[:first]), "torch may be missing too"
+    with matplotlib.rc_context(), pytest.raises(config.InputError) as refused:
+        exec("\n".join(code[: first + 1]), {})
+    (shown,) = refused.value._render_traceback_()
+    assert re.fullmatch(rf"runs(/\w+)?: [^\n]*`python3 run\.py {config.made_by(path.stem)}` makes (it|one)\.", shown)
+
+
+@every_notebook
 def test_the_last_cell_says_what_ran(path):
     last = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"][-1]
     assert ("record.finish(" if recorded(path) else "ticket(") in text(last)
@@ -120,7 +142,7 @@ def test_a_recorded_notebook_runs_by_hand_and_answers_its_question(path):
         assert first.startswith(('run_dir: str = "runs/default"', 'run_dir: str = "runs/validity"'))
     else:
         assert first == 'run_dir: str = ""  # folder of a run; empty: the newest finished one'
-        assert "config.run_folder(run_dir)" in "\n".join(text(cell) for cell in cells)
+        assert "config.run_folder(run_dir" in "\n".join(text(cell) for cell in cells)
     answer = [place for place, cell in enumerate(cells) if text(cell).startswith("## Answer")][0]
     code = "\n".join(text(cell) for cell in cells[answer:] if cell["cell_type"] == "code").split("assert")[0]
     assert "Markdown(" in code and "{" in code, "the answer is computed"

@@ -281,6 +281,9 @@ def test_a_command_installs_the_groups_that_it_needs(run, monkeypatch, tmp_path,
     (tmp_path / "profiles" / "default").mkdir(parents=True)
     (tmp_path / "profiles" / "default" / "config.yaml").write_text("")
     python = str(tmp_path / ".venv" / "bin" / "python")
+    kernel = tmp_path / ".venv" / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text("{}")
     monkeypatch.setattr(run, "set_up", lambda *names: asked.append(set(names)) or python)
     monkeypatch.setattr(run.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
     monkeypatch.chdir(tmp_path)

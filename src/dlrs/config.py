@@ -36,6 +36,10 @@ class InputError(ValueError):
             place.append(f"column {column}")
         super().__init__(f"{', '.join(place)}: {found}; expected {expected}. {remedy}")
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows below the cell: the message, without the lines of code that it came through."""
+        return [str(self)]
+
     def __reduce__(self):
         """Let the message cross from a worker process; only it is kept."""
         return _input_error, (str(self),)
@@ -53,8 +57,21 @@ def resolve(path: str | Path) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
-def run_folder(run_dir: str | Path = "") -> Path:
+def made_by(notebook: str) -> str:
+    """Return which command makes what a notebook reads and runs it, by the notebook's number."""
+    others = {"02": "reproduce", "03": "reproduce", "08": "reproduce", "09": "validity", "11": "validate"}
+    return others.get(notebook[:2], "statistics")
+
+
+def run_folder(run_dir: str | Path = "", *, command: str = "statistics") -> Path:
     """Return a run's folder; without a name that of the newest finished run, the last whose numbers were joined.
+
+    Parameters
+    ----------
+    run_dir
+        The folder, from the repository's root.
+    command
+        What makes a run where none is finished.
 
     Raises
     ------
@@ -62,17 +79,21 @@ def run_folder(run_dir: str | Path = "") -> Path:
         No run below `runs/` is finished, or the folder that was named is missing.
     """
     if str(run_dir):
-        if not resolve(run_dir).is_dir():
-            remedy = "Correct run_dir, or leave it empty for the newest finished run."
-            raise InputError(display_path(resolve(run_dir)), "there is no such folder", expected="a run", remedy=remedy)
-        return resolve(run_dir)
+        if resolve(run_dir).is_dir():
+            return resolve(run_dir)
+        name = display_path(resolve(run_dir))
+        makes = {"runs/default": "reproduce", "runs/statistics": "statistics", "runs/validity": "validity"}.get(name)
+        remedy = f"`python3 run.py {makes}` makes it." if makes else "Correct run_dir."
+        raise InputError(name, "there is no such folder", expected="a run", remedy=remedy)
     finished = [
         path for path in ROOT.glob("runs/*/results.json") if (path.parent / "interim" / "patients.csv").is_file()
     ]
     if not finished:
-        remedy = "Make one with `python3 run.py statistics`, a minute, or `python3 run.py reproduce`."
+        remedy = f"`python3 run.py {command}` makes one."
         raise InputError("runs", "no run is finished", expected="a run with results.json", remedy=remedy)
-    return max(finished, key=lambda path: path.stat().st_mtime_ns).parent
+    newest = max(finished, key=lambda path: path.stat().st_mtime_ns).parent
+    print(f"run_dir is empty: {display_path(newest)}, the newest finished run")
+    return newest
 
 
 def display_path(path: str | Path) -> str:

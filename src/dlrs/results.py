@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs import cohort
-from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
+from dlrs.config import InputError, display_path, made_by, resolve, sha256, ticket, whole_file
 
 STAMPS = {
     "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
@@ -597,18 +597,27 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
     provenance
         PUBLISHED, SYNTHETIC or COHORT; from the run's `interim/study.json` where it is not given.
 
+    Raises
+    ------
+    InputError
+        One of the inputs is missing.
+
     Notes
     -----
     Started by hand, it marks the run's `results.json` and pages as older than this notebook.
     """
     run_dir = resolve(run_dir)
-    smallest = 0
+    files, smallest = [run_dir / name for name in inputs], 0
+    for path in files:
+        if not path.is_file():
+            remedy = f"`python3 run.py {made_by(notebook)}` makes it."
+            raise InputError(display_path(path), "the file is missing", expected="an earlier stage's", remedy=remedy)
     if not provenance:
         study = load_json(run_dir / "interim" / "study.json")
         provenance, smallest = study["class"], study["smallest_count"]
     if "DLRS_STAGE" not in os.environ:
         mark_older(run_dir, notebook)
-    return Record(run_dir, notebook, [run_dir / name for name in inputs], provenance, smallest)
+    return Record(run_dir, notebook, files, provenance, smallest)
 
 
 OLDER = '<p class="older" style="background:#8a3b00;color:#fff;padding:.6rem 1rem;margin:0">{}</p>'

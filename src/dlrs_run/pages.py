@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import yaml
 
 from dlrs import templates
-from dlrs.config import ROOT
+from dlrs.config import ROOT, made_by
 
 
 def _spellings(code: str) -> Iterator[tuple[re.Pattern, int]]:
@@ -199,3 +199,31 @@ def weighted_score(items: Iterable[Mapping], who: str) -> tuple[float, float]:
 def template(name: str):
     """Return a page's template; what is put into it is escaped unless it is marked as safe there."""
     return templates.template(Path(__file__).parent / "templates" / name, trim_blocks=True)
+
+
+# ---------------------------------------------------------------- the notebooks' list
+
+START = """# Notebooks
+
+Each answers one question; open one and choose *Run*, *Run All Cells*. An empty `run_dir` is the newest finished run; a
+missing run is named with the command that makes it. What a notebook run by hand changed is marked in the run's report
+until the rest is run again. Outputs are taken out with *Edit*, *Clear Outputs of All Cells*, or before a commit with
+`.venv/bin/nbstripout --keep-id notebooks/*.ipynb`.
+
+| notebook | question | made by `python3 run.py` |
+|---|---|---|
+"""
+
+
+def start_page() -> str:
+    """Return notebooks/README.md, on which JupyterLab opens: each notebook with its question and its command."""
+    text = START
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        card = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        question = " ".join(re.search(r"\*\*Question\.\*\*(.*?)\n\n", card, flags=re.DOTALL)[1].split())
+        text += f"| [{path.stem}]({path.name}) | {question} | `{made_by(path.stem)}` |\n"
+    return text
+
+
+if __name__ == "__main__":
+    print(start_page(), end="")
