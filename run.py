@@ -187,7 +187,8 @@ def study(
     with alone(run_dir) as lock:
         logs = run_dir / "logs"
         logs.mkdir(exist_ok=True)
-        for old in (*logs.glob("*.failed"), logs / "refused"):
+        by_hand = [path for path in run_dir.glob("results/*.json") if '"by_hand": true' in path.read_text("utf-8")]
+        for old in (*logs.glob("*.failed"), logs / "refused", *by_hand):
             old.unlink(missing_ok=True)
         with open(logs / "snakemake.log", "w", encoding="utf-8") as log:
             # The stages speak for themselves on standard output; elsewhere only Snakemake hears them.

@@ -232,8 +232,10 @@ def test_a_notebook_run_by_hand_marks_what_is_older(record, tmp_path, monkeypatc
     results.collect(tmp_path)
     (tmp_path / "report.html").write_text('<html><body class="x"><h1>Report</h1></body></html>')
     monkeypatch.delenv("DLRS_STAGE")
+    assert "by_hand" not in json.loads((tmp_path / "results/06_evaluation.json").read_text())
     for _ in range(2):
-        results.start(tmp_path, "06_evaluation")
+        results.start(tmp_path, "06_evaluation").finish()
+    assert json.loads((tmp_path / "results/06_evaluation.json").read_text())["by_hand"] is True
     page = (tmp_path / "report.html").read_text()
     assert page.count("Older than 06_evaluation") == 1 and page.startswith('<html><body class="x"><p class="older"')
     assert "run again by hand" in json.loads((tmp_path / "results.json").read_text())["fig3.n.primary"]["older"]

@@ -359,6 +359,17 @@ def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
     assert (project.out / "notebooks" / "b_X.ipynb").is_file()
 
 
+def test_what_a_notebook_run_by_hand_wrote_is_made_again(project):
+    project.rules(rule("a", writes=['"results/a.json"']), last='"results/a.json"')
+    project.notebook("a", WRITE, "put('../results/a.json', '{}')")
+    for said_there, starts in (("", 1), ('{"by_hand": true}', 1), ("{}", 0)):
+        if said_there:
+            (project.out / "results" / "a.json").write_text(said_there)
+        status, said = project.reproduce()
+        assert status == 0 and said.count("a  starts") == starts, said
+        assert (project.out / "results" / "a.json").read_text() == "{}"
+
+
 def test_what_a_later_stage_drops_is_neither_waited_for_nor_made_again(project):
     large = "interim/large.txt"  # as the volumes of a control of `validity`, which goes when its networks are trained
     first = rule("a", writes=['"interim/a.txt"', f'temp("{large}")'])

@@ -504,6 +504,8 @@ class Record:
     def _write(self, *, complete: bool) -> None:
         hashes = {os.path.relpath(path, self.run_dir): sha256(path) for path in self.inputs}
         content = {"complete": complete, "inputs": hashes, "entries": self.entries}
+        if "DLRS_STAGE" not in os.environ:
+            content["by_hand"] = True  # the next run of the command makes this notebook's numbers again
         save_json(content, self.run_dir / "results" / f"{self.notebook}.json")
 
     def masked(self, frame: pd.DataFrame, counts: Sequence[str], **sums) -> pd.DataFrame:
