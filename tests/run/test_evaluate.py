@@ -149,7 +149,7 @@ def test_competing_events_are_neither_censored_nor_ignored(tmp_path):
     (tmp_path / "map.yaml").write_text("codes: {censored: 0, event: 1, competing: 2}\nn_boot_curve: 20\n")
     assert run(tmp_path, frame, "--risk=good", f"--map={tmp_path / 'map.yaml'}") == 0
     found = entries(tmp_path)
-    risk = competing.cumulative_incidence(frame["days"], frame["event"], horizon=730)
+    risk = competing.cumulative_incidence(frame["days"], frame["event"], horizon=730).risk
     expected = risk / frame["good"].mean()
     assert found["evaluate.oe_ratio.good.all"]["value"] == pytest.approx(expected, abs=1e-12)
     assert found["evaluate.competing.all"]["value"] == (frame["event"] == 2).sum()

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from dlrs.stats import checks, cox, survival
+from dlrs.stats import competing as competing_risks
 
 
 class Brier(NamedTuple):
@@ -21,6 +22,8 @@ class Brier(NamedTuple):
     upper: float
     ipa: float
     null: float
+    ipa_lower: float
+    ipa_upper: float
 
 
 class BrierDifference(NamedTuple):
@@ -71,7 +74,7 @@ class SmoothCalibration(NamedTuple):
     coefficients: np.ndarray
 
 
-def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
+def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float, competing: ArrayLike | None = None) -> float:
     """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model that knows nothing.
 
     Parameters
@@ -80,6 +83,8 @@ def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
         Follow-up, and whether the event was observed.
     horizon : float
         In the units of `time`.
+    competing : array of shape (n,), optional
+        Whether follow-up ended with an event that excludes the one of interest; the risk is then Aalen-Johansen's.
 
     Examples
     --------
@@ -88,10 +93,29 @@ def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float) -> float:
     """
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
+    if competing is not None:
+        return competing_risks.cumulative_incidence(time, _cause(event, competing), horizon=horizon).risk
     return float(1 - survival.kaplan_meier(time, event, at=[horizon])["survival"].iloc[0])
 
 
-def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95) -> Brier:
+def _cause(event: np.ndarray, competing: ArrayLike) -> np.ndarray:
+    """Return 1 for the event, 2 for what competes with it, 0 for neither."""
+    competing = checks.flag(competing, "competing", event.size)
+    both = event & competing
+    if both.any():
+        raise ValueError(f"competing must be false where event is true; found both at row {int(both.argmax())}")
+    return event + 2 * competing
+
+
+def brier_score(
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    *,
+    horizon: float,
+    competing: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Brier:
     """Return the Brier score at a horizon under censoring, and the index of prediction accuracy.
 
     The expected squared distance between predicted risk and what happened (1 event by the horizon,
@@ -105,6 +129,8 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
         Probability of an event by `horizon`, not a linear predictor.
     horizon : float
         In the units of `time`; an event at exactly the horizon counts.
+    competing : array of shape (n,), optional
+        As in `null_risk`: such a patient is known not to have the event of interest by the horizon.
     level : float
         Coverage of the interval.
 
@@ -112,7 +138,7 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
     -------
     Brier
         `se` and limits (cut to [0, 1]) from the influence function; `ipa` = 1 - brier / null, where
-        `null` is the score of `null_risk` in the same patients.
+        `null` is the score of `null_risk` in the same patients, with limits by the delta method.
 
     Raises
     ------
@@ -121,9 +147,9 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
 
     Notes
     -----
-    Mean of ``(1 - risk)^2 / G(T-)`` over events by the horizon, ``risk^2 / G(horizon)`` over patients seen
-    beyond it, 0 over those lost before. G is Kaplan-Meier's estimate for censoring, events leaving
-    first. The standard error includes the estimation of G, also when times tie. Equals
+    Mean of ``(1 - risk)^2 / G(T-)`` over events by the horizon, ``risk^2 / G(T-)`` over competing events by then,
+    ``risk^2 / G(horizon)`` over patients seen beyond it, 0 over those lost before. G is Kaplan-Meier's estimate for
+    censoring, events leaving first. The standard error includes the estimation of G, also when times tie. Equals
     ``riskRegression::Score(metrics = "brier", cens.model = "km", summary = "ipa")``; scikit-survival
     differs where events and censorings tie.
     Coverage of a nominal 95 % in 400 simulated studies (reports/validity): 94 % in 65 new patients, 84 % in the 170
@@ -141,11 +167,15 @@ def brier_score(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: 
     0.085
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
-    score, influence = _brier(time, event, risk, horizon)
-    null, _ = _brier(time, event, np.full(time.size, null_risk(time, event, horizon=horizon)), horizon)
-    se = float(influence.std(ddof=1) / np.sqrt(time.size))
-    half = checks.critical_value(level) * se
-    return Brier(score, se, max(0.0, score - half), min(1.0, score + half), 1 - score / null, null)
+    score, influence = _brier(time, event, risk, horizon, competing)
+    alike = np.full(time.size, null_risk(time, event, horizon=horizon, competing=competing))
+    null, influence_null = _brier(time, event, alike, horizon, competing)
+    # The null risk makes the null score least, so that its own estimation adds nothing to the first order.
+    of_ipa = (score / null * influence_null - influence) / null
+    se, se_ipa = (float(x.std(ddof=1) / np.sqrt(time.size)) for x in (influence, of_ipa))
+    z, ipa = checks.critical_value(level), 1 - score / null
+    limits = max(0.0, score - z * se), min(1.0, score + z * se)
+    return Brier(score, se, *limits, ipa, null, ipa - z * se_ipa, min(1.0, ipa + z * se_ipa))
 
 
 def compare_brier(
@@ -155,13 +185,14 @@ def compare_brier(
     second: ArrayLike,
     *,
     horizon: float,
+    competing: ArrayLike | None = None,
     level: float = 0.95,
 ) -> BrierDifference:
     """Compare the Brier scores of two models in the same patients.
 
     Parameters
     ----------
-    time, event, horizon, level
+    time, event, horizon, competing, level
         As in `brier_score`.
     first, second : array of shape (n,)
         Probability of an event by `horizon` by either model; for the null model ``np.full(n, null_risk(...))``.
@@ -177,7 +208,7 @@ def compare_brier(
     """
     time, event, first, horizon = _arguments(time, event, first, horizon, "first")
     second = checks.risk(second, time.size, "second")
-    (a, influence_a), (b, influence_b) = (_brier(time, event, risk, horizon) for risk in (first, second))
+    (a, influence_a), (b, influence_b) = (_brier(time, event, x, horizon, competing) for x in (first, second))
     difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
     half = checks.critical_value(level) * se
     z = difference / se if se > 0 else np.inf * np.sign(difference) if difference else 0.0
@@ -191,17 +222,18 @@ def _arguments(time, event, risk, horizon, name="risk"):
     return time, event, checks.risk(risk, time.size, name), checks.horizon(time, event, horizon)
 
 
-def _brier(time, event, risk, horizon) -> tuple[float, np.ndarray]:
+def _brier(time, event, risk, horizon, competing=None) -> tuple[float, np.ndarray]:
     """Return the score, and every patient's influence on it."""
-    case, later = event & (time <= horizon), time > horizon
+    either = event if competing is None else _cause(event, competing) > 0
+    known, later = either & (time <= horizon), time > horizon
     loss = np.zeros(time.size)
-    loss[case] = (1 - risk[case]) ** 2 / survival.censoring_survival(time, event, time[case], before=True)
+    loss[known] = (event - risk)[known] ** 2 / survival.censoring_survival(time, either, time[known], before=True)
     loss[later] = risk[later] ** 2
     if later.any():
-        loss[later] /= survival.censoring_survival(time, event, horizon)
-    through_cases = survival.censoring_influence(time, event, np.where(case, loss, 0.0))
-    through_later = survival.censoring_influence_at(time, event, horizon) * (later @ loss) / time.size
-    return float(loss.mean()), loss - loss.mean() + through_cases + through_later
+        loss[later] /= survival.censoring_survival(time, either, horizon)
+    through_known = survival.censoring_influence(time, either, np.where(known, loss, 0.0))
+    through_later = survival.censoring_influence_at(time, either, horizon) * (later @ loss) / time.size
+    return float(loss.mean()), loss - loss.mean() + through_known + through_later
 
 
 def calibration_slope(
@@ -259,20 +291,27 @@ def calibration_slope(
 
 
 def observed_expected_at(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, level: float = 0.95
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    *,
+    horizon: float,
+    competing: ArrayLike | None = None,
+    level: float = 0.95,
 ) -> ObservedExpected:
-    """Return the Kaplan-Meier risk at a horizon over the mean predicted risk.
+    """Return the observed risk at a horizon over the mean predicted risk.
 
     Parameters
     ----------
-    time, event, risk, horizon, level
+    time, event, risk, horizon, competing, level
         As in `brier_score`.
 
     Returns
     -------
     ObservedExpected
-        `observed` = 1 - KM(horizon), `expected` = mean risk; `intercept` is the log of their ratio, its
-        `se` Greenwood's standard error over the observed risk (the predictions taken as fixed).
+        `observed` = 1 - KM(horizon), or with competing events Aalen and Johansen's cumulative incidence;
+        `expected` = mean risk; `intercept` is the log of their ratio, its `se` the standard error of the observed
+        risk (Greenwood's, or the infinitesimal jackknife's) over that risk, the predictions taken as fixed.
 
     Raises
     ------
@@ -286,7 +325,8 @@ def observed_expected_at(
 
     References
     ----------
-    McLernon DJ et al. Ann Intern Med 2023;176:105-114.
+    McLernon DJ et al. Ann Intern Med 2023;176:105-114. With competing events: van Geloven N et al. BMJ
+    2022;377:e069249; Debray TPA et al. BMJ 2017;356:i6460.
 
     Examples
     --------
@@ -294,13 +334,17 @@ def observed_expected_at(
     2.5
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
-    at = survival.kaplan_meier(time, event, at=[horizon]).iloc[0]
-    if at["survival"] == 0:
+    if competing is not None:
+        observed, se = competing_risks.cumulative_incidence(time, _cause(event, competing), horizon=horizon)[:2]
+    else:
+        at = survival.kaplan_meier(time, event, at=[horizon]).iloc[0]
+        observed, se = 1 - float(at["survival"]), float(at["std_err"])
+    if observed == 1:
         raise ValueError(f"horizon must leave somebody without the event; found survival 0 at {horizon:g}")
-    observed, expected = 1 - float(at["survival"]), float(risk.mean())
+    expected = float(risk.mean())
     if expected == 0:
         raise ValueError("risk must be positive in some row; found 0 in every one")
-    intercept, se = float(np.log(observed / expected)), float(at["std_err"]) / observed
+    intercept, se = float(np.log(observed / expected)), se / observed
     half = checks.critical_value(level) * se
     return ObservedExpected(observed, expected, observed / expected, intercept, se, intercept - half, intercept + half)
 
@@ -375,7 +419,13 @@ def spline_basis(x: ArrayLike, knots: ArrayLike) -> np.ndarray:
 
 
 def smooth_calibration(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, tolerance: float = 1e-12
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    *,
+    horizon: float,
+    competing: ArrayLike | None = None,
+    tolerance: float = 1e-12,
 ) -> SmoothCalibration:
     """Return smoothed observed risks at a horizon and the integrated calibration index.
 
@@ -384,7 +434,7 @@ def smooth_calibration(
 
     Parameters
     ----------
-    time, event, horizon
+    time, event, horizon, competing
         As in `brier_score`.
     risk : array of shape (n,)
         Probability of an event by `horizon`, strictly inside (0, 1).
@@ -405,14 +455,15 @@ def smooth_calibration(
     -----
     Cox regression (Efron's ties and baseline) on a restricted cubic spline of log(-log(1 - risk)) with
     three knots (`spline_knots`); quantiles type 7. Equals rms's ``cph(S ~ rcs(cll, 3))`` with the same tolerance.
+    With competing events pseudo-values are regressed on the same spline (`competing.pseudo_regression`).
 
     References
     ----------
-    Austin PC, Harrell FE, van Klaveren D. Stat Med 2020;39:2714-2742.
+    Austin PC, Harrell FE, van Klaveren D. Stat Med 2020;39:2714-2742. van Geloven N et al. BMJ 2022;377:e069249.
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
-    knots, coefficients, baseline = _smooth_fit(time, event, risk, tolerance)
-    observed = cox.risk_at(spline_basis(_cloglog(risk), knots) @ coefficients, baseline, horizon)
+    knots, coefficients, risk_of = _smooth_fit(time, event, risk, horizon, competing, tolerance)
+    observed = risk_of(spline_basis(_cloglog(risk), knots) @ coefficients)
     distance = np.abs(observed - risk)
     e50, e90 = np.quantile(distance, [0.5, 0.9])
     return SmoothCalibration(
@@ -421,13 +472,19 @@ def smooth_calibration(
 
 
 def calibration_curve(
-    time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float, at: ArrayLike
+    time: ArrayLike,
+    event: ArrayLike,
+    risk: ArrayLike,
+    *,
+    horizon: float,
+    at: ArrayLike,
+    competing: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Return the smooth calibration curve at a horizon, for drawing.
 
     Parameters
     ----------
-    time, event, risk, horizon
+    time, event, risk, horizon, competing
         As in `smooth_calibration`.
     at : array
         Predicted risks inside (0, 1) at which to read the curve; outside the observed range it extrapolates.
@@ -439,8 +496,8 @@ def calibration_curve(
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
     at = checks.risk(at, None, "at")
-    knots, coefficients, baseline = _smooth_fit(time, event, risk)
-    observed = cox.risk_at(spline_basis(_cloglog(at, "at"), knots) @ coefficients, baseline, horizon)
+    knots, coefficients, risk_of = _smooth_fit(time, event, risk, horizon, competing)
+    observed = risk_of(spline_basis(_cloglog(at, "at"), knots) @ coefficients)
     return pd.DataFrame({"predicted": at, "observed": observed})
 
 
@@ -452,12 +509,17 @@ def _cloglog(risk: np.ndarray, name: str = "risk") -> np.ndarray:
     return np.log(-np.log1p(-risk))
 
 
-def _smooth_fit(time, event, risk, tolerance=1e-12):
+def _smooth_fit(time, event, risk, horizon, competing=None, tolerance=1e-12):
+    """Return knots, coefficients of the basis, and what turns their sum into a risk at the horizon."""
     x = _cloglog(risk)
     knots = spline_knots(x)
     basis = spline_basis(x, knots)
+    if competing is not None:
+        constant, *b = competing_risks.pseudo_regression(time, _cause(event, competing), basis, horizon=horizon)[0]
+        return knots, np.array(b), lambda lp: -np.expm1(-np.exp(constant + lp))
     fit = cox.cox_fit(time, event, basis, tolerance=tolerance)
-    return knots, fit.coefficients, cox.baseline_hazard(time, event, basis @ fit.coefficients)
+    baseline = cox.baseline_hazard(time, event, basis @ fit.coefficients)
+    return knots, fit.coefficients, lambda lp: cox.risk_at(lp, baseline, horizon)
 
 
 def grouped_calibration(

@@ -94,6 +94,7 @@ def decision_curve_censored(
     *,
     horizon: float,
     thresholds: ArrayLike,
+    competing: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Return the decision curve of one or several models for an outcome with censoring.
 
@@ -110,6 +111,9 @@ def decision_curve_censored(
         In the units of `time`; within follow-up, an event at exactly the horizon counts.
     thresholds : array of shape (T,)
         Risks in [0, 1]; a patient is at high risk from the threshold on.
+    competing : array of shape (n,), optional
+        Whether follow-up ended with an event that excludes the one of interest, such as death. Risks are then
+        Aalen and Johansen's cumulative incidences in place of one minus Kaplan-Meier.
 
     Returns
     -------
@@ -155,10 +159,11 @@ def decision_curve_censored(
     horizon, thresholds = checks.horizon(time, event, horizon), _thresholds(thresholds)
     ones = np.ones((1, time.size))
     curves = {
-        name: _curve_censored(time, event, values, ones, horizon, thresholds)
+        name: _curve_censored(time, event, values, ones, horizon, thresholds, competing=competing)
         for name, values in _models(risk, time.size).items()
     }
-    curves |= _reference_strategies(1 - resample.survival_at(time, event, ones, horizon)[:, None], thresholds)
+    events = resample.incidence_at(time, event, _flags(competing, time), ones, horizon)[:, None]
+    curves |= _reference_strategies(events, thresholds)
     return _frame(curves, thresholds)
 
 
@@ -171,12 +176,13 @@ def decision_curve_censored_bootstrap(
     horizon: float,
     thresholds: ArrayLike,
     quantities: Sequence[str] = QUANTITIES,
+    competing: ArrayLike | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the decision curve of one model for a censored outcome on every resample.
 
     Parameters
     ----------
-    time, event, risk, horizon, thresholds
+    time, event, risk, horizon, thresholds, competing
         As in `decision_curve_censored`, one model.
     weights : array of shape (B, n)
         From `resample.bootstrap_weights`; the same for every model that is compared.
@@ -192,7 +198,7 @@ def decision_curve_censored_bootstrap(
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
     risk, weights = checks.risk(risk, time.size), resample.check_weights(weights, time.size)
-    return _curve_censored(time, event, risk, weights, horizon, _thresholds(thresholds), quantities)
+    return _curve_censored(time, event, risk, weights, horizon, _thresholds(thresholds), quantities, competing)
 
 
 def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level: float = 0.95) -> pd.DataFrame:
@@ -245,10 +251,18 @@ def _models(risk, n: int) -> dict[str, np.ndarray]:
     return {"model": checks.risk(risk, n)}
 
 
-def _curve_censored(time, event, risk, weights, horizon, thresholds, wanted=QUANTITIES) -> dict[str, np.ndarray]:
+def _flags(competing, time) -> np.ndarray | None:
+    return None if competing is None else checks.flag(competing, "competing", time.size)
+
+
+def _curve_censored(
+    time, event, risk, weights, horizon, thresholds, wanted=QUANTITIES, competing=None
+) -> dict[str, np.ndarray]:
     """Return the quantities of a censored outcome, each of shape (B, T)."""
-    order = np.argsort(time, kind="stable")
+    order, other = np.argsort(time, kind="stable"), _flags(competing, time)
     time, event, risk, weights = time[order], event[order], risk[order], weights[:, order]
+    other = None if other is None else other[order]
+    either = event if other is None else event | other
     total = weights.sum(axis=1)
     share, with_event = np.zeros((2, len(weights), thresholds.size))
     ascending = np.argsort(thresholds, kind="stable")
@@ -260,16 +274,20 @@ def _curve_censored(time, event, risk, weights, horizon, thresholds, wanted=QUAN
             share[:, place], with_event[:, place] = share[:, previous], with_event[:, previous]
         elif kept.size:
             drawn = weights[:, kept]
-            survival = resample.survival_at(time[kept], event[kept], drawn, horizon)
+            survival = resample.survival_at(time[kept], either[kept], drawn, horizon)
+            here = None if other is None else other[kept]
+            incidence = (
+                1 - survival if here is None else resample.incidence_at(time[kept], event[kept], here, drawn, horizon)
+            )
             share[:, place] = drawn.sum(axis=1) / total
             unknown = ~drawn[:, time[kept] >= horizon].any(axis=1) & (survival > 0)
-            with_event[:, place] = np.where(share[:, place] == 0, 0.0, np.where(unknown, np.nan, 1 - survival))
+            with_event[:, place] = np.where(share[:, place] == 0, 0.0, np.where(unknown, np.nan, incidence))
         high, previous = kept, place
-    events = 1 - resample.survival_at(time, event, weights, horizon)[:, None]
+    events = resample.incidence_at(time, event, other, weights, horizon)[:, None]
     true_positive = share * with_event
     found = _quantities(wanted, thresholds, events, true_positive, share - true_positive)
     if set(wanted) & {"tpr", "fpr", "fnr", "tnr", "high_risk_with_event_per_1000"}:
-        known = _known_states(time, event, risk, weights, horizon, thresholds)
+        known = _known_states(time, event, other, risk, weights, horizon, thresholds)
         with_event, without = np.where(np.isnan(true_positive), np.nan, known)
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample without a class
             tpr, fpr = np.minimum([with_event / events, without / (1 - events)], 1)  # above 1 by rounding only
@@ -279,19 +297,22 @@ def _curve_censored(time, event, risk, weights, horizon, thresholds, wanted=QUAN
     return found
 
 
-def _known_states(time, event, risk, weights, horizon, thresholds) -> np.ndarray:
-    """Return the shares at high risk with the event by the horizon, and free of it then, (2, B, T).
+def _known_states(time, event, competing, risk, weights, horizon, thresholds) -> np.ndarray:
+    """Return the shares at high risk with the event by the horizon, and without it then, (2, B, T).
 
-    Known states count 1/G, so that over all patients they add up to one minus the Kaplan-Meier estimate, and to it.
+    Known states count 1/G, so that over all patients they add up to the risk, and to one minus it.
     """
-    early = event & (time <= horizon)
-    free = (time >= horizon) & ~early
+    other = np.zeros(time.size, bool) if competing is None else competing
+    either, early = event | other, event & (time <= horizon)
+    other = other & (time <= horizon)
+    free = (time >= horizon) & ~early & ~other
     share = weights / weights.sum(axis=1, keepdims=True)
-    before = resample.censoring_before(time, event, weights)
-    survival = resample.survival_at(time, event, weights, horizon)[:, None]
+    before = resample.censoring_before(time, either, weights)
+    survival = resample.survival_at(time, either, weights, horizon)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample in which nobody reaches the horizon
         with_event = np.where(share * early > 0, share * early / before, 0.0)
         without = share * free * (survival / (share @ free)[:, None])  # alike: 1/G just before the horizon
+        without += np.where(share * other > 0, share * other / before, 0.0)
     sums = np.zeros((2, len(weights), thresholds.size))
     step = max(1, CELLS // thresholds.size)
     for start in range(0, time.size, step):

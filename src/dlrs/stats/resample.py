@@ -264,6 +264,48 @@ def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizo
     return np.where(weights.any(axis=1), survival, np.nan)
 
 
+def incidence_at(
+    time: np.ndarray, event: np.ndarray, competing: np.ndarray | None, weights: np.ndarray, horizon: float
+) -> np.ndarray:
+    """Return the risk of the event by a horizon on every resample, Aalen-Johansen's where events compete.
+
+    Parameters
+    ----------
+    time, event, weights, horizon
+        As in `survival_at`.
+    competing : array of shape (n,) or None
+        Whether an event came that excludes the one of interest.
+
+    Returns
+    -------
+    numpy.ndarray of shape (B,)
+        ``sum S(u-) D1(u) / Y(u)``; without competing events one minus `survival_at`.
+
+    Examples
+    --------
+    >>> time, event, other = np.arange(1.0, 5), np.array([0, 1, 0, 1]) == 1, np.array([1, 0, 0, 0]) == 1
+    >>> incidence_at(time, event, other, np.ones((1, 4)), horizon=3)
+    array([0.25])
+    """
+    if competing is None:
+        return 1 - survival_at(time, event, weights, horizon)
+    early = np.flatnonzero(time <= horizon)
+    early = early[np.argsort(time[early], kind="stable")]
+    risk = np.zeros(len(weights))
+    if early.size:
+        here = weights[:, early]
+        first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
+        at_risk = (weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here)[:, first]
+        at_risk = np.where(at_risk > 0, at_risk, 1)
+        of_interest, either = (
+            np.add.reduceat(here * who[early], first, axis=1) / at_risk for who in (event, event | competing)
+        )
+        after = np.cumprod(1 - either, axis=1)
+        before = np.column_stack([np.ones(len(weights)), after[:, :-1]])
+        risk = (before * of_interest).sum(axis=1)
+    return np.where(weights.any(axis=1), risk, np.nan)
+
+
 def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return G(T-), the probability of being under observation just before each patient's time, on every resample.
 

@@ -27,25 +27,33 @@ class HorizonGroups(NamedTuple):
 
 
 def horizon_groups(
-    time: ArrayLike, event: ArrayLike, at: float, *, event_at_horizon: EventAtHorizon = "case"
+    time: ArrayLike,
+    event: ArrayLike,
+    at: float,
+    *,
+    event_at_horizon: EventAtHorizon = "case",
+    competing: ArrayLike | None = None,
 ) -> HorizonGroups:
     """Split patients into those with the event by a time and those free of it after, weighted for the others.
 
     Cases weigh 1/G(T-), controls 1/G(at), with G the censoring curve; the mean of the weights of the cases is the
-    cumulative incidence, of the controls the survival. Patients lost before are in neither group.
+    cumulative incidence, of the controls the survival. Patients lost before are in neither group. Those with a
+    competing event by then are controls too, of weight 1/G(T-), since they never have the event of interest.
     """
     checks.choice(event_at_horizon, "event_at_horizon", ("case", "excluded"))
     time, event = checks.survival(time, event)
     at = checks.horizon(time, event, at)
     case = event & ((time <= at) if event_at_horizon == "case" else (time < at))
+    other = np.zeros(time.size, bool) if competing is None else checks.flag(competing, "competing", time.size)
+    either, other = event | other, other & (time <= at) & ~event
     control = time > at
     if not case.any():
         raise ValueError(f"times must have an event before them; found none before {at:g}")
     if not control.any():
         raise ValueError(f"times must leave somebody under observation; found nobody with time > {at:g}")
-    g = survival.censoring_survival(time, event, np.where(case, time, 0.0), before=True)
-    g_at = survival.censoring_survival(time, event, [at])[0]
-    return HorizonGroups(case / g, control / g_at, int(case.sum()), int(control.sum()))
+    g = survival.censoring_survival(time, either, np.where(case | other, time, 0.0), before=True)
+    g_at = survival.censoring_survival(time, either, [at])[0]
+    return HorizonGroups(case / g, control / g_at + other / g, int(case.sum()), int((control | other).sum()))
 
 
 def _wins(place: np.ndarray, size: int, groups: HorizonGroups) -> tuple[np.ndarray, np.ndarray]:
@@ -56,15 +64,20 @@ def _wins(place: np.ndarray, size: int, groups: HorizonGroups) -> tuple[np.ndarr
     return groups.cases * below[place], groups.controls * above[place]
 
 
-def _auc_influence(time, event, groups: HorizonGroups, a, b) -> tuple[float, np.ndarray]:
-    """AUC at one time and every patient's influence on it; `a`, `b` from `_wins`."""
+def _auc_influence(time, event, at, groups: HorizonGroups, a, b) -> tuple[float, np.ndarray]:
+    """AUC at one time and every patient's influence on it; `a`, `b` from `_wins`, `event` with competing ones."""
     n = time.size
     a, b = a / n, b / n
     f, g = groups.cases.mean(), groups.controls.mean()
-    auc = a.mean() / (f * g)
-    numerator = a + b - 2 * a.mean() + survival.censoring_influence(time, event, a)
-    through_cases = survival.censoring_influence(time, event, groups.cases)
-    denominator = g * (groups.cases - f + through_cases) + f * (groups.controls - g)
+    auc, later = a.mean() / (f * g), time > at
+
+    def through_censoring(values):
+        at_horizon = survival.censoring_influence_at(time, event, at) * (values @ later) / n
+        return survival.censoring_influence(time, event, np.where(later, 0.0, values)) + at_horizon
+
+    numerator = a + b - 2 * a.mean() + through_censoring(a + b)
+    of_cases = groups.cases - f + through_censoring(groups.cases)
+    denominator = g * of_cases + f * (groups.controls - g + through_censoring(groups.controls))
     return float(auc), (numerator - auc * denominator) / (f * g)
 
 
@@ -143,6 +156,7 @@ def time_dependent_auc(
     *,
     times: ArrayLike,
     event_at_horizon: EventAtHorizon = "case",
+    competing: ArrayLike | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate the area under the time-dependent ROC curve, with standard error.
@@ -153,6 +167,9 @@ def time_dependent_auc(
     ----------
     time, event, prediction, times, event_at_horizon
         As in `time_dependent_roc`.
+    competing : array of shape (n,), optional
+        Whether follow-up ended with an event that excludes the one of interest. By the time such a patient is one
+        without the event (``riskRegression::Score`` with causes, AUC_2 of timeROC), and no longer censored.
     level : float
         Coverage of the interval, which is cut to [0, 1].
 
@@ -183,7 +200,7 @@ def time_dependent_auc(
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     z = checks.critical_value(level)
     rows = []
-    for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon):
+    for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon, competing):
         se = _se(influence)
         unknown = time.size - groups.n_cases - groups.n_controls
         limits = max(auc - z * se, 0.0), min(auc + z * se, 1.0)
@@ -192,12 +209,13 @@ def time_dependent_auc(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _aucs(time, event, prediction, times, event_at_horizon):
+def _aucs(time, event, prediction, times, event_at_horizon, competing=None):
+    either = event if competing is None else event | checks.flag(competing, "competing", time.size)
     distinct, place = np.unique(prediction, return_inverse=True)
     for at in _times(times):
-        groups = horizon_groups(time, event, at, event_at_horizon=event_at_horizon)
+        groups = horizon_groups(time, event, at, event_at_horizon=event_at_horizon, competing=competing)
         wins = _wins(place, distinct.size, groups)
-        yield float(at), groups, *_auc_influence(time, event, groups, *wins)
+        yield float(at), groups, *_auc_influence(time, either, at, groups, *wins)
 
 
 def compare_time_dependent_auc(
@@ -208,6 +226,7 @@ def compare_time_dependent_auc(
     *,
     times: ArrayLike,
     event_at_horizon: EventAtHorizon = "case",
+    competing: ArrayLike | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Compare the time-dependent AUC of two predictions on the same patients.
@@ -216,7 +235,7 @@ def compare_time_dependent_auc(
     ----------
     a, b : arrays of shape (n,)
         The two predictions, higher meaning higher risk.
-    time, event, times, event_at_horizon, level
+    time, event, times, event_at_horizon, competing, level
         As in `time_dependent_auc`.
 
     Returns
@@ -232,7 +251,7 @@ def compare_time_dependent_auc(
     time, event, a = checks.survival_and_prediction(time, event, a)
     b = checks.prediction(b, time.size, "b")
     rows = []
-    both = (_aucs(time, event, x, times, event_at_horizon) for x in (a, b))
+    both = (_aucs(time, event, x, times, event_at_horizon, competing) for x in (a, b))
     for (at, _, auc_a, influence_a), (_, _, auc_b, influence_b) in zip(*both, strict=True):
         covariance = np.cov(influence_a, influence_b) / time.size
         d = difference_of(auc_a, auc_b, covariance, level)
