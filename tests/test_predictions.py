@@ -28,7 +28,8 @@ def roles(**changed):
 
 def read(tmp_path, frame, name="table.csv", **changed):
     path = tmp_path / name
-    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_excel(path, index=False)
+    write = {".csv": frame.to_csv, ".xlsx": frame.to_excel, ".parquet": frame.to_parquet}[path.suffix]
+    write(path, index=False, **({"engine": "fastparquet"} if path.suffix == ".parquet" else {}))
     return predictions.read(path, roles(**changed))
 
 
@@ -56,10 +57,17 @@ def test_a_right_table_is_read_without_a_word(tmp_path, frame):
     assert table.patients["row"].tolist() == list(range(2, N + 2))
 
 
-def test_xlsx_and_csv_are_read_alike(tmp_path, frame):
-    one, other = read(tmp_path, frame), read(tmp_path, frame, name="table.xlsx")
-    pd.testing.assert_frame_equal(one.patients, other.patients)
-    pd.testing.assert_frame_equal(one.predictions, other.predictions)
+@pytest.mark.parametrize("name", ["table.xlsx", "table.parquet"])
+def test_other_kinds_of_file_are_read_like_csv(tmp_path, frame, name):
+    frame["age"] = frame["age"].astype("Int64").mask(frame.index == 3)
+    one, other = read(tmp_path, frame, clinical=["age"]), read(tmp_path, frame, name=name, clinical=["age"])
+    for part in ("patients", "predictions", "clinical", "left_out"):
+        pd.testing.assert_frame_equal(getattr(one, part), getattr(other, part))
+
+
+def test_an_index_saved_in_a_parquet_file_is_a_column(tmp_path, frame):
+    frame.set_index("patient").to_parquet(tmp_path / "table.parquet", engine="fastparquet")
+    assert len(predictions.read(tmp_path / "table.parquet", roles()).patients) == N
 
 
 def test_semicolons_and_a_byte_order_mark_are_read(tmp_path, frame):
@@ -110,10 +118,17 @@ def test_the_file_is_missing(tmp_path):
         predictions.read(tmp_path / "none.csv", roles())
 
 
-def test_parquet_says_what_it_would_need(tmp_path):
+def test_a_damaged_parquet_file(tmp_path):
     (tmp_path / "table.parquet").write_bytes(b"PAR1")
-    with pytest.raises(predictions.Findings, match=r"pyarrow.*Save the table as CSV"):
+    with pytest.raises(predictions.Findings, match="it cannot be read.*Save the table as CSV") as error:
         predictions.read(tmp_path / "table.parquet", roles())
+    assert error.value.findings[0].code == "unreadable"
+
+
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / "table.sav").write_bytes(b"$FL2")
+    with pytest.raises(predictions.Findings, match=r"its ending is \.sav; expected \.csv, \.tsv, \.xlsx or \.parquet"):
+        predictions.read(tmp_path / "table.sav", roles())
 
 
 @pytest.mark.parametrize("text", ["", "patient,days,event,risk,cohort\n", "\n"])

@@ -148,11 +148,11 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
                 header = file.readline()
             mark = max(",;\t", key=header.count)
             cells = pd.read_csv(path, sep=mark, encoding="utf-8-sig", skip_blank_lines=False, **options)
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            cells = _from_parquet(path)
         else:
-            kind = path.suffix.lower() or "no ending"
-            reason = " (Parquet needs pyarrow, which uv.lock does not hold)" if kind == ".parquet" else ""
-            finding = Finding("file-kind", f"its ending is {kind}{reason}", ".csv, .tsv or .xlsx", as_csv)
-            raise Findings(path.name, [finding])
+            said, expected = f"its ending is {path.suffix.lower() or 'none'}", ".csv, .tsv, .xlsx or .parquet"
+            raise Findings(path.name, [Finding("file-kind", said, expected, as_csv)])
     except FileNotFoundError:
         finding = Finding("file-missing", "there is no such file", "a table", "Correct its path.")
         raise Findings(path.name, [finding]) from None
@@ -164,8 +164,22 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
         raise Findings(path.name, [Finding("cells", found, "as many cells in every row", remedy)]) from None
     except (UnicodeError, ValueError, OSError, KeyError) as error:
         found = f"it cannot be read ({' '.join(str(error).split())[:120]})"
-        raise Findings(path.name, [Finding("unreadable", found, "CSV in UTF-8, or XLSX", as_csv)]) from None
+        raise Findings(path.name, [Finding("unreadable", found, "CSV in UTF-8, XLSX or Parquet", as_csv)]) from None
     return _with_header(path.name, cells), doubts
+
+
+def _from_parquet(path: Path) -> pd.DataFrame:
+    """Return a Parquet file's cells as text, the names of its columns in front."""
+    path.stat()
+    try:
+        frame = pd.read_parquet(path, engine="fastparquet")
+    except Exception as error:  # of many kinds, as the damage is
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    frame = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
+    there = frame.notna()
+    text = frame.astype(object).where(there, "").map(lambda x: x.decode() if isinstance(x, bytes) else str(x))
+    head = pd.DataFrame([[str(name) for name in frame.columns]], columns=text.columns)
+    return pd.concat([head, text], ignore_index=True).set_axis(range(len(text.columns)), axis=1)
 
 
 def _with_header(file: str, cells: pd.DataFrame) -> pd.DataFrame:

@@ -93,15 +93,15 @@ def horizon_key(months: float) -> str:
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return `0.720`; what could not be estimated is `not estimable`."""
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
+    """Return `0.720`, never `-0.000`; what could not be estimated is `not estimable`."""
+    return f"{value:z.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
 
 
 def format_estimate(value: float, lower: float, upper: float, digits: int = 3) -> str:
     """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval."""
     if not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
         return format_number(value, digits)
-    return f"{value:.{digits}f} ({lower:.{digits}f} to {upper:.{digits}f})"
+    return f"{value:z.{digits}f} ({lower:z.{digits}f} to {upper:z.{digits}f})"
 
 
 def format_p(p: float, digits: int = 3) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dlrs.config import ROOT
-from dlrs.stats import calibration, competing, concordance, roc
+from dlrs.stats import calibration, competing, concordance, decision, roc
 from dlrs_run import evaluate
 
 N = 120
@@ -156,9 +156,21 @@ def test_competing_events_are_neither_censored_nor_ignored(tmp_path):
     state = frame[(frame["event"] > 0) & (frame["days"] <= 730) | (frame["days"] >= 730)]
     auc = roc.delong((state["event"] == 1) & (state["days"] <= 730), state["good"])
     assert found["evaluate.auc_known.good.all"]["value"] == pytest.approx(auc.auc, abs=1e-12)
-    for measure in ("auc_time", "brier", "calibration_slope"):
-        assert "competing events" in found[f"evaluate.{measure}.good.all"]["reason"]
-    assert "competing" in found["evaluate.net_benefit.good.all"]["reason"]
+    assert "competing events" in found["evaluate.uno_c.good.all"]["reason"]
+    event, other = frame["event"] == 1, frame["event"] == 2
+    data = (frame["days"], event, frame["good"])
+    brier = calibration.brier_score(*data, horizon=730, competing=other)
+    assert found["evaluate.ipa.good.all"]["value"] == pytest.approx(brier.ipa, abs=1e-12)
+    at = roc.time_dependent_auc(*data, times=[730], competing=other)["auc"].item()
+    assert found["evaluate.auc_time.good.all"]["value"] == pytest.approx(at, abs=1e-12)
+    curve = decision.decision_curve_censored(*data, horizon=730, thresholds=[0.1], competing=other)
+    benefit = curve.set_index("strategy")["standardized_net_benefit"]["model"]
+    assert found["evaluate.net_benefit.good.all"]["value"] == pytest.approx(benefit, abs=1e-12)
+    for measure in ("oe_ratio", "calibration_slope", "ici", "brier", "ipa", "auc_time", "net_benefit"):
+        entry = found[f"evaluate.{measure}.good.all"]
+        assert entry["ci"][0] <= entry["value"] <= entry["ci"][1], measure
+    assert (tmp_path / "out" / "figures" / "calibration.png").is_file()
+    assert (tmp_path / "out" / "figures" / "risk_groups.png").is_file()
 
 
 def test_small_counts_are_hidden_where_asked(tmp_path):
