@@ -169,14 +169,13 @@ def test_probabilities_of_a_file_are_checked(folder, tmp_path):
 
 
 def test_b_values_are_read_and_those_that_cannot_be_are_refused(folder):
-    assert intake.read_b_values(folder) == [0, 1000]
     about = (folder / "cohort.yaml").read_text()
     (folder / "cohort.yaml").write_text(about + "b_values: [50, 400, 800]\n")
-    assert intake.read_b_values(folder) == [50, 400, 800]
+    assert intake.read_cohort(folder).settings["b_values"] == [50, 400, 800]
     for wrong in ("[800, 0]", "[1000]", "800", "[0, b1000]", "[0, 0]", "[-50, 800]", "[true, 800]", "[0, .nan]"):
         (folder / "cohort.yaml").write_text(about + f"b_values: {wrong}\n")
         with pytest.raises(InputError, match="expected two b-values or more in s/mm2, ascending"):
-            intake.read_b_values(folder)
+            intake.read_class(folder)
 
 
 # ---------------------------------------------------------------- a hospital's own table

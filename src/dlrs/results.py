@@ -40,6 +40,8 @@ NAMES = {
     "event": "Distant metastasis",
     "tumor_location": "Tumour location",
     "uno_c": "Uno's C",
+    "ppv": "Positive predictive value",
+    "npv": "Negative predictive value",
     "n_high": "Patients, high risk",
     "n_low": "Patients, low risk",
     "n_used": "Replicates used",

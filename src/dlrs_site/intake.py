@@ -591,19 +591,6 @@ def read_class(folder: str | Path) -> str:
     return settings["class"]
 
 
-def read_b_values(folder: str | Path) -> list[float]:
-    """Return the b-values (s/mm2) that ADC is computed from, `b_values` of cohort.yaml; 0 and 1000 where it says none.
-
-    Raises
-    ------
-    InputError
-        cohort.yaml is missing or wrong.
-    """
-    settings, _, problems = _read_settings(Path(folder))
-    _refuse(Path(folder), problems)
-    return [float(b) for b in settings.get("b_values", B_VALUES)]
-
-
 def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
     """Read a cohort folder: `cohort.yaml` and the checked clinical table, in our columns, levels and units.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlrs.stats import concordance
+from dlrs.stats import concordance, groups
 from parity import Context, Row
 
 M = "*/markers/*"
@@ -69,7 +69,7 @@ ROWS = [
     Row(f"{C}/survcomp/p_two_sided", "two-sided P", "2 pt(-|t|)", f'{COMPARE}(method="survcomp")'),
     Row(f"{C}/survcomp/t", "t", "cindex.comp", f'{COMPARE}(method="survcomp")'),
     Row(f"{C}/survcomp/df", "degrees of freedom", "cindex.comp", f'{COMPARE}(method="survcomp")', exact=True),
-    Row(f"{C}/survcomp/spearman", "correlation of the scores", 'cor(method = "spearman")', "concordance.spearman"),
+    Row(f"{C}/survcomp/spearman", "correlation of the scores", 'cor(method = "spearman")', "groups.spearman"),
     Row(f"{C}/survival_joint/diff", "difference of two C", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/se", "its standard error", "concordance(fitA, fitB)", COMPARE),
     Row(f"{C}/survival_joint/z", "z", "concordance(fitA, fitB)", COMPARE),
@@ -139,7 +139,7 @@ def comparison(time, event, a, b) -> dict:
             "p_two_sided": t.p,
             "t": t.statistic,
             "df": t.df,
-            "spearman": concordance.spearman(a, b),
+            "spearman": groups.spearman(a, b).rho,
         },
         "survival_joint": {
             "diff": joint.difference,

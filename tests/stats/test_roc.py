@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pytest import approx
 
-from dlrs.stats import roc, survival
+from dlrs.stats import concordance, roc, survival
 from patients import EVENT, SCORE, TIME, cohorts
 
 
@@ -136,6 +136,25 @@ def test_times_outside_follow_up_are_refused(times, message):
             function(TIME, EVENT, SCORE, times=times)
     with pytest.raises(ValueError, match=message):
         roc.classification_at(TIME, EVENT, SCORE, horizon=times, cutoff=2)
+
+
+def test_a_cut_off_that_does_not_exist_classifies_nobody():
+    with pytest.raises(ValueError, match="cutoff must be a number; found nan"):
+        roc.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=float("nan"))
+
+
+def test_without_ties_auc_and_uno_equal_those_of_scikit_survival():
+    """Where events and censorings tie the censoring curves differ; notebook 06b shows by how much."""
+    from sksurv.metrics import concordance_index_ipcw, cumulative_dynamic_auc
+    from sksurv.util import Surv
+
+    rng = np.random.default_rng(12)
+    time, event, x = rng.exponential(10, 80), rng.random(80) < 0.6, rng.normal(size=80)
+    follow_up = Surv.from_arrays(event, time)
+    theirs, _ = cumulative_dynamic_auc(follow_up, follow_up, x, [5.0, 12.0])
+    assert roc.time_dependent_auc(time, event, x, times=[5.0, 12.0])["auc"].to_numpy() == approx(theirs)
+    uno = concordance.uno_concordance(time, event, x).c
+    assert uno == approx(concordance_index_ipcw(follow_up, follow_up, x)[0])
 
 
 def test_a_first_event_at_the_horizon_is_no_case_when_excluded():

@@ -410,7 +410,7 @@ def build_boxes(
     nonpositive_value
         See `adc_map`.
     b_values
-        Of the diffusion signals, in s/mm2: what `cohort.read_b_values` returns.
+        Of the diffusion signals, in s/mm2: `b_values` of cohort.yaml.
     grow_mm, shift_mm
         Change of every ROI before it is boxed, see `adjust_roi`; 0 is the paper's.
     jobs

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from dlrs.stats import checks, survival
+from dlrs.stats import checks, groups, survival
 from dlrs.stats.pairs import CELLS, Compared, Difference, compare_rows, difference_of
 
 TiedPredictions = Literal["half", "drop"]
@@ -287,23 +287,11 @@ def compare_concordance(
         influence = np.column_stack([_jackknife(k) for k in counted])
         return difference_of(counted[0].c, counted[1].c, influence.T @ influence, level)
     se = np.array([_noether_se(k) for k in counted])
-    correlation = np.array([[1.0, 0.0], [0.0, 1.0]])
-    correlation[0, 1] = correlation[1, 0] = spearman(a, b)
+    rho = groups.spearman(a, b).rho
+    correlation = np.array([[1.0, rho], [rho, 1.0]])
     out = difference_of(counted[0].c, counted[1].c, correlation * np.outer(se, se), level, df=time.size - 1)
     # survcomp gives up when the two rankings are the same or each other's mirror
-    return out._replace(p_one_sided=1.0, p=1.0) if abs(correlation[0, 1]) >= 1 - 1e-12 else out
-
-
-def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Return Spearman's rank correlation (midranks for ties)."""
-    a = np.asarray(a, dtype=float)
-    b = checks.prediction(b, a.size, "b")
-    return float(np.corrcoef(_midranks(checks.prediction(a, a.size, "a")), _midranks(b))[0, 1])
-
-
-def _midranks(x: np.ndarray) -> np.ndarray:
-    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
+    return out._replace(p_one_sided=1.0, p=1.0) if abs(rho) >= 1 - 1e-12 else out
 
 
 def concordance_bootstrap(

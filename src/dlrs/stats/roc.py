@@ -309,6 +309,8 @@ def classification_at(
     ``timeROC::SeSpPPVNPV``. Standard errors: influence functions, the estimated weights included.
     """
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
+    if np.isnan(cutoff):
+        raise ValueError("cutoff must be a number; found nan")
     groups = horizon_groups(time, event, horizon, event_at_horizon=event_at_horizon)
     positive = prediction > cutoff
     f, g = groups.cases, groups.controls
