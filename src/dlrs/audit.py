@@ -144,14 +144,14 @@ def p_of_interval(
 ) -> Claim:
     """Return the row of a printed P beside that of the z test which the estimate's 95 % interval implies."""
     found = read_interval(value, *ci, log=log)
-    shown = f"{found.p:.3f}" if found.p >= 0.001 else "<0.001"
+    p_text = f"{found.p:.3f}" if found.p >= 0.001 else "<0.001"
     return claim(
         key,
         f"{item}: P from the interval",
         where,
         as_printed(p),
         matches(p, found.p_low, found.p_high),
-        f"z {found.z:.2f}, P {shown}",
+        f"z {found.z:.2f}, P {p_text}",
         recomputed=found.p,
         assumed="z test with the standard error of the interval",
         innocent="another test (likelihood ratio, bootstrap)",

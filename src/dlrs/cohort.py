@@ -42,7 +42,7 @@ def read_variables(path: str | Path = "paper/variables.yaml") -> dict[str, Varia
     InputError
         A variable has levels without a reference among them.
     """
-    found = {name: Variable(**about) for name, about in yaml.safe_load(resolve(path).read_text("utf-8")).items()}
+    found = {name: Variable(**fields) for name, fields in yaml.safe_load(resolve(path).read_text("utf-8")).items()}
     for name, variable in found.items():
         if variable.kind == "levels" and variable.reference not in variable.levels:
             what, expected = f"{name} has the reference {variable.reference!r}", "one of its levels"
@@ -317,14 +317,16 @@ def read_settings(run_dir: str | Path) -> dict:
 
 def write_settings(settings: Mapping, run_dir: str | Path) -> None:
     """Write a run's `interim/study.json`, whole or not at all; `read_settings` reads it."""
-    variables = {name: {k: v for k, v in about._asdict().items() if v} for name, about in settings["variables"].items()}
+    variables = {
+        name: {k: v for k, v in variable._asdict().items() if v} for name, variable in settings["variables"].items()
+    }
     text = json.dumps({**settings, "variables": variables}, indent=1, ensure_ascii=False)
     with whole_file(resolve(run_dir) / "interim" / "study.json") as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def _with_variables(settings: dict) -> dict:
-    return settings | {"variables": {name: Variable(**about) for name, about in settings["variables"].items()}}
+    return settings | {"variables": {name: Variable(**fields) for name, fields in settings["variables"].items()}}
 
 
 def read_study(run_dir: str | Path) -> Study:
@@ -424,8 +426,8 @@ def join_probabilities(patients: pd.DataFrame, t2w: pd.DataFrame, adc: pd.DataFr
     """
     joined = patients[["patient_id", "cohort"]]
     for name, table in {"t2w_prob": t2w, "adc_prob": adc}.items():
-        one = table[["patient_id", "prob"]].rename(columns={"prob": name})
-        joined = joined.merge(one, on="patient_id", how="left", validate="one_to_one")
+        probability = table[["patient_id", "prob"]].rename(columns={"prob": name})
+        joined = joined.merge(probability, on="patient_id", how="left", validate="one_to_one")
         absent = joined[name].isna()
         if absent.any():
             raise ValueError(
@@ -442,24 +444,24 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
     InputError
         The file lacks a column or a patient, or holds a probability outside its range.
     """
-    shown = display_path(path)
+    file = display_path(path)
     table = pd.read_csv(path, dtype={"patient_id": str})
     limits = {"t2w_prob": 1.0, "adc_prob": 1.0, "dl_prob": 2.0}
     remedy = "Train again with `python3 run.py reproduce`, or restore the committed file."
     absent = [name for name in ["patient_id", *limits] if name not in table]
     if absent:
-        raise InputError(shown, f"no column {', '.join(absent)}", expected="a table of probabilities", remedy=remedy)
+        raise InputError(file, f"no column {', '.join(absent)}", expected="a table of probabilities", remedy=remedy)
     for name, limit in limits.items():
         bad = ~table[name].between(0, limit)
         if bad.any():
             place = int(bad.argmax())
             what = f"found {table[name].iloc[place]}"
-            raise InputError(shown, what, expected=f"0 to {limit:g}", remedy=remedy, row=place + 2, column=name)
+            raise InputError(file, what, expected=f"0 to {limit:g}", remedy=remedy, row=place + 2, column=name)
     joined = patients.merge(table[["patient_id", *limits]], on="patient_id", how="left", validate="one_to_one")
     lacking = joined["dl_prob"].isna()
     if lacking.any():
         what = f"{lacking.sum()} included patients have no probability"
-        raise InputError(shown, what, expected="every included patient", remedy=remedy)
+        raise InputError(file, what, expected="every included patient", remedy=remedy)
     return joined
 
 

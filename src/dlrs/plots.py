@@ -74,8 +74,8 @@ def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", a
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     for place, (name, label) in enumerate(labels.items()):
-        one = curves[curves[by] == name]
-        rates = one["false_positive_rate"], one["true_positive_rate"]
+        curve = curves[curves[by] == name]
+        rates = curve["false_positive_rate"], curve["true_positive_rate"]
         ax.plot(*rates, color=PALETTE.get(name, f"C{place}"), label=label, linewidth=1.5)
     ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.legend(loc="lower right", handlelength=1.4)
@@ -153,11 +153,13 @@ def threshold_curves(
     """
     ax = ax or plt.gca()
     for name, label in labels.items():
-        one = frame[frame[by] == name]
+        curve = frame[frame[by] == name]
         dashed = "--" if name == "Treat all" else "-"
-        ax.plot(one["threshold"], one[y], color=PALETTE[name], label=label, linewidth=1.4, linestyle=dashed)
-        if "lower" in one and one["lower"].notna().any():
-            ax.fill_between(one["threshold"], one["lower"], one["upper"], color=PALETTE[name], alpha=0.15, linewidth=0)
+        ax.plot(curve["threshold"], curve[y], color=PALETTE[name], label=label, linewidth=1.4, linestyle=dashed)
+        if "lower" in curve and curve["lower"].notna().any():
+            ax.fill_between(
+                curve["threshold"], curve["lower"], curve["upper"], color=PALETTE[name], alpha=0.15, linewidth=0
+            )
     ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:.0f} months)", ylabel=ylabel, xlim=(0, 1))
     ax.legend(loc="upper right", handlelength=1.6)
     return ax

@@ -110,17 +110,17 @@ def _longest(texts: Mapping[str, str], key: str) -> str:
     return texts[max((start for start in texts if key.startswith(start)), key=len)]
 
 
-def published_text(said: Mapping) -> str:
+def published_text(printed: Mapping) -> str:
     """Return a published entry as text: `0.865 (0.814 to 0.916), P <0.001`."""
-    least = 3 if "ci" in said else 0
-    text = as_printed(said["value"], least)[0]
-    if "ci" in said:
-        text += " ({} to {})".format(*(as_printed(limit, least)[0] for limit in said["ci"]))
-    text += f", P {said['p']}" if "p" in said else ""
-    return f"{text} of {said['n']}" if "n" in said else text
+    least = 3 if "ci" in printed else 0
+    text = as_printed(printed["value"], least)[0]
+    if "ci" in printed:
+        text += " ({} to {})".format(*(as_printed(limit, least)[0] for limit in printed["ci"]))
+    text += f", P {printed['p']}" if "p" in printed else ""
+    return f"{text} of {printed['n']}" if "n" in printed else text
 
 
-def rerun_text(key: str, said: Mapping, entry: Mapping, digits: int) -> str:
+def rerun_text(key: str, printed: Mapping, entry: Mapping, digits: int) -> str:
     """Return a run's entry as text, with as many decimals as the published one."""
     value, ci = entry["value"], entry.get("ci")
     if value is None:
@@ -132,7 +132,7 @@ def rerun_text(key: str, said: Mapping, entry: Mapping, digits: int) -> str:
     else:
         text = f"{value:.{digits}f}"
     text += f", P {format_p(entry['p'])}" if ci and entry.get("p") is not None else ""
-    return text + (f" of {entry['n']}" if "n" in said and "n" in entry else "")
+    return text + (f" of {entry['n']}" if "n" in printed and "n" in entry else "")
 
 
 def beside(results: Mapping[str, Mapping], paper: Mapping, texts: Mapping, *, released: bool = False) -> pd.DataFrame:
@@ -160,21 +160,21 @@ def beside(results: Mapping[str, Mapping], paper: Mapping, texts: Mapping, *, re
     """
     reasons = dict(texts["reasons"]["any"]) | (texts["reasons"]["released"] if released else {})
     reasons |= texts["reasons"].get(class_of(results), {})
-    rows = [_beside_one(results, key, said, reasons, texts) for key, said in published_entries(paper)]
+    rows = [_beside_one(results, key, printed, reasons, texts) for key, printed in published_entries(paper)]
     return pd.DataFrame(rows).astype({"same": object})
 
 
-def _beside_one(results, key: str, said: Mapping, reasons: Mapping, texts: Mapping) -> dict:
+def _beside_one(results, key: str, printed: Mapping, reasons: Mapping, texts: Mapping) -> dict:
     source, entry = of_this_run(results, key)
     parts = sorted(name for name in results if name.startswith(key + "."))
-    row = dict(key=key, where=said["where"], published=published_text(said), rerun="", n="", same=None, why="")
+    row = dict(key=key, where=printed["where"], published=published_text(printed), rerun="", n="", same=None, why="")
     row |= {"class": "", "kind": kind_of(key), "source": source, "stages": []}
     row["set_by_cohort"] = any(re.match(pattern, key) for pattern in texts["set_by_cohort"])
     if entry is not None:
-        exact = "ci" in said or key.endswith(".p")
-        digits = len(as_printed(said["value"], 3 if exact else 0)[0].removeprefix("<").partition(".")[2])
-        row["same"] = entry["value"] is not None and agrees(said["value"], entry["value"], digits)
-        row["rerun"] = rerun_text(key, said, entry, digits)
+        exact = "ci" in printed or key.endswith(".p")
+        digits = len(as_printed(printed["value"], 3 if exact else 0)[0].removeprefix("<").partition(".")[2])
+        row["same"] = entry["value"] is not None and agrees(printed["value"], entry["value"], digits)
+        row["rerun"] = rerun_text(key, printed, entry, digits)
         row["rerun"] += " (survcomp, one-sided)" if source != key and entry["value"] is not None else ""
         row["why"] = "the same" if row["same"] else _longest(reasons, key)
         row |= {"class": entry["class"], "n": entry.get("n", ""), "stages": [entry["notebook"]]}
@@ -340,14 +340,14 @@ def estimates(results: Mapping[str, Mapping], paper: Mapping, names: Mapping[str
     """
     unknown = [float("nan")] * 2
     rows = []
-    for key, said in published_entries(paper):
+    for key, printed in published_entries(paper):
         start = next((start for start in names if key.startswith(start + ".")), None)
         ours = results.get(key, {"value": None})
         if start is None or ours["value"] is None or (names[start] == "Share" and not key.endswith("_percent")):
             continue
         scale = 100 if key.endswith("_percent") else 1
         words = key.removeprefix(start + ".").removesuffix("_percent").replace("_", " ").split(".")
-        values = [said["value"], *said.get("ci", unknown), ours["value"], *(ours.get("ci") or unknown)]
+        values = [printed["value"], *printed.get("ci", unknown), ours["value"], *(ours.get("ci") or unknown)]
         rows.append([f"{names[start]} {', '.join(words)}", *(value / scale for value in values)])
     columns = ["item", "published", "published_lower", "published_upper", "value", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)

@@ -239,12 +239,12 @@ def layout(
     wide = any("{" in heading for heading in cells)
     rows: dict[tuple, dict[str, str]] = {}
     for place, row in enumerate(frame.to_dict("records")):
-        said = {h: cell(row) for h, cell in cells.items() if "{" not in h and h not in once}
+        texts = {h: cell(row) for h, cell in cells.items() if "{" not in h and h not in once}
         top = section(row) if section else ""
         if section and (top,) not in rows:
             first = next(iter(columns))
             rows[(top,)] = {first: top} | {h: cells[h](row) for h in once}
-        line = rows.setdefault((top, *(said.values() if wide else [place])), said)
+        line = rows.setdefault((top, *(texts.values() if wide else [place])), texts)
         for heading, cell in cells.items():
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
@@ -326,10 +326,10 @@ def masked(
             if len(open_) == len(cells) - 1 and open_:
                 cover[min(open_, key=lambda cell: (values.iat[cell] == 0, values.iat[cell]))] = True
     for place, name in enumerate(values.columns):
-        shown = frame[name].astype(object)
-        shown[cover[:, place]] = NOT_SHOWN
-        shown[small[name]] = f"<{smallest}"
-        frame[name] = shown
+        texts = frame[name].astype(object)
+        texts[cover[:, place]] = NOT_SHOWN
+        texts[small[name]] = f"<{smallest}"
+        frame[name] = texts
     for name in with_them:
         frame[name] = frame[name].mask(pd.Series(cover.any(axis=1), index=frame.index))
     return frame
@@ -632,17 +632,17 @@ def mark_older(run_dir: Path, notebook: str) -> None:
     path = run_dir / "results.json"
     if not path.is_file():
         return
-    said = (
+    warning = (
         f"Older than {notebook}, which was run again by hand: run the rest, or the command that made this run, again."
     )
     entries = json.loads(path.read_text(encoding="utf-8"))
-    save_json({k: e | ({"older": said} if e["notebook"] == notebook else {}) for k, e in entries.items()}, path)
+    save_json({k: e | ({"older": warning} if e["notebook"] == notebook else {}) for k, e in entries.items()}, path)
     for page in (*run_dir.glob("*.html"), *run_dir.glob("notebooks/*.html")):
         text = page.read_text(encoding="utf-8")
-        if said not in text:
+        if warning not in text:
             with whole_file(page) as partial:
                 partial.write_text(
-                    re.sub(r"(<body[^>]*>)", lambda m: m[1] + OLDER.format(said), text, count=1), encoding="utf-8"
+                    re.sub(r"(<body[^>]*>)", lambda m: m[1] + OLDER.format(warning), text, count=1), encoding="utf-8"
                 )
 
 

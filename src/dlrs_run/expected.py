@@ -99,12 +99,12 @@ class _Row(NamedTuple):
         return any((np.abs(f * self.numbers - printed) <= half * (1 + 1e-6)).any() for f in factors)
 
 
-def unfounded(shown: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
+def unfounded(page: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
     """List what a table's page shows and its own frame does not hold.
 
     Parameters
     ----------
-    shown
+    page
         The table formatted for reading, in any layout: cohorts side by side, levels below the row that names their
         factor. A row's label is its first cell that is not empty; what stands in parentheses explains.
     tidy
@@ -121,13 +121,13 @@ def unfounded(shown: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
     rows = [_Row.of(cells) for cells in tidy.itertuples(index=False)]
     named = {word for name in tidy.columns for form in (str(name), spell(str(name))) for word in _words(form)}
     known = "|".join(sorted(named.union(*(row.words for row in rows)))) if rows else ""
-    titles = [str(title) for title in shown.columns]
+    titles = [str(title) for title in page.columns]
     found, heading = [], ""
     for title in titles:
         for n in re.findall(r"n ?= ?(\d+)", title):
             if not any(row.has(n, percent=False) for row in rows):
                 found.append(f"the heading {title!r} counts {n} patients, the frame nowhere")
-    for place, cells in enumerate(shown.astype(object).where(shown.notna(), "").itertuples(index=False)):
+    for place, cells in enumerate(page.astype(object).where(page.notna(), "").itertuples(index=False)):
         texts = [str(cell).strip() for cell in cells]
         label = next(filter(None, texts), "")
         strange = [word for word in _words(re.sub(r"\(.*?\)", "", label)) if word not in known]
@@ -140,7 +140,7 @@ def unfounded(shown: pd.DataFrame, tidy: pd.DataFrame) -> list[str]:
         scores = [len(words & row.words) for row in rows]
         best = max(scores, default=0)
         like = [row for row, score in zip(rows, scores, strict=True) if score == best]
-        if best == 0 and len(rows) == len(shown):
+        if best == 0 and len(rows) == len(page):
             like = [rows[place]]
         percent = any("%" in text for text in [*titles, *texts])
         for text, title in zip(texts, titles, strict=True):
@@ -183,8 +183,8 @@ def pages_and_frames(folder: str | Path) -> list[str]:
     found = []
     for path in sorted(Path(folder).glob("*.html")):
         table = pages.read_table(path)
-        shown, tidy = pd.DataFrame(table.rows, columns=table.columns), pd.read_csv(path.with_suffix(".csv"))
-        found += [f"{path.name}: {fault}" for fault in unfounded(shown, tidy) + unspelt(table)]
+        page, tidy = pd.DataFrame(table.rows, columns=table.columns), pd.read_csv(path.with_suffix(".csv"))
+        found += [f"{path.name}: {fault}" for fault in unfounded(page, tidy) + unspelt(table)]
     return found
 
 

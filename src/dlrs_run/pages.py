@@ -83,9 +83,9 @@ def notebook_page(path: str | Path, *, title: str, spell: Callable[[str], str] =
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if _without_progress(output)]
         for output in cell.get("outputs", []):
-            shown = output.get("data", {})
-            if "text/html" in shown:
-                shown["text/html"] = _readable("".join(shown["text/html"]), spell)
+            formats = output.get("data", {})
+            if "text/html" in formats:
+                formats["text/html"] = _readable("".join(formats["text/html"]), spell)
             picture = output.get("data", {}).get("image/png")
             if picture:
                 output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(picture))).decode()

@@ -100,8 +100,8 @@ def page(run: Run, *, cohort_dir: str, validity: Path) -> str:
     texts = yaml.safe_load(resolve("paper/report.yaml").read_text(encoding="utf-8"))
     paper = config.published()
     rows = published.beside(run.results, paper, texts, released=bool(run.model_dir))
-    about = people(run.results)
-    figures, tables = figure_items(run, texts, about), table_items(run, texts, about)
+    people_of = people(run.results)
+    figures, tables = figure_items(run, texts, people_of), table_items(run, texts, people_of)
     checks, scores = checklist_items(run, {item["name"] for item in [*figures, *tables]})
     parts = dict(title=texts["title"], stamp=results.STAMPS[run.provenance], provenance=run.provenance)
     parts |= dict(opening=[texts["opening"], *([texts["released"]] if run.model_dir else [])])
@@ -236,35 +236,35 @@ def _picture(run: Run, name: str) -> dict:
 def _listed(run: Run, texts: Mapping, kind: str, ending: str) -> dict[str, dict]:
     """Return what there is to show: what is listed and of this run, then what the run holds beyond the list."""
     there = run.there(kind, ending) - set(texts["not_shown"])
-    shown = {name: item for name, item in texts[kind].items() if name in there and item["stage"] in run.stages}
+    listed = {name: item for name, item in texts[kind].items() if name in there and item["stage"] in run.stages}
     for name in sorted(there - set(texts[kind])):
-        shown[name] = dict(title=name.replace("_", " "), people="all", caption="Beyond the paper.")
-    return shown
+        listed[name] = dict(title=name.replace("_", " "), people="all", caption="Beyond the paper.")
+    return listed
 
 
-def figure_items(run: Run, texts: Mapping, about: Mapping[str, str]) -> list[dict]:
+def figure_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list[dict]:
     """Return the figures of this run, each with caption, data and the notebook that drew it."""
     items = []
     for name, item in _listed(run, texts, "figures", "svg").items():
         caption = item["caption"].replace("{early}", early(run.results))
-        shown = dict(title=item["title"], caption=caption, people=about[item["people"]])
-        shown["alt"] = f"{item['title']}: {caption} {shown['people']}"
-        shown["links"] = [run.link(item["stage"])] if "stage" in item else []
-        shown["files"] = [_file(run.folder / "tables" / f"{part}.csv") for part in item.get("data", [])]
-        items.append(shown | _picture(run, name))
+        entry = dict(title=item["title"], caption=caption, people=people_of[item["people"]])
+        entry["alt"] = f"{item['title']}: {caption} {entry['people']}"
+        entry["links"] = [run.link(item["stage"])] if "stage" in item else []
+        entry["files"] = [_file(run.folder / "tables" / f"{part}.csv") for part in item.get("data", [])]
+        items.append(entry | _picture(run, name))
     return items
 
 
-def table_items(run: Run, texts: Mapping, about: Mapping[str, str]) -> list[dict]:
+def table_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list[dict]:
     """Return the tables of this run as text, with their CSV (unrounded) and a Word document."""
     items = []
     for name, item in _listed(run, texts, "tables", "html").items():
         table = pages.read_table(run.folder / "tables" / f"{name}.html")
         stamp = results.STAMPS["PUBLISHED" if name.startswith("audit") else run.provenance]
         word = dict(name=f"{name}.docx", uri=pages.data_uri(pages.docx(table, stamp=stamp), WORD))
-        shown = dict(table._asdict(), name=f"t-{name}", title=item["title"], people=about[item["people"]])
-        shown |= dict(open=item.get("open", False), files=[_file(run.folder / "tables" / f"{name}.csv"), word])
-        items.append(shown | dict(links=[run.link(item["stage"])] if "stage" in item else []))
+        entry = dict(table._asdict(), name=f"t-{name}", title=item["title"], people=people_of[item["people"]])
+        entry |= dict(open=item.get("open", False), files=[_file(run.folder / "tables" / f"{name}.csv"), word])
+        items.append(entry | dict(links=[run.link(item["stage"])] if "stage" in item else []))
     return items
 
 
@@ -378,11 +378,11 @@ def checklist_items(run: Run, on_page: set[str], folder: str = "paper/checklists
         note = f"Score: {score}. Unclear items count as not met in the lower and as met in the upper figure."
         texts = [*([note] if name == "metrics" else []), *listed.get("notes", [])]
         scores.append([listed["title"], len(items), proven, author, neither, score])
-        about = {key: listed[key] for key in ("title", "source", "wording")}
+        heading = {key: listed[key] for key in ("title", "source", "wording")}
         counts = f"{len(items)} items, {proven} with evidence, {author} for the author"
         entries = [_item(run, item, columns, on_page) for item in items]
         checks.append(
-            about | dict(name=name, texts=texts, counted=counts, columns=list(columns.values()), entries=entries)
+            heading | dict(name=name, texts=texts, counted=counts, columns=list(columns.values()), entries=entries)
         )
     return checks, scores
 
@@ -419,25 +419,25 @@ def _evidence(run: Run, path: str, on_page: set[str]) -> dict[str, str]:
 def session(run: Run, cohort_dir: str) -> dict[str, str]:
     """Return what ran, on what, from what."""
     versions = config.ticket("numpy", "scipy", "pandas", "lifelines", "scikit-survival", "matplotlib")
-    made = {"commit": versions.pop("commit")}
-    made["page made at"] = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
-    made |= {"machine": versions.pop("machine"), "python": versions.pop("python")}
-    made["packages"] = ", ".join(f"{name} {number}" for name, number in versions.items())
+    facts = {"commit": versions.pop("commit")}
+    facts["page made at"] = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    facts |= {"machine": versions.pop("machine"), "python": versions.pop("python")}
+    facts["packages"] = ", ".join(f"{name} {number}" for name, number in versions.items())
     files = {
         "clinical table, SHA-256": resolve(cohort_dir) / "clinical.csv",
         "patients after reading, SHA-256": run.folder / "interim" / "patients.csv",
         "dl_prob.csv, SHA-256": run.folder / "interim" / "dl_prob.csv",
     }
-    made |= {name: sha256(path) for name, path in files.items() if path.is_file()}
+    facts |= {name: sha256(path) for name, path in files.items() if path.is_file()}
     for path in sorted((run.folder / "models").glob("*/model.json")):
         model = json.loads(path.read_text(encoding="utf-8"))
-        about = [model["weights_sha256"], model["device"], model["precision"], f"torch {model['versions']['torch']}"]
-        about += [f"seed {model['parameters']['seed']}", f"epoch {model['best_epoch']}"]
-        made[f"weights {path.parent.name}, SHA-256"] = ", ".join(about)
+        weights = [model["weights_sha256"], model["device"], model["precision"], f"torch {model['versions']['torch']}"]
+        weights += [f"seed {model['parameters']['seed']}", f"epoch {model['best_epoch']}"]
+        facts[f"weights {path.parent.name}, SHA-256"] = ", ".join(weights)
     if run.model_dir:
-        made["released model, SHA-256"] = results.load_json(f"{run.model_dir}/model.json")["sha256"]
+        facts["released model, SHA-256"] = results.load_json(f"{run.model_dir}/model.json")["sha256"]
     seeds = {entry["seed"] for entry in run.results.values() if "seed" in entry}
-    return made | {"seeds of the numbers": ", ".join(map(str, sorted(seeds))) or "none"}
+    return facts | {"seeds of the numbers": ", ".join(map(str, sorted(seeds))) or "none"}
 
 
 def times(run: Run) -> dict:

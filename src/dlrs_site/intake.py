@@ -101,13 +101,13 @@ def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     remedies = {"settings-class": "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."}
     problems = [Problem(code, file, found, expected, remedies.get(code, DESCRIBE)) for code, found, expected in wrong]
     followed = plain(settings)
-    said = {key: value for key, value in followed.items() if key in values}
-    return said, followed | {"variables": settings.variables.joined()}, problems
+    given = {key: value for key, value in followed.items() if key in values}
+    return given, followed | {"variables": settings.variables.joined()}, problems
 
 
-def _table_file(folder: Path, said: dict) -> tuple[str, Problem | None]:
+def _table_file(folder: Path, settings: dict) -> tuple[str, Problem | None]:
     """Choose the table's file: the one declared, else clinical.csv or clinical.xlsx."""
-    declared = said["table"].get("file")
+    declared = settings["table"].get("file")
     names = [declared] if declared else ["clinical.csv", "clinical.xlsx"]
     there = [name for name in names if (folder / name).is_file()]
     if len(there) == 1:
@@ -140,7 +140,7 @@ class _Unreadable(Exception):
         self.found, self.expected, self.code = found, expected, code
 
 
-def _xlsx_rows(path: Path, said: dict) -> tuple[list[list[str]], list[int], list[str]]:
+def _xlsx_rows(path: Path, settings: dict) -> tuple[list[list[str]], list[int], list[str]]:
     """Return the rows of the one sheet that is not empty, or of the one declared; hidden rows; formulas without value.
 
     The sheet is streamed: a formatted cell in the last row would make the
@@ -155,11 +155,11 @@ def _xlsx_rows(path: Path, said: dict) -> tuple[list[list[str]], list[int], list
     except Exception as error:  # a damaged archive makes the reader raise a dozen different kinds
         raise _Unreadable(f"cannot be read ({type(error).__name__})", "an XLSX workbook") from error
     filled = {name: found for name, found in filled.items() if found[0]}
-    wanted = said["table"].get("sheet")
+    wanted = settings["table"].get("sheet")
     if wanted in filled or (wanted is None and len(filled) == 1):
         return filled[wanted or next(iter(filled))]
-    one = f"a sheet {wanted!r}" if wanted else "one, or its name in cohort.yaml: `table: {sheet: NAME}`"
-    raise _Unreadable("the sheets that are not empty are " + (", ".join(filled) or "none"), one)
+    expected = f"a sheet {wanted!r}" if wanted else "one, or its name in cohort.yaml: `table: {sheet: NAME}`"
+    raise _Unreadable("the sheets that are not empty are " + (", ".join(filled) or "none"), expected)
 
 
 def _filled(values) -> list[list[str]]:
@@ -194,9 +194,9 @@ def _hidden_and_unvalued(path: Path, sheet) -> tuple[list[int], list[str]]:
     return hidden, unvalued
 
 
-def _csv_text(path: Path, said: dict) -> str:
+def _csv_text(path: Path, settings: dict) -> str:
     """Return a CSV file's text: UTF-8 or UTF-16 by its mark, anything else as declared."""
-    raw, encoding = path.read_bytes(), said["table"].get("encoding")
+    raw, encoding = path.read_bytes(), settings["table"].get("encoding")
     if encoding is None:
         encoding = "utf-16" if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
@@ -217,9 +217,9 @@ def _csv_rows(text: str, separator: str) -> list[list[str]]:
     return [[cell.strip() for cell in line] for line in lines]
 
 
-def _separator(text: str, said: dict, wanted: set[str]) -> str:
+def _separator(text: str, settings: dict, wanted: set[str]) -> str:
     """Return the declared separator, or the one that cuts the header into names that we know; others leave it whole."""
-    declared = said["table"].get("separator")
+    declared = settings["table"].get("separator")
     if declared:
         return "\t" if declared == "tab" else declared
     header = text.split("\n", 1)[0]
@@ -234,7 +234,7 @@ def _separator(text: str, said: dict, wanted: set[str]) -> str:
     return best[0] if best else ","
 
 
-def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, list[Problem]]:
+def _read_raw(path: Path, settings: dict, wanted: set[str]) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the table as text under its own column names, and what is wrong with its form.
 
     The index is the row in the file; `attrs["separator"]` is the CSV's, None for a spreadsheet.
@@ -242,12 +242,12 @@ def _read_raw(path: Path, said: dict, wanted: set[str]) -> tuple[pd.DataFrame, l
     file, separator, rows, first, hidden, unvalued = path.name, None, [], 1, [], []
     try:
         if path.suffix.lower() == ".xlsx":
-            rows, hidden, unvalued = _xlsx_rows(path, said)
+            rows, hidden, unvalued = _xlsx_rows(path, settings)
         else:
-            text = _csv_text(path, said)
+            text = _csv_text(path, settings)
             told = re.match(r"\"?sep=([,;\t])\"?[ \t]*\r?\n", text, re.IGNORECASE)  # Excel's own first line
             first += bool(told)
-            separator = told[1] if told else _separator(text, said, wanted)
+            separator = told[1] if told else _separator(text, settings, wanted)
             rows = _csv_rows(text, separator)
     except _Unreadable as error:
         remedy = "Export it again, or declare in cohort.yaml what it is."
@@ -323,16 +323,16 @@ def _date_order(texts: pd.Series) -> str | None:
     return "dmy" if not month_first and (parts[1] == ".").all() else None  # dots stand in dates with the day first
 
 
-def _read_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem]]:
+def _read_dates(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFrame, list[Problem]]:
     """Return surgery, metastasis and last_contact as dates (NaT where empty or wrong)."""
-    texts = pd.DataFrame({name: raw[said["dates"][name]] for name in DATES})
+    texts = pd.DataFrame({name: raw[settings["dates"][name]] for name in DATES})
     everything = pd.concat([texts[name] for name in DATES])
-    order, problems = said["table"].get("date_order") or _date_order(everything[everything != ""]), []
+    order, problems = settings["table"].get("date_order") or _date_order(everything[everything != ""]), []
     if order is None:
-        shown = everything[everything != ""].iloc[0]
+        example = everything[everything != ""].iloc[0]
         remedy = "Say it in cohort.yaml: `table: {date_order: dmy}` (day first), mdy or ymd."
-        what = f"{shown!r} and the other dates do not tell day from month"
-        one_way, column = "dates that can be read in one way", said["dates"]["surgery"]
+        what = f"{example!r} and the other dates do not tell day from month"
+        one_way, column = "dates that can be read in one way", settings["dates"]["surgery"]
         found = Problem("date-ambiguous", file, what, one_way, remedy, column=column)
         return pd.DataFrame(index=raw.index, columns=list(DATES), dtype="datetime64[ns]"), [found]
     pattern = {"d": r"(?P<d>\d{1,2})", "m": r"(?P<m>\d{1,2})", "y": r"(?P<y>\d{4})"}
@@ -355,18 +355,18 @@ def _read_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame,
             problems.append(Problem("date-implausible", file, f"found {text!r}", expected, row=row, column=column))
         return pd.NaT if date is None else pd.Timestamp(date)
 
-    dates = {name: [read(text, row, said["dates"][name]) for row, text in texts[name].items()] for name in DATES}
+    dates = {name: [read(text, row, settings["dates"][name]) for row, text in texts[name].items()] for name in DATES}
     return pd.DataFrame(dates, index=raw.index, dtype="datetime64[ns]"), problems
 
 
-def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.Series], list[Problem]]:
+def _from_dates(raw: pd.DataFrame, settings: dict, file: str) -> tuple[dict[str, pd.Series], list[Problem]]:
     """Return time_months and event, and which dates contradict each other.
 
     Time runs from surgery to metastasis, else to the last contact; the event is a date of metastasis.
     """
-    dates, problems = _read_dates(raw, said, file)
+    dates, problems = _read_dates(raw, settings, file)
     surgery, metastasis, last = (dates[name] for name in DATES)
-    columns = said["dates"]
+    columns = settings["dates"]
     rules = [
         ("date-order", last < surgery, "last_contact", "the last contact is before surgery"),
         ("date-order", metastasis < surgery, "metastasis", "metastasis is before surgery"),
@@ -386,41 +386,41 @@ def _from_dates(raw: pd.DataFrame, said: dict, file: str) -> tuple[dict[str, pd.
     return {"time_months": months.map(repr).where(months.notna(), ""), "event": event}, problems
 
 
-def _translate(raw: pd.DataFrame, said: dict, file: str) -> tuple[pd.DataFrame, list[Problem], set]:
+def _translate(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFrame, list[Problem], set]:
     """Return our columns as text, what could not be translated, and the (row, our column) that this concerns."""
-    ours_in_order = [*columns(said["variables"]), *said["keep"]]
+    ours_in_order = [*columns(settings["variables"]), *settings["keep"]]
     source = {name: name for name in ours_in_order}
-    source |= {ours: theirs for theirs, ours in said["columns"].items() if ours in source}
-    for name in [*said["constants"], *(("time_months", "event") if said["dates"] else ())]:
+    source |= {ours: theirs for theirs, ours in settings["columns"].items() if ours in source}
+    for name in [*settings["constants"], *(("time_months", "event") if settings["dates"] else ())]:
         source.pop(name, None)
-    asked = [*source.values(), *said["dates"].values()]
+    asked = [*source.values(), *settings["dates"].values()]
     absent = [theirs for theirs in asked if theirs not in raw]
     problems: list[Problem] = []
     if absent:
         what = f"no column {', '.join(absent)}; the file has {', '.join(raw.columns)}"
         remedy = "Rename or add the columns, or map yours in cohort.yaml under `columns:`."
         problems.append(Problem("table-columns", file, what, "all of " + ", ".join(asked), remedy))
-    cells = raw.mask(raw.isin(said["missing"]), "")
+    cells = raw.mask(raw.isin(settings["missing"]), "")
     frame = pd.DataFrame({ours: cells[theirs] for ours, theirs in source.items() if theirs in raw}, index=raw.index)
-    frame, silent = frame.assign(**said["constants"]), set()
-    if set(DATES) <= set(said["dates"]) and not set(said["dates"].values()) & set(absent):
-        computed, wrong = _from_dates(cells, said, file)
+    frame, silent = frame.assign(**settings["constants"]), set()
+    if set(DATES) <= set(settings["dates"]) and not set(settings["dates"].values()) & set(absent):
+        computed, wrong = _from_dates(cells, settings, file)
         frame, problems = frame.assign(**computed), problems + wrong
         silent |= {(problem.row, name) for problem in wrong for name in computed}
-    for name, codes in said["codes"].items():
+    for name, codes in settings["codes"].items():
         if name in frame:
             frame[name] = _recode(frame[name], codes)
-    for name in [name for name, variable in said["variables"].items() if variable.kind == "number"]:
+    for name in [name for name, variable in settings["variables"].items() if variable.kind == "number"]:
         units = UNITS.get(name, {})
-        if name not in frame or (said["dates"] and name == "time_months"):
+        if name not in frame or (settings["dates"] and name == "time_months"):
             continue
-        decimal, separator = said["table"].get("decimal"), raw.attrs["separator"]
+        decimal, separator = settings["table"].get("decimal"), raw.attrs["separator"]
         frame[name], wrong = _decimal_points(frame[name], decimal, separator)
         for row, what, expected in wrong:
             code = "cell-value" if row else "table-decimal"
             problems.append(Problem(code, file, what, expected, row=row, column=source.get(name, name)))
             silent.add((row, name))
-        times, over = units.get((said["units"].get(name, "").lower().split() or [""])[0], (1, 1))
+        times, over = units.get((settings["units"].get(name, "").lower().split() or [""])[0], (1, 1))
         if times != over:
             number = pd.to_numeric(frame[name], errors="coerce") * times / over
             frame[name] = number.map(repr).where(number.notna(), frame[name])
@@ -507,51 +507,51 @@ def survey(folder: str | Path) -> Survey:
     a generated table has no empty cell.
     """
     folder = Path(folder)
-    settings, said, problems = _read_settings(folder)
-    file, problem = _table_file(folder, said)
+    settings, joined, problems = _read_settings(folder)
+    file, problem = _table_file(folder, joined)
     if problem:
         return Survey(settings, pd.DataFrame({"row": pd.Series(dtype=int)}), [*problems, problem], file)
-    may_lack = columns(said["variables"], "covariate") if settings.get("class") == "COHORT" else []
-    patients, wrong, assumed = _survey_table(folder / file, said, may_lack)
+    may_lack = columns(joined["variables"], "covariate") if settings.get("class") == "COHORT" else []
+    patients, wrong, assumed = _survey_table(folder / file, joined, may_lack)
     hidden = patients.attrs.get("hidden", [])
     what = f"{len(hidden)} rows are hidden by a filter or by hand, the first is row {min(hidden, default=0)}"
     remarks = [Problem("rows-hidden", file, what, "all rows shown")] if hidden else []
-    return Survey(settings, patients, problems + wrong, file, said["variables"], assumed, remarks)
+    return Survey(settings, patients, problems + wrong, file, joined["variables"], assumed, remarks)
 
 
-def _assumed(raw: pd.DataFrame, said: dict) -> dict[str, str]:
+def _assumed(raw: pd.DataFrame, settings: dict) -> dict[str, str]:
     """Return how the table was read where cohort.yaml does not say it and it is not the plain form."""
-    found, declared = {}, said["table"]
+    found, declared = {}, settings["table"]
     if raw.attrs["separator"] not in (None, ","):
         found["separator"] = "tab" if raw.attrs["separator"] == "\t" else raw.attrs["separator"]
-    theirs = {ours: name for name, ours in said["columns"].items()}
-    numbers = [theirs.get(name, name) for name, variable in said["variables"].items() if variable.kind == "number"]
+    theirs = {ours: name for name, ours in settings["columns"].items()}
+    numbers = [theirs.get(name, name) for name, variable in settings["variables"].items() if variable.kind == "number"]
     read = {name: _decimal_points(raw[name], None, raw.attrs["separator"]) for name in numbers if name in raw}
     if any(not wrong and (values != raw[name]).any() for name, (values, wrong) in read.items()):
         found["decimal"] = ","
-    dates = [raw[name] for name in said["dates"].values() if name in raw]
+    dates = [raw[name] for name in settings["dates"].values() if name in raw]
     if dates:
         texts = pd.concat(dates)
         found["date_order"] = _date_order(texts[texts != ""]) or "ymd"
     return {name: value for name, value in found.items() if name not in declared and value != "ymd"}
 
 
-def _survey_table(path: Path, said: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem], dict]:
+def _survey_table(path: Path, settings: dict, may_lack: Sequence[str]) -> tuple[pd.DataFrame, list[Problem], dict]:
     """Return the translated table, all that is wrong with it under the file's own names, and how it was read."""
-    wanted = {*columns(said["variables"]), *said["columns"], *said["dates"].values()}
-    raw, form = _read_raw(path, said, wanted)
+    wanted = {*columns(settings["variables"]), *settings["columns"], *settings["dates"].values()}
+    raw, form = _read_raw(path, settings, wanted)
     if raw.empty:
         return pd.DataFrame({"row": pd.Series(dtype=int)}), form, {}
-    frame, wrong, silent = _translate(raw, said, path.name)
-    theirs = {ours: name for name, ours in said["columns"].items()}
+    frame, wrong, silent = _translate(raw, settings, path.name)
+    theirs = {ours: name for name, ours in settings["columns"].items()}
     cells = [
         problem._replace(column=theirs.get(problem.column, problem.column))
-        for problem in _cell_problems(frame, path.name, may_lack, said["variables"])
+        for problem in _cell_problems(frame, path.name, may_lack, settings["variables"])
         if not {(problem.row, problem.column), (None, problem.column)} & silent
     ]
     patients = frame.assign(row=frame.index).reset_index(drop=True)
     patients.attrs["hidden"] = raw.attrs["hidden"]
-    return patients, [*form, *wrong, *cells], _assumed(raw, said)
+    return patients, [*form, *wrong, *cells], _assumed(raw, settings)
 
 
 def _refuse(folder: Path, problems: list[Problem]) -> None:
@@ -656,14 +656,14 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
     patients, settings, left_out, variables = read_cohort(folder, only=only or None)
-    said = _read_settings(folder)[1]
+    joined = _read_settings(folder)[1]
     if complete_cases(patients, columns(variables, "covariate"))[0].empty:
-        file, what = _table_file(folder, said)[0], "no patient has every covariate"
+        file, what = _table_file(folder, joined)[0], "no patient has every covariate"
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
-    shared = said["class"] == "COHORT" and said["share"]
+    shared = joined["class"] == "COHORT" and joined["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
     study["b_values"] = [float(b) for b in settings.get("b_values") or B_VALUES]
-    study |= {"smallest_count": said["small_cell"] if shared else 0, "left_out": left_out}
+    study |= {"smallest_count": joined["small_cell"] if shared else 0, "left_out": left_out}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
     write_settings(study | {"variables": variables}, run_dir)

@@ -196,5 +196,5 @@ def _expected(error: dict) -> str:
         return "the entries of a release" if error["type"] == "missing" else "no other entries than a release has"
     if error["type"] == "string_pattern_mismatch":
         return "plain text, without markup, formulas or paths"
-    said = error["msg"].removeprefix("Input should be ")
-    return f"a value {said}" if said.startswith(("greater", "less")) else said[0].lower() + said[1:]
+    message = error["msg"].removeprefix("Input should be ")
+    return f"a value {message}" if message.startswith(("greater", "less")) else message[0].lower() + message[1:]

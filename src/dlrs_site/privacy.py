@@ -172,12 +172,12 @@ def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
         return len(text) > 1 and not re.fullmatch(rf"\d{{1,{SHORT_NUMBER - 1}}}", text) and text.casefold() not in words
 
     secrets = [Secret("a patient's identifier", name, anywhere(name)) for name in sorted(names)]
-    shown = {str(found.settings.get("name", "")).casefold()}
-    shown |= {str(c).casefold() for c in found.patients.get("centre", [])}
+    public = {str(found.settings.get("name", "")).casefold()}
+    public |= {str(c).casefold() for c in found.patients.get("centre", [])}
     with ThreadPoolExecutor(jobs) as pool:
         for fields in pool.map(_header_texts, _headers(folder / "images")):
             for field, value in fields:
-                if value.casefold() not in shown and value not in names and _tells(value) and anywhere(value):
+                if value.casefold() not in public and value not in names and _tells(value) and anywhere(value):
                     secrets += [
                         Secret(f"the header field {field}", form) for form in _name_forms(value) if _tells(form)
                     ]
@@ -383,9 +383,9 @@ def check(folder: str | Path, cohort_dir: str | Path, *, jobs: int = 2) -> dict:
         raise InputError(display_path(folder), "there is no such folder", expected="a run", remedy="Correct the name.")
     leaks, facts = scan(folder, cohort_dir, jobs=jobs)
     if leaks:
-        said = [f"{leak.file}: {leak.kind}{f' ({leak.n} times)' if leak.n > 1 else ''}" for leak in leaks]
-        more = f"\n  and {len(said) - 30} more" if len(said) > 30 else ""
-        remedy = "Hand nothing of this folder on before these are gone:\n  " + "\n  ".join(said[:30]) + more
+        lines = [f"{leak.file}: {leak.kind}{f' ({leak.n} times)' if leak.n > 1 else ''}" for leak in leaks]
+        more = f"\n  and {len(lines) - 30} more" if len(lines) > 30 else ""
+        remedy = "Hand nothing of this folder on before these are gone:\n  " + "\n  ".join(lines[:30]) + more
         files = len({leak.file for leak in leaks})
         what = f"private things in {files} of {facts['n_files']} files"
         raise InputError(display_path(folder), what, expected="rows instead of patients", remedy=remedy)

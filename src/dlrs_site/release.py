@@ -113,8 +113,8 @@ def _performance(results: Mapping) -> list[dict]:
     for key, entry in results.items():
         parts = key.split(".")
         if len(parts) == 4 and parts[0] == "table2" and parts[1] in names and None not in (entry["value"], entry["n"]):
-            about = dict(measure=names[parts[1]], model=parts[2], cohort=parts[3])
-            found.append(about | {name: entry[name] for name in ("value", "ci", "n")})
+            place = dict(measure=names[parts[1]], model=parts[2], cohort=parts[3])
+            found.append(place | {name: entry[name] for name in ("value", "ci", "n")})
     return found
 
 
@@ -126,8 +126,8 @@ def _card(manifest: Mapping) -> str:
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     """Gather what the model is from the run's files; return the manifest, without hashes, and the nomogram."""
     signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
-    made = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
-    box = made["imaging.box.size"]
+    preprocessing = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
+    box = preprocessing["imaging.box.size"]
     if "cox" not in signature or "cox" not in nomogram or "nonpositive_adc" not in box:
         found = "the run was made by an earlier version, which did not keep all that a release needs"
         raise InputError(display_path(run), found, expected="a run of this version", remedy=FINISH)
@@ -150,11 +150,13 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     versions.pop("machine")
     manifest = {"format": FORMAT, "class": nomogram["class"], "horizon_months": nomogram["horizon_months"]}
     manifest["cutoffs"] = {"dl_prob": signature["cutoff_dl_prob"], "risk_Nomogram": nomogram["cutoff_risk"]}
-    manifest["preprocessing"] = {"box_size": box["value"], "n_slices": made["imaging.box.slices"]["value"]}
+    manifest["preprocessing"] = {"box_size": box["value"], "n_slices": preprocessing["imaging.box.slices"]["value"]}
     manifest["preprocessing"] |= {name: box[name] for name in BOX_OPTIONS}
     manifest["cox"] = {name: cox[name] for name in MODELS}
     manifest["trained_on"] = {"patients": int(n), "metastases": int(events)}
-    manifest["trained_on"] |= {name: {key: about[key] for key in counts} for name, about in networks.items()}
+    manifest["trained_on"] |= {
+        name: {key: description[key] for key in counts} for name, description in networks.items()
+    }
     manifest |= {"performance": _performance(results), "versions": versions}
     return manifest, _without_extremes(nomogram)
 
@@ -205,9 +207,11 @@ def _write(folder: Path, run: Path, manifest: dict, nomogram: dict) -> None:
     for name in SEQUENCES:
         (folder / name).mkdir(parents=True)
         shutil.copyfile(run / f"models/{name}/model.safetensors", folder / name / "model.safetensors")
-        about = _json(run / f"models/{name}/model.json", FINISH)
-        about["parameters"]["weights"] = Path(about["parameters"]["weights"]).name  # no path of the maker's machine
-        (folder / name / "model.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        description = _json(run / f"models/{name}/model.json", FINISH)
+        description["parameters"]["weights"] = Path(
+            description["parameters"]["weights"]
+        ).name  # no path of the maker's machine
+        (folder / name / "model.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     (folder / "nomogram.json").write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
     manifest["files"] = {name: sha256(folder / name) for name in FILES}
@@ -234,17 +238,17 @@ def load(folder: str | Path) -> dict:
     """
     folder = resolve(folder)
     path = folder / MANIFEST
-    manifest, shown = _json(path, WHOLE), display_path(path)
+    manifest, file = _json(path, WHOLE), display_path(path)
     number = manifest.get("format")
     if not isinstance(number, int) or isinstance(number, bool) or "files" not in manifest:
-        raise InputError(shown, "is not the manifest of a release", expected="a release's folder", remedy=WHOLE)
+        raise InputError(file, "is not the manifest of a release", expected="a release's folder", remedy=WHOLE)
     if number > FORMAT:
         remedy = "Update this repository, or ask for a release of this format."
-        raise InputError(shown, f"the release has format {number}", expected=f"{FORMAT} at most", remedy=remedy)
+        raise InputError(file, f"the release has format {number}", expected=f"{FORMAT} at most", remedy=remedy)
     if _digest(manifest) != manifest.get("sha256"):
-        raise InputError(shown, "was changed after the release", expected="the content of its sha256", remedy=WHOLE)
+        raise InputError(file, "was changed after the release", expected="the content of its sha256", remedy=WHOLE)
     if not isinstance(manifest["files"], dict) or set(manifest["files"]) != set(FILES):
-        raise InputError(shown, "lists other files", expected=", ".join(FILES), remedy=WHOLE)
+        raise InputError(file, "lists other files", expected=", ".join(FILES), remedy=WHOLE)
     for name, digest in manifest["files"].items():
         _check_file(folder, name, digest)
     parts = {MANIFEST: Manifest, "nomogram.json": Nomogram} | {f"{name}/model.json": Network for name in SEQUENCES}
@@ -258,7 +262,7 @@ def load(folder: str | Path) -> dict:
     try:
         _check_parts(folder, manifest)
     except Unfit as error:
-        raise InputError(shown, str(error), expected=error.expected, remedy=WHOLE) from error
+        raise InputError(file, str(error), expected=error.expected, remedy=WHOLE) from error
     return manifest
 
 
@@ -303,11 +307,11 @@ def _check_parts(folder: Path, manifest: dict) -> None:
         raise Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
     asked = manifest["preprocessing"]["n_slices"]
     for sequence in SEQUENCES:
-        about = _json(folder / sequence / "model.json", WHOLE)
-        read = about["box_shape"][0]
+        description = _json(folder / sequence / "model.json", WHOLE)
+        read = description["box_shape"][0]
         if read != asked:
             raise Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
-        if about["weights_sha256"] != manifest["files"][f"{sequence}/model.safetensors"]:
+        if description["weights_sha256"] != manifest["files"][f"{sequence}/model.safetensors"]:
             raise Unfit(f"{sequence}/model.json describes other weights than the folder holds", "its weights")
 
 
@@ -320,10 +324,10 @@ def _check_levels(name: str, coefficients: Sequence[str]) -> None:
     for term, levels in found.items():
         coded = cohort.LEVELS[term][1:] if term in cohort.LEVELS else [None] if term in NUMBERS else []
         if levels != coded:
-            said = ", ".join(level or "the number itself" for level in levels)
+            listed = ", ".join(level or "the number itself" for level in levels)
             reference = f", {cohort.LEVELS[term][0]} being the reference" if term in cohort.LEVELS else ""
             expected = ", ".join(level or "the number itself" for level in coded) or "a covariate of the clinical table"
-            raise Unfit(f"{name} has for {term} coefficients of {said}", expected + reference)
+            raise Unfit(f"{name} has for {term} coefficients of {listed}", expected + reference)
 
 
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
@@ -364,12 +368,12 @@ def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, dev
 
     interim, folder = resolve(run_dir) / "interim", resolve(model_dir)
     load(folder)
-    network, about = resnet.load_model(folder / sequence)
-    made = about["parameters"]
-    where = resnet.repeatable(made["seed"], threads=made["threads"], device=device)
+    network, description = resnet.load_model(folder / sequence)
+    parameters = description["parameters"]
+    where = resnet.repeatable(parameters["seed"], threads=parameters["threads"], device=device)
     patients = cohort.read_patients(interim / "patients.csv")
     boxes = training.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
-    prob = training.predict(network, boxes, batch_size=made["batch_size"], device=where)
+    prob = training.predict(network, boxes, batch_size=parameters["batch_size"], device=where)
     with whole_file(interim / f"prob_{sequence}.csv") as partial:
         patients[["patient_id"]].assign(prob=prob).to_csv(partial, index=False)
 

@@ -258,7 +258,7 @@ class Variables(_Part):
 
     def joined(self) -> dict[str, Variable]:
         """Return the paper's variables with those of the folder, a changed one in its place."""
-        own = {name: about.variable(name) for name, about in self.add.items()}
+        own = {name: added.variable(name) for name, added in self.add.items()}
         kept = {name: variable for name, variable in VARIABLES.items() if name not in self.leave_out}
         return {name: own.get(name, variable) for name, variable in kept.items()} | own
 
@@ -319,8 +319,8 @@ OF_GENERATED = ("seed", "signal", "exact_counts", "n_patients")
 
 def short(value: Any) -> str:
     """Return a value as it may stand in a message."""
-    shown = repr(value)
-    return shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + "..."
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
 def _described(place: Sequence[str]) -> str:
@@ -362,11 +362,11 @@ def _found(error: dict, values: dict) -> tuple[list[str], str, str]:
     if error["type"] == "extra_forbidden":
         inner = VARIABLE_OPTIONS if len(place) > 2 else ("add", "leave_out")
         options = {"table": TABLE_OPTIONS, "dates": DATES, "variables": inner}[place[0]] if len(place) > 1 else SETTINGS
-        shown = f"{place[-1]!r} is no setting" if len(place) == 1 else f"{'.'.join(place[:-1])} has {place[-1]!r}"
-        return place, shown, _unknown(place[-1], options).context["expected"]
+        text = f"{place[-1]!r} is no setting" if len(place) == 1 else f"{'.'.join(place[:-1])} has {place[-1]!r}"
+        return place, text, _unknown(place[-1], options).context["expected"]
     if error["type"] == "unknown":  # a name that is not ours
-        shown = value if isinstance(value, str) and place[0] in ("columns", "variables") else place[-1]
-        return place, f"{'.'.join(place[: 2 if place[0] == 'variables' else 1])} has {shown!r}", expected
+        text = value if isinstance(value, str) and place[0] in ("columns", "variables") else place[-1]
+        return place, f"{'.'.join(place[: 2 if place[0] == 'variables' else 1])} has {text!r}", expected
     if error["type"] == "definition":
         return place, f"{name} has a definition that does not fit", expected
     described = _described(place)
@@ -386,8 +386,8 @@ def _without(values: dict, place: Sequence[str]) -> dict:
 
 def plain(settings: Settings) -> dict:
     """Return the description as plain values, with every section and list, though it be empty."""
-    said = settings.model_dump(by_alias=True, exclude_none=True)
-    return said | {"dates": said.get("dates", {})}
+    values = settings.model_dump(by_alias=True, exclude_none=True)
+    return values | {"dates": values.get("dates", {})}
 
 
 def check(values: dict) -> tuple[Settings, list[tuple[str, str, str]]]:
@@ -407,10 +407,10 @@ def check(values: dict) -> tuple[Settings, list[tuple[str, str, str]]]:
             settings = Settings.model_validate(values)
         except ValidationError as error:
             told: dict[tuple, tuple] = {}
-            for one in error.errors(include_url=False):
-                place, found, expected = _found(one, values)
-                lacking = [str(one["loc"][-1])] if one["type"] == "missing" else []
-                unknown = one["type"] == "extra_forbidden" and len(place) == 1
+            for fault in error.errors(include_url=False):
+                place, found, expected = _found(fault, values)
+                lacking = [str(fault["loc"][-1])] if fault["type"] == "missing" else []
+                unknown = fault["type"] == "extra_forbidden" and len(place) == 1
                 told.setdefault((*place, *lacking), (place, found, expected, unknown))
             for where, (place, found, expected, unknown) in told.items():
                 if any(where == other[: len(where)] and where != other for other in told):

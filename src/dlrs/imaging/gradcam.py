@@ -235,10 +235,10 @@ def heat_shares(heat: ArrayLike, rois: ArrayLike, *, slice_weights: ArrayLike | 
     if weights.shape != rois.shape[1:2] or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError(f"slice_weights must be {rois.shape[1]} numbers from 0 on, not all 0; found {slice_weights}")
     rows = []
-    for number, (one, roi) in enumerate(zip(heat, rois, strict=True)):
-        if not (np.isfinite(one).all() and one.min() >= 0):
-            raise ValueError(f"heat must be finite and at least 0; found {one.min():g} in map {number}")
-        fine = resize(_scaled(one), roi.shape[1], "nearest").astype(float)
+    for number, (heat_map, roi) in enumerate(zip(heat, rois, strict=True)):
+        if not (np.isfinite(heat_map).all() and heat_map.min() >= 0):
+            raise ValueError(f"heat must be finite and at least 0; found {heat_map.min():g} in map {number}")
+        fine = resize(_scaled(heat_map), roi.shape[1], "nearest").astype(float)
         padded = ~roi.any(axis=(1, 2))
         inside = weights @ (fine * roi).sum(axis=(1, 2))
         padding = weights[padded].sum() * fine.sum()

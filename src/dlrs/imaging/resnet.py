@@ -336,8 +336,8 @@ def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tup
     if not described.is_file():
         raise InputError(display_path(described), "the file is missing", expected=expected, remedy=remedy)
     try:
-        about = json.loads(described.read_text(encoding="utf-8"))
-        digest, network = about["weights_sha256"], _assembled(about["network"])
+        description = json.loads(described.read_text(encoding="utf-8"))
+        digest, network = description["weights_sha256"], _assembled(description["network"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         found = "does not describe a network"
         raise InputError(display_path(described), found, expected=expected, remedy=remedy) from error
@@ -346,4 +346,4 @@ def load_model(folder: str | Path, *, device: str | torch.device = "cpu") -> tup
         found = "the weights are not those that model.json describes"
         raise InputError(display_path(weights), found, expected=expected, remedy=remedy)
     _load_state(network, state, display_path(weights), remedy=remedy)
-    return network.to(device).eval(), about
+    return network.to(device).eval(), description

@@ -124,10 +124,12 @@ def pretrain_textures(
         return path
     threads_before = torch.get_num_threads()
     with torch.random.fork_rng():  # what is drawn after this call must not depend on whether the cache was full
-        state, about = _learn_textures({**TEXTURES, **parameters}, device, threads or os.cpu_count() or 1)
+        state, description = _learn_textures({**TEXTURES, **parameters}, device, threads or os.cpu_count() or 1)
     torch.set_num_threads(threads_before)
     with whole_file(path) as partial:
-        partial.write_bytes(save(state, {"about": json.dumps(about)}))  # save_file would make it unreadable to others
+        partial.write_bytes(
+            save(state, {"about": json.dumps(description)})
+        )  # save_file would make it unreadable to others
     return path
 
 
@@ -174,13 +176,13 @@ def _learn_textures(p: Mapping, device: str, threads: int) -> tuple[dict[str, to
     images, truth = textures(256, p["size"], generator(p["seed"], "textures never seen"))
     with torch.inference_mode():
         explained = 1 - ((network(images.to(device)).cpu() - truth) ** 2).mean(0) * 3
-    about = {
+    description = {
         "parameters": dict(p),
         "explained_variance": dict(zip(TEXTURE_TARGETS, np.round(explained.tolist(), 3).tolist(), strict=True)),
         "torch": torch.__version__,
     }
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items() if not k.startswith("fc.")}
-    return weights, about
+    return weights, description
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

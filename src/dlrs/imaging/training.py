@@ -45,27 +45,27 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
         holds NaN or infinity. Messages name the table's row, never the patient.
     """
     index = resolve(index)
-    shown = display_path(index)
+    file = display_path(index)
     remedy = "Run notebook 02 (`python3 run.py reproduce` does), or delete the table so that the boxes are made again."
     if sequence not in SEQUENCES:
         raise ValueError(f"sequence must be one of {', '.join(SEQUENCES)}; found {sequence!r}")
     if not index.is_file():
-        raise InputError(shown, "the file is missing", expected="the table of boxes", remedy=remedy)
+        raise InputError(file, "the file is missing", expected="the table of boxes", remedy=remedy)
     table = pd.read_csv(index, dtype={"patient_id": str})
     absent = [name for name in ("patient_id", "sequence", "file", "sha256") if name not in table]
     if absent:
-        raise InputError(shown, f"no column {', '.join(absent)}", expected="the table of boxes", remedy=remedy)
+        raise InputError(file, f"no column {', '.join(absent)}", expected="the table of boxes", remedy=remedy)
     rows = table["sequence"].eq(sequence)
     rows = pd.Series(table.index[rows], index=table.loc[rows, "patient_id"])
     boxes = None
     for place, patient in enumerate(patient_ids):
         if patient not in rows.index:
             found = f"no {sequence} box for included patient {place + 1} of {len(patient_ids)}"
-            raise InputError(shown, found, expected="a box for every included patient", remedy=remedy)
+            raise InputError(file, found, expected="a box for every included patient", remedy=remedy)
         row = int(rows[patient])
 
         def wrong(found, expected, row=row):
-            return InputError(shown, found, expected=expected, remedy=remedy, row=row + 2, column="file")
+            return InputError(file, found, expected=expected, remedy=remedy, row=row + 2, column="file")
 
         path = index.parent / table.at[row, "file"]
         if not path.is_file():

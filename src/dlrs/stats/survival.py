@@ -154,9 +154,9 @@ def kaplan_meier(
 
 def _km_interval(survival, greenwood, interval, z):
     """Standard error and limits of S; NaN where S is 0."""
-    zero, one = survival == 0, survival == 1
-    s = np.where(zero | one, 0.5, survival)
-    root = np.sqrt(np.where(zero, 0.0, greenwood))
+    empty, full = survival == 0, survival == 1
+    s = np.where(empty | full, 0.5, survival)
+    root = np.sqrt(np.where(empty, 0.0, greenwood))
     if interval == "plain":
         lower, upper = s - z * s * root, s + z * s * root
     elif interval == "log":
@@ -164,9 +164,9 @@ def _km_interval(survival, greenwood, interval, z):
     else:
         spread = z * root / np.log(s)
         lower, upper = s ** np.exp(-spread), s ** np.exp(spread)
-    lower, upper = (np.where(one, 1.0, np.clip(limit, 0, 1)) for limit in (lower, upper))
-    lower, upper = (np.where(zero, np.nan, limit) for limit in (lower, upper))
-    return np.where(zero, np.nan, survival * root), lower, upper
+    lower, upper = (np.where(full, 1.0, np.clip(limit, 0, 1)) for limit in (lower, upper))
+    lower, upper = (np.where(empty, np.nan, limit) for limit in (lower, upper))
+    return np.where(empty, np.nan, survival * root), lower, upper
 
 
 class Median(NamedTuple):

@@ -27,7 +27,7 @@ def _spread(clinical: pd.DataFrame, n: int) -> pd.Index:
 
 def _description(seed: int, signal: float, exact_counts: bool, n_patients: int) -> str:
     """Return the text of `cohort.yaml`."""
-    about = {
+    settings = {
         "name": "Synthetic rectal cancer cohort",
         "class": "SYNTHETIC",
         "seed": int(seed),
@@ -42,7 +42,7 @@ def _description(seed: int, signal: float, exact_counts: bool, n_patients: int) 
         "b_values": list(B_VALUES),
         "acquisition": ACQUISITION,
     }  # fmt: skip
-    text = yaml.safe_dump(json.loads(json.dumps(about)), sort_keys=False, width=110, default_flow_style=None)
+    text = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, width=110, default_flow_style=None)
     return "# Generated patients and phantoms: no number made from this folder can confirm a clinical finding.\n" + text
 
 
@@ -84,10 +84,13 @@ def write_cohort(
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
     folder = resolve(folder)
-    about = folder / "cohort.yaml"
-    if about.is_file() and (yaml.safe_load(about.read_text(encoding="utf-8")) or {}).get("class") != "SYNTHETIC":
+    description = folder / "cohort.yaml"
+    if (
+        description.is_file()
+        and (yaml.safe_load(description.read_text(encoding="utf-8")) or {}).get("class") != "SYNTHETIC"
+    ):
         raise InputError(
-            display_path(about), "the folder holds a cohort that is not synthetic", expected="class: SYNTHETIC",
+            display_path(description), "the folder holds a cohort that is not synthetic", expected="class: SYNTHETIC",
             remedy="Give another folder: nothing was written.",
         )  # fmt: skip
     clinical, truth = draw_cohort(seed, exact_counts=exact_counts, signal=signal)
@@ -124,22 +127,22 @@ def main(arguments: list[str] | None = None) -> int:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--tables-only", action="store_true", help="no images")
     only.add_argument("--images-only", action="store_true", help="leave the tables as they are")
-    said = parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
     try:
         rendered = write_cohort(
-            said.out,
-            seed=said.seed,
-            signal=said.signal,
-            exact_counts=not said.free_counts,
-            patients=said.patients,
-            jobs=said.jobs,
-            tables=not said.images_only,
-            images=not said.tables_only,
+            asked.out,
+            seed=asked.seed,
+            signal=asked.signal,
+            exact_counts=not asked.free_counts,
+            patients=asked.patients,
+            jobs=asked.jobs,
+            tables=not asked.images_only,
+            images=not asked.tables_only,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{display_path(resolve(said.out))}: {rendered} patients rendered, the rest was in place")
+    print(f"{display_path(resolve(asked.out))}: {rendered} patients rendered, the rest was in place")
     return 0
 
 

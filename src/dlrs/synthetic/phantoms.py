@@ -340,8 +340,8 @@ RECORD = ".rendered.json"
 
 def _digest(patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> str:
     """Return a hash of everything that a patient's pixels depend on."""
-    said = [RENDERER, seed, patient_id, centre, parameters, ACQUISITION[centre], RENDERING[centre], TISSUES]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    inputs = [RENDERER, seed, patient_id, centre, parameters, ACQUISITION[centre], RENDERING[centre], TISSUES]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _render_folder(images: Path, patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> None:

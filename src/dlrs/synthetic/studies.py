@@ -510,12 +510,12 @@ def rejections(
         is there; ``positive``, the share of estimates above 0 whatever their P. A one-sided test cannot come out worse.
     """
     rows = []
-    for keys, one in found.dropna(subset=["finding"]).groupby(list(by), sort=False):
+    for keys, of_test in found.dropna(subset=["finding"]).groupby(list(by), sort=False):
         row = dict(zip(by, keys, strict=True))
-        defined = one[one["estimate"].notna() & (one["p"].notna() | (one["sides"] == 0))]
+        defined = of_test[of_test["estimate"].notna() & (of_test["p"].notna() | (of_test["sides"] == 0))]
         significant = defined["p"] < level
         sides = row["sides"]
-        row |= dict(n=len(defined), undefined=len(one) - len(defined), nominal=level if sides else np.nan)
+        row |= dict(n=len(defined), undefined=len(of_test) - len(defined), nominal=level if sides else np.nan)
         up = defined["estimate"] > 0
         counts = dict(
             better=significant & up, worse=significant & ~up & (defined["sides"] == 2), any=significant, positive=up
@@ -599,13 +599,13 @@ def coverage(intervals: pd.DataFrame, *, by: Sequence[str] = ("quantity", "cohor
         interval lies below or above the target; ``bias``, mean estimate less mean target, and ``width``.
     """
     rows = []
-    for keys, one in intervals.groupby(list(by), sort=False):
-        used = one[np.isfinite(one[["estimate", "lower", "upper", "target"]]).all(axis=1)]
+    for keys, of_quantity in intervals.groupby(list(by), sort=False):
+        used = of_quantity[np.isfinite(of_quantity[["estimate", "lower", "upper", "target"]]).all(axis=1)]
         n, below, above = len(used), (used["upper"] < used["target"]).sum(), (used["lower"] > used["target"]).sum()
         value, low, high = share(n - below - above, n)
         rows.append(
             dict(zip(by, keys, strict=True))
-            | dict(n=n, undefined=len(one) - n, coverage=value, coverage_lower=low, coverage_upper=high)
+            | dict(n=n, undefined=len(of_quantity) - n, coverage=value, coverage_lower=low, coverage_upper=high)
             | dict(
                 mc_se=np.sqrt(value * (1 - value) / n) if n else np.nan,
                 below=below / max(n, 1),
