@@ -333,6 +333,11 @@ def evaluate(asked) -> int:
     return call("dlrs_run.evaluate", asked.table, f"--out={asked.out}", *words, cwd=None)
 
 
+def plan(asked) -> int:
+    """plan a study: the patients that it needs, how precise and how optimistic it will be, what it finds by chance"""
+    return call("dlrs_run.new_study", f"--settings={asked.settings}", f"--out={asked.out}", cwd=None)
+
+
 def cohort(asked) -> int:
     """make a synthetic cohort folder, its tables and images"""
     values = {name: getattr(asked, name) for name in ("out", "seed", "signal", "patients", "jobs")}
@@ -455,6 +460,9 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--clinical", "COL,COL", "clinical variables, for subgroups")
     option(added, "--smallest-count", "N", "hide counts of patients from 1 to N - 1 (0: none)", type=int)
     option(added, "--map", "FILE", "YAML with the same names, and more settings: see docs/evaluate.md")
+    added = command("plan", plan, "--settings paper/plan_example.yaml --out runs/plan")
+    option(added, "--settings", "FILE", "YAML, as paper/plan_example.yaml", required=True)
+    option(added, "--out", "FOLDER", "a new folder, or that of an earlier plan", required=True)
     added = command("cohort", cohort, "--seed 7 --signal 0.5 --out runs/other_cohort")
     option(added, "--out", "FOLDER", "the folder to write", required=True)
     option(added, "--seed", "N", "the only seed (that of data_synthetic)", type=int)

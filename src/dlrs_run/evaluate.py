@@ -149,9 +149,9 @@ def shortened(table: pages.Table) -> pages.Table:
     return table._replace(rows=table.rows[:MOST_ROWS], notes=notes)
 
 
-def part(out: Path, title: str) -> dict:
+def part(out: Path, title: str, parts: Mapping = PARTS) -> dict:
     """Return a section of the page: those of its tables and figures that there are."""
-    tables, figures, text = PARTS[title]
+    tables, figures, text = parts[title]
     there = [
         shortened(pages.read_table(path)) for name in tables if (path := out / "tables" / f"{name}.html").is_file()
     ]
@@ -164,22 +164,20 @@ def part(out: Path, title: str) -> dict:
     return dict(id=predictions.key(title), title=title, text=text, tables=[t for t in there if t.rows], figures=shown)
 
 
-def write_page(out: Path, table: Path, **content) -> None:
-    """Write `evaluate.html`, of an answer or of findings."""
-    text = pages.template("evaluate.html").render(
-        title=f"Evaluation of {table.name}", stamp=results.STAMPS["COHORT"], **({"findings": []} | content)
-    )
-    with whole_file(out / "evaluate.html") as partial:
-        partial.write_text(text, encoding="utf-8")
+def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str = NOTEBOOK, **content) -> None:
+    """Write the page of an answer or of findings."""
+    said = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[]) | content
+    with whole_file(path) as partial:
+        partial.write_text(pages.template("evaluate.html").render(**said), encoding="utf-8")
 
 
-def write_tables(out: Path) -> None:
+def write_tables(out: Path, stamp: str = "COHORT") -> None:
     """Write each table of the run as a Word document and in LaTeX."""
     import pandas as pd
 
     for path in sorted((out / "tables").glob("*.html")):
         table = pages.read_table(path)
-        path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS["COHORT"]))
+        path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS[stamp]))
         frame = pd.DataFrame(table.rows, columns=table.columns)
         escaped = frame.map(latex).rename(columns=latex)
         path.with_suffix(".tex").write_text(
@@ -194,42 +192,50 @@ def latex(text: str) -> str:
     return "".join(signs.get(sign, sign) for sign in text)
 
 
-def clear(out: Path) -> None:
+def clear(out: Path, page: str = "evaluate.html", notebook: str = NOTEBOOK) -> None:
     """Take away what an earlier evaluation left in the folder; refuse a folder that holds something else."""
-    earlier = (out / "evaluate.html").is_file() or (out / "logs" / f"{NOTEBOOK}.log").is_file()
+    earlier = (out / page).is_file() or (out / "logs" / f"{notebook}.log").is_file()
     if out.is_dir() and any(out.iterdir()) and not earlier:
-        raise Usage(f"{out} holds other files: name a new folder, or that of an earlier evaluation, with --out.")
+        raise Usage(f"{out} holds other files: name a new folder, or that of an earlier run of this, with --out.")
     for name in ("tables", "figures", "results", "notebooks", "interim", "logs"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("evaluate.html", "results.json", "results_missing.json"):
+    for name in (page, "results.json", "results_missing.json"):
         (out / name).unlink(missing_ok=True)
+
+
+def run_notebook(out: Path, name: str, values: Mapping) -> int:
+    """Run a notebook into a folder of its own and join its numbers; where it fails say why and return 1."""
+    with contextlib.closing(execute.Stage(name, out / "logs")) as stage:
+        notebook, executed = ROOT / "notebooks" / f"{name}.ipynb", out / "notebooks" / f"{name}.ipynb"
+        if execute.run_stage(str(notebook), executed, values, stage):
+            print((out / "logs" / f"{name}.failed").read_text(encoding="utf-8"), file=sys.stderr)
+            return 1
+    results.collect(out)
+    return 0
 
 
 def evaluate(table: Path, out: Path, said: Mapping) -> int:
     """Check a table and, where it can be, evaluate it; return the exit status."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
+    page, title = out / "evaluate.html", f"Evaluation of {table.name}"
     try:
         predictions.read(table, roles(said))
     except predictions.Findings as found:
-        write_page(out, table, findings=found.findings)
+        write_page(page, title, findings=found.findings)
         print(f"{found}\n\nNothing was computed; {out / 'evaluate.html'} lists what was found.", file=sys.stderr)
         return 1
     study = {"class": "COHORT", "smallest_count": said["smallest_count"]}
     results.save_json(study, out / "interim" / "study.json")
     values = {PARAMETERS[name]: value for name, value in said.items() if name in PARAMETERS}
     values |= {"run_dir": str(out), "table": str(table)}
-    notebook, executed = ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", out / "notebooks" / f"{NOTEBOOK}.ipynb"
-    with contextlib.closing(execute.Stage(NOTEBOOK, out / "logs")) as stage:
-        if execute.run_stage(str(notebook), executed, values, stage):
-            print((out / "logs" / f"{NOTEBOOK}.failed").read_text(encoding="utf-8"), file=sys.stderr)
-            return 1
-    results.collect(out)
+    if run_notebook(out, NOTEBOOK, values):
+        return 1
     write_tables(out)
     parts = [one for one in (part(out, title) for title in PARTS) if one["tables"] or one["figures"]]
     shown = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in said.items() if v]
     write_page(
-        out, table, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=shown
+        page, title, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=shown
     )
     print(f"{out / 'evaluate.html'}: the answer, tables and figures; results.json holds every number.")
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,6 +50,17 @@ LATENT_COLUMNS = (
     "metastasis_months",
 )  # fmt: skip
 VIEW_COLUMNS = ("t2w_view", "adc_view", "image_score")
+
+
+class Law(NamedTuple):
+    """What of the data-generating model a planned study may have otherwise: rates per month, range of follow-up."""
+
+    baseline_per_month: float = BASELINE_PER_MONTH
+    loss_per_month: float = LOSS_PER_MONTH
+    follow_up_months: Mapping[str, tuple[float, float]] = FOLLOW_UP_MONTHS
+
+
+THE_LAW = Law()
 
 
 def _levels(score: np.ndarray, counts: dict[str, int], exact: bool) -> pd.Categorical:
@@ -119,13 +132,16 @@ def _covariates(rng: np.random.Generator, n: int, cohort: str, exact: bool) -> d
     return columns
 
 
-def _outcomes(rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str, n_cohorts: int = 1) -> dict:
+def _outcomes(
+    rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str, n_cohorts: int = 1, law: Law = THE_LAW
+) -> dict:
     """Draw latent risk, metastasis and follow-up for whole cohorts at a time: arrays (n_cohorts, n)."""
     shape = (n_cohorts, len(clinical_lp))
     latent = rng.standard_normal(shape)
     lp = clinical_lp + LATENT_LOG_HR * latent
-    metastasis = rng.standard_exponential(shape) * np.exp(-lp) / BASELINE_PER_MONTH
-    seen = np.minimum(rng.uniform(*FOLLOW_UP_MONTHS[cohort], shape), rng.exponential(1 / LOSS_PER_MONTH, shape))
+    metastasis = rng.standard_exponential(shape) * np.exp(-lp) / law.baseline_per_month
+    mean_until_loss = 1 / law.loss_per_month if law.loss_per_month else math.inf
+    seen = np.minimum(rng.uniform(*law.follow_up_months[cohort], shape), rng.exponential(mean_until_loss, shape))
     return {
         "latent_risk": latent,
         "linear_predictor": lp,
@@ -160,14 +176,16 @@ def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, coh
     raise RuntimeError(f"no {cohort} cohort with the paper's counts in a million draws; the law no longer suits them")
 
 
-def _draw(rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False) -> pd.DataFrame:
+def _draw(
+    rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False, law: Law = THE_LAW
+) -> pd.DataFrame:
     """Draw `n` patients of one cohort: clinical columns, latents and views."""
     columns = _covariates(rng, n, cohort, exact)
     clinical_lp = sum(log_hr * np.asarray(columns[name] == level) for (name, level), log_hr in CLINICAL_LOG_HR.items())
     if exact:
         outcomes, _ = _outcomes_with_counts(rng, clinical_lp, cohort)
     else:
-        outcomes = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort).items()}
+        outcomes = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort, law=law).items()}
     lp = outcomes["linear_predictor"]
     score = 0.4 * (lp - lp.mean()) / lp.std() + math.sqrt(1 - 0.4**2) * rng.standard_normal(n)
     columns["locoregional_recurrence"] = _levels(-score, _paper_counts(cohort)["locoregional_recurrence"], exact)
@@ -178,7 +196,7 @@ def _draw(rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact
             **outcomes,
             "event": outcomes["event"].astype(int),
             "clinical_linear_predictor": clinical_lp,
-            "risk_36m": -np.expm1(-HORIZON_MONTHS * BASELINE_PER_MONTH * np.exp(lp)),
+            "risk_36m": -np.expm1(-HORIZON_MONTHS * law.baseline_per_month * np.exp(lp)),
             "t2w_noise": rng.standard_normal(n),
             "adc_noise": rng.standard_normal(n),
         }
@@ -290,7 +308,13 @@ def draw_cohort(
 
 
 def draw_studies(
-    seed: int, n_studies: int, *, n_primary: int = 170, n_validation: int = 65, signal: float = 1.0
+    seed: int,
+    n_studies: int,
+    *,
+    n_primary: int = 170,
+    n_validation: int = 65,
+    signal: float = 1.0,
+    law: Law = THE_LAW,
 ) -> pd.DataFrame:
     """Draw many studies with free counts and no images, for simulation studies of any size.
 
@@ -313,7 +337,7 @@ def draw_studies(
         raise ValueError(f"sizes must be 1 or more; found {n_studies} studies of {n_primary} and {n_validation}")
     sizes = {"primary": n_primary, "validation": n_validation}
     parts = [
-        _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal).assign(
+        _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal, law=law).assign(
             study=np.repeat(np.arange(n_studies), n)
         )
         for cohort, n in sizes.items()

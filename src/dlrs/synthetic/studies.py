@@ -422,9 +422,9 @@ def optimism(primary: pd.DataFrame, *, design: Design, n_boot: int = 200, seed: 
     )
 
 
-def _studies(chunk: int, n: int, seed: int, signal: float, log_odds: LogOdds, overfit: Mapping[str, float] | None):
-    """Yield (replicate, study) of one chunk of simulated studies of 170 and 65 patients."""
-    drawn = simulate.draw_studies(int(stream(seed, "studies", chunk).integers(2**31)), CHUNK, signal=signal)
+def _studies(chunk: int, n: int, seed: int, log_odds: LogOdds, overfit: Mapping[str, float] | None, **drawn_with):
+    """Yield (replicate, study) of one chunk of simulated studies."""
+    drawn = simulate.draw_studies(int(stream(seed, "studies", chunk).integers(2**31)), CHUNK, **drawn_with)
     drawn["dl_prob"] = probabilities(drawn, log_odds, overfit=overfit)
     for number, study in drawn.groupby("study"):
         if number < n:
@@ -451,6 +451,7 @@ def replicates(
     signal: float = 0.0,
     overfit: Mapping[str, float] | None = None,
     n_jobs: int = 1,
+    **drawn_with,
 ) -> pd.DataFrame:
     """Apply an analysis to many simulated studies, spread over processes.
 
@@ -467,13 +468,15 @@ def replicates(
         overfitting (`probabilities`).
     n_jobs
         Processes.
+    **drawn_with
+        Sizes and `law` of other studies than the paper's, see `simulate.draw_studies`.
 
     Returns
     -------
     DataFrame
         What `function` returned, with ``replicate``; where it raised a ValueError one row with its ``reason``.
     """
-    model = dict(signal=signal, log_odds=log_odds, overfit=overfit)
+    model = dict(signal=signal, log_odds=log_odds, overfit=overfit, **drawn_with)
     sizes = [min(CHUNK, n_replicates - done) for done in range(0, n_replicates, CHUNK)]
     tasks = (delayed(_replicate)(function, chunk, n, seed, model) for chunk, n in enumerate(sizes))
     frames = [frame for chunk in Parallel(n_jobs=n_jobs)(tasks) for frame in chunk]
