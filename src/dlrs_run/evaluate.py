@@ -166,7 +166,8 @@ def part(out: Path, title: str, parts: Mapping = PARTS) -> dict:
 
 def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str = NOTEBOOK, **content) -> None:
     """Write the page of an answer or of findings."""
-    said = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[]) | content
+    said = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[])
+    said |= {"settings_are": "What was said about the table."} | content
     with whole_file(path) as partial:
         partial.write_text(pages.template("evaluate.html").render(**said), encoding="utf-8")
 
