@@ -261,12 +261,12 @@ def test(asked) -> int:
     """ruff, notebook hygiene and pytest; other options go to pytest"""
     groups = (*(IO if asked.quick else IMAGING), "dev")
     notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
-    quick = ["-m", "not imaging and not slow"] if asked.quick else []
+    chosen = [] if asked.all else ["-m", "not imaging and not slow" if asked.quick else "not slow"]
     status = {
         "ruff check": call("ruff", "check", ".", groups=groups),
         "ruff format": call("ruff", "format", "--check", ".", groups=groups),
         "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks, groups=groups) if notebooks else 0,
-        "pytest": call("pytest", "-n", "2", *quick, *asked.rest, groups=groups),
+        "pytest": call("pytest", "-n", "2", *chosen, *asked.rest, groups=groups),
     }
     failed = [name for name, code in status.items() if code]
     print("failed: " + ", ".join(failed) if failed else "all passed")
@@ -420,8 +420,11 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--out", "FOLDER", "where everything is written (runs/PROFILE)")
     profile(added, "a folder of profiles/: smoke, a few patients; paper, ImageNet weights; slurm, a cluster (default)")
     command("statistics", only_statistics, cores=True)
-    added = command("test", test, "--quick -k nomogram", rest="[--quick] [PYTEST'S OPTIONS]")
-    added.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
+    added = command("test", test, "--quick -k nomogram", rest="[--quick | --all] [PYTEST'S OPTIONS]")
+    much = added.add_mutually_exclusive_group()
+    much.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
+    said = "also what takes long: every cell twice, other horizons, all pages in a browser, the study on few patients"
+    much.add_argument("--all", action="store_true", help=f"{said}; fifteen minutes")
     command("check", check, cores=True)
     added = command("accept", accept, "--bands", cores=True)
     added.add_argument("--bands", action="store_true", help="also the bands, from the runs of `bands`")

@@ -15,15 +15,15 @@ import pytest
 from dlrs_run import pages
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".md", ".yaml", ".html", ".ipynb", ".yml"}
+SUFFIXES = {"", ".py", ".md", ".yaml", ".html", ".ipynb", ".yml", ".json"}
 PLACES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Snakefile", "codecheck.yml", "docs", "data_synthetic"]
-PLACES += ["notebooks", "src", ".github", "profiles", "paper"]
+PLACES += ["notebooks", "src", ".ci/run", ".github", ".devcontainer", ".binder", "Dockerfile", "profiles", "paper"]
 
 
 def texts():
     for place in (ROOT / name for name in PLACES):
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and (path.suffix in SUFFIXES or path.name == "Snakefile") and "images" not in path.parts:
+            if path.is_file() and path.suffix in SUFFIXES and "images" not in path.parts:
                 text = path.read_text(encoding="utf-8")
                 if path.suffix == ".ipynb":
                     text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
@@ -141,6 +141,8 @@ def test_docs_commands_md_is_the_parsers(run, monkeypatch):
         (["test", "-k", "x", "--maxfail=1"], "pytest", ["-k", "x", "--maxfail=1"]),
         (["test", "--", "-k", "x"], "pytest", ["-k", "x"]),
         (["test", "tests/test_page.py", "-x"], "pytest", ["tests/test_page.py", "-x"]),
+        (["test", "-k", "x"], "pytest", ["-n", "2", "-m", "not slow", "-k", "x"]),
+        (["test", "--all", "-k", "x"], "pytest", ["pytest", "-n", "2", "-k", "x"]),
         (["test", "--quick", "-k", "x"], "pytest", ["-m", "not imaging and not slow", "-k", "x"]),
         (["lab", "--no-browser", "--port", "8890"], "jupyterlab", ["--no-browser", "--port", "8890"]),
     ],

@@ -2,7 +2,10 @@
 
 import argparse
 import importlib.util
+import json
+import os
 import re
+import shlex
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -94,21 +97,58 @@ def test_the_hooks_are_the_checks_of_run_py_test(monkeypatch):
     spec.loader.exec_module(run)
     checked = []
     monkeypatch.setattr(run, "call", lambda *words, **_: checked.append(words) or 0)
-    run.test(argparse.Namespace(rest=[], quick=False))
+    run.test(argparse.Namespace(rest=[], quick=False, all=False))
     wanted = {" ".join(word for word in words if word != "." and not word.endswith(".ipynb")) for words in checked}
     (local,) = read_yaml(".pre-commit-config.yaml")["repos"]
-    hooks = {hook["entry"].replace(" --force-exclude", "").removeprefix(".venv/bin/") for hook in local["hooks"]}
+    hooks = {
+        " ".join(shlex.split(hook["entry"].replace(" --force-exclude", "").removeprefix(".venv/bin/")))
+        for hook in local["hooks"]
+    }
     assert len(wanted) == 4 and hooks == wanted
     assert local["repo"] == "local" and {hook["language"] for hook in local["hooks"]} == {"system"}
 
 
+def commands_of(job) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
 def test_the_workflow_runs_the_readmes_two_commands_and_the_check():
-    workflow = read_yaml(".github/workflows/ci.yml")
-    (job,) = workflow["jobs"].values()
-    run = [step["run"] for step in job["steps"] if "run" in step]
+    job = read_yaml(".github/workflows/ci.yml")["jobs"]["full"]
     by_hand = Path(ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert run == re.findall(r"^python3 run\.py.*$", by_hand, flags=re.MULTILINE)
+    assert commands_of(job) == re.findall(r"^python3 run\.py.*$", by_hand, flags=re.MULTILINE)
     front = re.search(r"```\n((?:python3 run\.py \w+\n){2})```", (ROOT / "README.md").read_text(encoding="utf-8"))[1]
-    assert set(front.split("\n")[:2]) <= set(run)
+    assert set(front.split("\n")[:2]) <= {command.removesuffix(" --all") for command in commands_of(job)}
+    assert "python3 run.py test --all" in commands_of(job)
     assert job["env"]["DLRS_BROWSER"] == "required" and "DLRS_BROWSER=required" in by_hand
-    assert all("@" in step["uses"] for step in job["steps"] if "uses" in step)
+
+
+def test_the_quick_job_needs_no_torch_and_runs_on_every_python_and_system_that_is_promised():
+    workflow = read_yaml(".github/workflows/ci.yml")
+    quick, full = (workflow["jobs"][name] for name in ("quick", "full"))
+    assert commands_of(quick) == ["python3 run.py statistics", "python3 run.py check"]
+    matrix = quick["strategy"]["matrix"]
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    (low, high) = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", needs).groups()
+    assert matrix["python"] == [f"3.{minor}" for minor in range(int(low), int(high))]
+    assert {system.split("-")[0] for system in matrix["system"]} == {"ubuntu", "macos"}
+    uses = [step for job in (quick, full) for step in job["steps"] if "uses" in step]
+    assert all("@" in step["uses"] for step in uses)
+    cached = [step["with"] for step in uses if step["uses"].startswith("astral-sh/setup-uv")]
+    assert [each["enable-cache"] for each in cached] == [True, True]
+    assert len({each["cache-suffix"] for each in cached}) == 2  # one with torch, one without
+    assert len(workflow[True]["schedule"]) == 1  # YAML 1.1 reads `on` as true
+
+
+def test_containers_are_built_from_the_lock_by_run_py():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == "python3 run.py statistics" and container["image"].endswith(":3.11")
+    build = (ROOT / ".binder" / "postBuild").read_text(encoding="utf-8")
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK) and "\npython3 run.py statistics\n" in build
+    assert (ROOT / ".binder" / "runtime.txt").read_text(encoding="utf-8") == "python-3.11\n"
+    docker = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.search(r"^COPY (.*) \./$", docker, flags=re.MULTILINE)[1].split()
+    assert {"pyproject.toml", "uv.lock", "run.py"} <= set(copied) and all((ROOT / name).is_file() for name in copied)
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    assert set(re.findall(r"'(\w+)'", docker)) == {"io", "imaging"} <= set(groups)
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".venv", "runs", "data_synthetic/images"} <= set(ignored) and not set(ignored) & set(copied)
