@@ -10,6 +10,7 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 13):
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -30,6 +31,8 @@ USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, sn
 LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 LAB["@jupyterlab/docmanager-extension:plugin"] = {"defaultViewers": {"markdown": "Markdown Preview"}}
 AGAIN = "What is done is kept: the same command goes on from there."
+ONCE_MENDED = "Once that is mended, the same command goes on."
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Stop(Exception):
@@ -48,7 +51,7 @@ def find_uv() -> str:
     print("Fetching uv into .tools", flush=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]
     if subprocess.run([*pip, str(ROOT / ".tools"), "uv"]).returncode or not fetched.is_file():
-        raise Stop("pip could not fetch uv: see above. With uv on the PATH this step is not needed.")
+        raise Stop(f"pip could not fetch uv, for the reason above; with uv on the PATH it need not. {ONCE_MENDED}")
     return str(fetched)
 
 
@@ -69,14 +72,18 @@ def set_up(*groups: str) -> str:
         name for name in ("statistics", *groups) if name not in there and not (made_from and name == "statistics")
     ]
     print(to_fetch(missing), flush=True)
+    free, needed = shutil.disk_usage(ROOT).free / 1e6, sum(SIZES[name][1] for name in missing)
+    if free < needed:
+        raise Stop(f"{ROOT} has {free / 1000:.1f} GB free, and that needs {needed / 1000:.1f}. {ONCE_MENDED}")
     # The interpreter that runs this file, since uv's own download of one may be blocked.
     interpreter = getattr(sys, "_base_executable", sys.executable)
     environment = {**os.environ, "UV_PYTHON": interpreter, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
     chosen = sorted({*groups, *there})
-    command = [find_uv(), "sync", "--frozen", "--inexact", "--no-default-groups"]
-    if subprocess.run([*command, *(f"--group={name}" for name in chosen)], cwd=ROOT, env=environment).returncode:
-        raise Stop("uv could not set up .venv: see above. Run the same command again once that is mended.")
+    with alone(ROOT / ".tools", "set-up"):
+        command = [find_uv(), "sync", "--frozen", "--inexact", "--no-default-groups"]
+        if subprocess.run([*command, *(f"--group={name}" for name in chosen)], cwd=ROOT, env=environment).returncode:
+            raise Stop(f"uv could not set up .venv, for the reason above. {ONCE_MENDED}")
     if sys.dont_write_bytecode:  # then every notebook would compile its imports again: once here, those that all have
         may_write = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         subprocess.run([str(python), "-c", f"import {USED}"], cwd=ROOT, env=may_write)
@@ -138,8 +145,8 @@ def alive(process: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone(run_dir: Path) -> Iterator[int]:
-    """Hold a run's folder; a second run on it is refused.
+def alone(run_dir: Path, what: str = "run") -> Iterator[int]:
+    """Hold a run's folder, or that of the set-up; a second one on it is refused.
 
     The lock belongs to the open file, which Snakemake inherits: when this
     process is killed, the folder stays held until Snakemake has ended too.
@@ -154,7 +161,7 @@ def alone(run_dir: Path) -> Iterator[int]:
                 lock.seek(0)
                 holder = lock.read().strip()
             if alive(holder):
-                raise Stop(f"{shown(run_dir)} is in use by another run (process {holder}). Wait for it or stop it.")
+                raise Stop(f"{shown(run_dir)} is in use by another {what} (process {holder}). Wait for it or stop it.")
             if attempt == 0:
                 print(f"Waiting for what a killed run left behind in {shown(run_dir)} to end", flush=True)
             time.sleep(0.2)
@@ -204,6 +211,8 @@ def study(
             if not why:
                 last = [line[:300] for line in said.strip().splitlines()[-15:]]
                 why = [f"Snakemake was ended by signal {-status}."] if status < 0 else ["Snakemake failed.", *last]
+            if any(os.strerror(errno.ENOSPC) in text for text in (*why, said)):
+                why = [f"The disk is full that holds {shown(run_dir)}: free some space."]
             raise Stop("\n".join([*why, "", AGAIN]))
     done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
@@ -328,7 +337,8 @@ def validate(asked) -> int:
 def evaluate(asked) -> int:
     """judge somebody's predictions, of any disease and any model, from a table of times, events and risks or scores"""
     names = ("id", "time", "time_unit", "event", "horizon", "cohort", "centre", "clinical", "smallest_count", "map")
-    words = [f"--{name.replace('_', '-')}={value}" for name in names if (value := getattr(asked, name)) is not None]
+    given = {name: getattr(asked, name) for name in names}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     words += [f"--{kind}={name}" for kind in ("risk", "survival", "score") for name in getattr(asked, kind) or []]
     return call("dlrs_run.evaluate", asked.table, f"--out={asked.out}", *words, cwd=None)
 
@@ -514,6 +524,11 @@ def main(words: list[str] | None = None) -> int:
         return asked.function(asked)
     except Stop as why:
         print(f"\n{why}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        print(f"\n{error.filename or ROOT} cannot be written to: {error.strerror}. {ONCE_MENDED}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nStopped. {AGAIN}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -258,6 +259,53 @@ def test_set_up_asks_uv_once_per_lock_and_group(run, monkeypatch, tmp_path, caps
     assert "to the new uv.lock" in capsys.readouterr().out
 
 
+def set_up_here(run, monkeypatch, root: Path, uv):
+    """Let set_up work in a folder of its own, with a stand-in for uv."""
+    monkeypatch.setattr(run, "ROOT", root)
+    monkeypatch.setattr(run, "find_uv", lambda: "uv")
+    monkeypatch.setattr(run.sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(run.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, uv()))
+    for name in ("uv.lock", "pyproject.toml"):
+        (root / name).write_text("")
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / ".venv" / "bin" / "python").touch()
+
+
+def test_what_stops_the_set_up_is_one_sentence_and_the_same_command_goes_on(run, monkeypatch, tmp_path, capsys):
+    outcome = [1, 0]  # the network went half-way, and came back
+    set_up_here(run, monkeypatch, tmp_path, lambda: outcome.pop(0))
+    monkeypatch.setattr(run, "statistics", lambda **_: run.set_up())
+    assert run.main(["statistics"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said == "uv could not set up .venv, for the reason above. Once that is mended, the same command goes on."
+    assert not (tmp_path / ".venv" / "set-up").exists()
+
+    free = run.shutil.disk_usage(tmp_path)._replace(free=int(5e8))
+    with monkeypatch.context() as full:
+        full.setattr(run.shutil, "disk_usage", lambda _: free)
+        assert run.main(["statistics"]) == 1
+    assert f"{tmp_path} has 0.5 GB free, and that needs 0.9. Once" in capsys.readouterr().err and outcome == [0]
+
+    with run.alone(tmp_path / ".tools", "set-up"):
+        assert run.main(["statistics"]) == 1
+    assert f".tools is in use by another set-up (process {os.getpid()}). Wait" in capsys.readouterr().err
+    assert run.main(["statistics"]) == 0 and (tmp_path / ".venv" / "set-up").is_file()
+
+
+@pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(run, monkeypatch, tmp_path, capsys, why):
+    def refused(*_, **__):
+        raise OSError(why, os.strerror(why), str(tmp_path / "runs"))
+
+    monkeypatch.setattr(run, "statistics", refused)
+    assert run.main(["statistics"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(f"{tmp_path}/runs cannot be written to: {os.strerror(why)}. Once") and "\n" not in said
+    monkeypatch.setattr(run, "statistics", lambda **_: int("no error of the disk"))
+    with pytest.raises(ValueError, match="no error of the disk"):
+        run.main(["statistics"])
+
+
 @pytest.mark.parametrize(
     ("words", "groups"),
     [
@@ -397,6 +445,17 @@ def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
     assert not (project.out / "interim" / "c.txt").exists()
 
     project.notebook("c", WRITE, "put('c.txt', 'mended')")
+    status, said = project.reproduce()
+    assert status == 0 and said.count("starts") == 1
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on(project):
+    project.rules(A, SHORT_C)
+    project.notebook("c", WRITE, "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
+    status, said = project.reproduce()
+    final = said.split("failed\n")[-1].strip().splitlines()
+    assert status == 1 and final[0] == "The disk is full that holds runs/default: free some space." and len(final) == 3
+    project.notebook("c", WRITE, "put('c.txt', 'c')")
     status, said = project.reproduce()
     assert status == 0 and said.count("starts") == 1
 
