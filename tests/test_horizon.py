@@ -123,7 +123,7 @@ def texts(folder):
             yield path.name, html.unescape(path.read_text())
     for path in sorted((folder / "figures").glob("*.svg")):
         if path.stem != "figS1":
-            words = re.findall(r"<!-- (.*?) -->", path.read_text(), re.DOTALL)  # matplotlib notes each text it draws
+            words = re.findall(r"<text[^>]*>(.*?)</text>", path.read_text(), re.DOTALL)
             assert words, path
             yield path.name, "\n".join(html.unescape(word) for word in words)
     yield "deviations.md", (folder / "deviations.md").read_text()

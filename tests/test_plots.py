@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
 
+import figure_faults
 from dlrs import plots
 
 
@@ -35,7 +36,7 @@ def test_numbers_at_risk_count_those_followed_at_least_so_long(ax):
     fitter = KaplanMeierFitter().fit([5, 12, 12, 30], [1, 1, 0, 0])
     plots.kaplan_meier({"low risk": fitter}, at_risk_months=[0, 12, 24], text="log-rank P 0.5", ax=ax)
     texts = [text.get_text() for text in ax.texts]
-    assert texts[:4] == ["low risk", "4", "3", "1"]
+    assert texts == ["low risk", "4", "3", "1", "At risk"]
     assert ax.get_legend().get_title().get_text() == "log-rank P 0.5"
 
 
@@ -67,13 +68,52 @@ def test_a_nomogram_puts_ticks_where_they_belong(ax):
 
 
 def test_a_flow_leads_down_past_those_who_leave(ax):
-    rows = [("Patients", 10), ("Left out: no age", 2), ("Included", 8)]
-    counts = pd.DataFrame([{"step": step, "cohort": "primary", "n": n} for step, n in rows])
-    plots.flow(counts, ax=ax)
-    boxes = [text for text in ax.texts if text.get_text()]
-    assert [text.get_text() for text in boxes] == [f"{step}\nn = {n} (primary {n})" for step, n in rows]
+    rows = [("included", "Patients", 10), ("excluded", "Left out: no age", 2), ("included", "Included", 8)]
+    rows += [("outcome", "metastasis", 3)]
+    counts = pd.DataFrame(
+        [dict(kind=kind, step=step, cohort=name, n=n) for kind, step, n in rows for name in ("primary", "validation")]
+    )
+    plots.flow(counts, smallest=5, ax=ax)
+    title, *boxes = ax.texts[:4]
+    assert title.get_text() == "Primary cohort" and ax.texts[4].get_text() == "Validation cohort"
+    written = ["Patients\nn = 10", "Left out: no age\nn = <5", "Included\nn = 8\nmetastasis: <5"]
+    assert [box.get_text() for box in boxes] == written
     assert boxes[1].get_position()[0] > boxes[0].get_position()[0] == boxes[2].get_position()[0]
-    assert len(ax.texts) - len(boxes) == 1  # one arrow, from the first box to the last
+    main, aside = (line.get_xydata() for line in ax.get_lines()[:2])
+    assert main[0][1] == 0 and main[1][1] == -2 and aside[1][0] == boxes[1].get_position()[0]  # lines reach their boxes
+
+
+def test_a_nomogram_leaves_out_numbers_without_room_and_no_level(ax):
+    near = dict(position=[0, 0.01, 1])
+    plots.nomogram(
+        [dict(label="Age", text=["0.1", "0.2", "9"], **near), dict(label="N", text=["N0", "N1", "N2"], **near)], ax=ax
+    )
+    written = [text.get_text() for text in ax.texts]
+    assert "0.2" not in written and {"0.1", "9", "N0", "N1", "N2"} <= set(written)
+
+
+def test_a_panels_letter_stands_inside_the_canvas_before_its_title(ax):
+    ax.set_title("T2W")
+    plots.panel_letter(ax, "a")
+    assert ax.get_title(loc="left") == "a   T2W"
+    assert not figure_faults.faults(ax.figure)
+
+
+@pytest.mark.parametrize(
+    ("fault", "draw"),
+    [
+        ("lies on", lambda ax: [ax.text(0.5, 0.5, "first"), ax.text(0.51, 0.5, "second")]),
+        ("is cut off", lambda ax: ax.figure.text(0.98, 0.5, "beyond the edge")),
+        ("is written in 4.0 points", lambda ax: ax.text(0.5, 0.5, "tiny", fontsize=4)),
+        (
+            "is wider than its panel",
+            lambda ax: [ax.plot([1], label="a long label " * 12), ax.legend(loc="lower right")],
+        ),
+    ],
+)
+def test_what_makes_a_figure_unprintable_is_found(ax, fault, draw):
+    draw(ax)
+    assert any(fault in sentence for sentence in figure_faults.faults(ax.figure))
 
 
 def test_published_and_rerun_stand_in_one_row_each_from_the_top(ax):

@@ -131,10 +131,11 @@ def test_table_2_has_the_cohorts_and_the_papers_numbers_next_to_one_another(comm
     assert row["Validation, this run"] == text
 
 
-def test_the_overview_divides_shares_by_100(committed):
-    frame = published.estimates(committed, PAPER, {"fig4": "Share", "table2.idi": "IDI"})
-    share = frame.set_index("item").loc["Share pcr, high risk"]
-    assert share["published"] == pytest.approx(0.318) and 0 <= share["lower"] <= share["value"] <= share["upper"] <= 1
+def test_the_overview_takes_percentages_and_names_the_panel(committed):
+    frame = published.estimates(committed, PAPER, {"fig4": ["Percentage", ""], "table2.idi": ["IDI", "IDI"]})
+    share = frame.set_index("item").loc["pCR, high risk"]
+    assert share["published"] == pytest.approx(31.8) and 0 <= share["lower"] <= share["value"] <= share["upper"] <= 100
+    assert share["panel"] == "Percentage" and "IDI Nomogram vs Clinical, primary" in set(frame["item"])
     assert len(frame) == 4 + 4 and frame["published_lower"].notna().sum() == 4
 
 

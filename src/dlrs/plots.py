@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -29,12 +30,18 @@ PALETTE = {
     "24 months": "#0072B2",
     "36 months": "#1c1c1c",
 }
+# Widths of a journal's page in inches: text and figures are drawn in the size in which they are printed.
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 LAYOUT = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
+    "axes.linewidth": 0.8,
     "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
     "figure.constrained_layout.use": True,
 }
 
@@ -43,25 +50,24 @@ def style() -> None:
     """Set the one style of all figures."""
     import seaborn as sns  # brings scipy's statistics: seconds, for a page that draws one plain figure
 
-    sns.set_theme(context="paper", style="ticks", font_scale=1.05)
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=0.82)
     plt.rcParams.update(LAYOUT)
 
 
 def panel_letter(ax: Axes, letter: str) -> Axes:
-    """Write a panel's letter outside its upper left corner."""
-    ax.annotate(
-        letter,
-        (0, 1),
-        xytext=(-34, 8),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize="large",
-        fontweight="bold",
-    )
+    """Write a panel's letter in front of its title, which is set before."""
+    ax.set_title(f"{letter}   {ax.get_title(loc='left')}".rstrip(), loc="left")
     return ax
 
 
-def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", ax: Axes | None = None) -> Axes:
+def roc(
+    curves: pd.DataFrame,
+    *,
+    labels: Mapping[str, str],
+    by: str = "model",
+    title: str = "AUC (95% CI)",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw ROC curves.
 
     Parameters
@@ -70,15 +76,18 @@ def roc(curves: pd.DataFrame, *, labels: Mapping[str, str], by: str = "model", a
         `false_positive_rate`, `true_positive_rate` and a column `by` that names the curve; points in order.
     labels
         Curve's name to its legend line, which holds its area and interval.
+    title
+        The legend's title: what the numbers behind the names are.
     """
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=0.8, linestyle="--")
     for place, (name, label) in enumerate(labels.items()):
         curve = curves[curves[by] == name]
         rates = curve["false_positive_rate"], curve["true_positive_rate"]
-        ax.plot(*rates, color=PALETTE.get(name, f"C{place}"), label=label, linewidth=1.5)
+        ax.plot(*rates, color=PALETTE.get(name, f"C{place}"), label=label)
     ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    ax.legend(loc="lower right", handlelength=1.4)
+    if labels:
+        ax.legend(loc="lower right", handlelength=1.2, title=title, alignment="left", borderpad=0.1)
     return ax
 
 
@@ -109,17 +118,13 @@ def kaplan_meier(
         color = PALETTE[name]
         curve = fitter.survival_function_.iloc[:, 0]
         band = fitter.confidence_interval_survival_function_
-        ax.step(curve.index, curve, where="post", color=color, linewidth=1.5, label=name)
+        ax.step(curve.index, curve, where="post", color=color, label=name)
         ax.fill_between(band.index, band.iloc[:, 0], band.iloc[:, 1], step="post", color=color, alpha=0.15, linewidth=0)
         censored = fitter.event_table.index[fitter.event_table["censored"] > 0]
         ax.plot(censored, curve.reindex(censored, method="ffill"), "|", color=color, markersize=4, markeredgewidth=0.7)
-        below = -0.30 - 0.085 * place
-        ax.text(-0.06, below, name, transform=ax.transAxes, ha="right", va="center", fontsize="small", color=color)
-        for month in at_risk_months:
-            count = int((np.asarray(fitter.durations) >= month).sum())
-            where = ax.get_xaxis_transform()
-            ax.text(month, below, few(count, smallest), transform=where, ha="center", va="center", fontsize="small")
-    ax.text(-0.06, -0.225, "At risk", transform=ax.transAxes, ha="right", va="center", fontsize="small")
+        counts = [few(int((np.asarray(fitter.durations) >= month).sum()), smallest) for month in at_risk_months]
+        _at_risk_line(ax, place + 1, name, dict(zip(at_risk_months, counts, strict=True)), color=color)
+    _at_risk_line(ax, 0, "At risk", {})
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
     if fitters:
@@ -127,6 +132,15 @@ def kaplan_meier(
     else:
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
     return ax
+
+
+def _at_risk_line(ax: Axes, line: int, name: str, counts: Mapping[float, str], color: str = "#1c1c1c") -> None:
+    """Write one line of the table of numbers at risk, counted from the x axis' label downwards."""
+    down = dict(textcoords="offset points", va="top", fontsize="small")
+    lower = -(30 + 10.5 * line)
+    ax.annotate(name, (0, 0), (-14, lower), xycoords="axes fraction", ha="right", color=color, **down)
+    for month, count in counts.items():
+        ax.annotate(count, (month, 0), (0, lower), xycoords=ax.get_xaxis_transform(), ha="center", **down)
 
 
 def threshold_curves(
@@ -173,7 +187,8 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     scales
         From top to bottom: `label`; `position` of each tick on the row's own
         width, 0 to 1; `text` of each tick; `minor`, positions of unlabelled
-        ticks, may be left out. Labels that would overlap move above or below.
+        ticks, may be left out. A number that has no room is left out; a level
+        moves to a second line.
     """
     ax = ax or plt.gca()
     rows = len(scales)
@@ -184,15 +199,16 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
         ax.plot([ends.min(), ends.max()], [y, y], color="#1c1c1c", linewidth=1.0)
         for minor in scale.get("minor", []):
             ax.plot([minor, minor], [y, y + 0.10], color="#1c1c1c", linewidth=0.5)
-        offsets = [0.27, -0.1] if place == 0 else [-0.1, 0.27, -0.42, 0.59]
-        taken = [-np.inf] * len(offsets)  # right end of the last label at each height
+        taken = [-np.inf, -np.inf]  # right end of the last label on each line
         for x, text in sorted(zip(positions, scale["text"], strict=True)):
             ax.plot([x, x], [y, y + 0.2], color="#1c1c1c", linewidth=0.9)
-            half = 0.0055 * len(str(text)) + 0.004
-            free = [level for level, end in enumerate(taken) if x - half > end] or [int(np.argmin(taken))]
-            taken[free[0]] = x + half
-            offset = offsets[free[0]]
-            ax.text(x, y + offset, text, ha="center", va="bottom" if offset > 0 else "top")
+            half = 0.006 * len(str(text)) + 0.006
+            line = 0 if x - half > taken[0] else 1
+            if line and str(text).replace(".", "").isdigit():
+                continue
+            taken[line] = x + half
+            above = dict(va="bottom") if place == 0 else dict(va="top")
+            ax.text(x, y + 0.27 if place == 0 else y - 0.1 - 0.3 * line, text, ha="center", **above)
         ax.text(-0.03, y, scale["label"], ha="right", va="center", fontweight="bold")
     ax.set(xlim=(-0.34, 1.03), ylim=(0.3, rows + 0.8))
     ax.axis("off")
@@ -205,34 +221,35 @@ def few(count: int, smallest: int) -> str:
 
 
 def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> Axes:
-    """Draw a recruitment flow, one box a step with the number of each cohort.
+    """Draw a recruitment flow, one column a cohort, one box a step.
 
     Parameters
     ----------
     counts
-        `step`, `cohort`, `n`, steps in order; a step that starts with "Left
-        out" or "Lost" stands to the right of the main path.
+        `step`, `kind`, `cohort`, `n`, steps in order. `kind` is "included" (a box of the main path), "excluded" (a
+        box to its right) or "outcome" (the last line of the box above).
     smallest
-        Smaller numbers are drawn as `<5`, and with them the sum of the step.
+        Smaller numbers are drawn as `<5`.
     """
     ax = ax or plt.gca()
-    steps = list(counts["step"].unique())
-    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "#1c1c1c", "linewidth": 0.9}
-    ends = [place for place, step in enumerate(steps) if not step.startswith(("Left out", "Lost"))]
-    arrow = {"arrowstyle": "->", "linewidth": 0.9, "color": "#1c1c1c", "shrinkA": 0, "shrinkB": 0}
-    for above, below in zip(ends, ends[1:], strict=False):
-        ax.annotate("", (0.3, -below + 0.33), (0.3, -above - 0.33), arrowprops=arrow)
-    for place, step in enumerate(steps):
-        aside = place not in ends
-        numbers = counts[counts["step"] == step]
-        each = ", ".join(f"{r.cohort} {few(r.n, smallest)}" for r in numbers.itertuples())
-        total = "" if numbers["n"].between(1, smallest - 1).any() else f"n = {numbers['n'].sum()} "
-        style = {"fontsize": "small"} if aside else {}
-        text = f"{step}\n{total}({each})"
-        ax.text(0.78 if aside else 0.3, -place, text, ha="center", va="center", bbox=box, **style)
-        if aside:
-            ax.plot([0.3, 0.56], [-place, -place], color="#1c1c1c", linewidth=0.9, zorder=0)
-    ax.set(xlim=(0, 1.05), ylim=(-len(steps) + 0.4, 0.6))
+    line = dict(color="#1c1c1c", linewidth=0.8, zorder=0)
+    for column, (name, steps) in enumerate(counts.groupby("cohort", sort=False)):
+        ax.text(column + 0.26, 0.62, f"{name.capitalize()} cohort", ha="center", va="bottom", fontweight="bold")
+        boxes = steps[steps["kind"] != "outcome"].reset_index(drop=True)
+        outcome = "".join(f"\n{r.step}: {few(r.n, smallest)}" for r in steps[steps["kind"] == "outcome"].itertuples())
+        last = boxes.index[boxes["kind"] == "included"].max()
+        ax.plot([column + 0.26] * 2, [0, -last], **line)
+        for place, step in boxes.iterrows():
+            aside = step["kind"] == "excluded"
+            x, width = column + (0.76 if aside else 0.26), 0.40 if aside else 0.48
+            if aside:
+                ax.plot([column + 0.26, x], [-place, -place], **line)
+            frame = plt.Rectangle((x - width / 2, -place - 0.36), width, 0.72, facecolor="white", edgecolor="#1c1c1c")
+            ax.add_patch(frame)
+            text = textwrap.fill(step["step"], 22 if aside else 27)
+            text += f"\nn = {few(step['n'], smallest)}" + (outcome if place == last else "")
+            ax.text(x, -place, text, ha="center", va="center", fontsize="small")
+    ax.set(xlim=(0, counts["cohort"].nunique()), ylim=(-counts["step"].nunique() + 1.3, 1))
     ax.axis("off")
     return ax
 
@@ -291,5 +308,4 @@ def published_and_rerun(frame: pd.DataFrame, *, label: str, ax: Axes | None = No
     ax.set_yticklabels(frame["item"])
     ax.grid(axis="x", color="#e3e3e3", linewidth=0.7)
     ax.set_axisbelow(True)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handletextpad=0.3)
     return ax

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -325,29 +325,34 @@ def side_by_side(rows: pd.DataFrame, prefix: str = "table2.") -> pd.DataFrame:
     return pd.DataFrame(list(wide.values())).fillna("")
 
 
-def estimates(results: Mapping[str, Mapping], paper: Mapping, names: Mapping[str, str]) -> pd.DataFrame:
+def estimates(results: Mapping[str, Mapping], paper: Mapping, names: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Return published and rerun estimates with their intervals, for `plots.published_and_rerun`.
 
     Parameters
     ----------
     names
-        Beginning of a key to what its estimates are called; shares, whose keys end in `_percent`, are divided by 100.
+        Beginning of a key to the panel in which its estimates are drawn and to what they are called there; of the keys
+        of "Percentage" only those that end in `_percent` are taken.
 
     Returns
     -------
     DataFrame
-        item, published, published_lower, published_upper, value, lower, upper; limits are NaN where there are none.
+        panel, item, published, published_lower, published_upper, value, lower, upper; limits are NaN where there are
+        none.
     """
     unknown = [float("nan")] * 2
     rows = []
     for key, printed in published_entries(paper):
         start = next((start for start in names if key.startswith(start + ".")), None)
         ours = results.get(key, {"value": None})
-        if start is None or ours["value"] is None or (names[start] == "Share" and not key.endswith("_percent")):
+        if start is None or ours["value"] is None:
             continue
-        scale = 100 if key.endswith("_percent") else 1
-        words = key.removeprefix(start + ".").removesuffix("_percent").replace("_", " ").split(".")
+        panel, name = names[start]
+        if panel == "Percentage" and not key.endswith("_percent"):
+            continue
+        words = key.removeprefix(start + ".").removesuffix("_percent").replace("non_", "non-").replace("pcr", "pCR")
+        name = f"{name} {', '.join(words.replace('_', ' ').split('.'))}".strip()
         values = [printed["value"], *printed.get("ci", unknown), ours["value"], *(ours.get("ci") or unknown)]
-        rows.append([f"{names[start]} {', '.join(words)}", *(value / scale for value in values)])
-    columns = ["item", "published", "published_lower", "published_upper", "value", "lower", "upper"]
+        rows.append([panel, name, *values])
+    columns = ["panel", "item", "published", "published_lower", "published_upper", "value", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)

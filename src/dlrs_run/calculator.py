@@ -110,6 +110,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "cutoff_risk": saved["cutoff_risk"],
         "variables": [_variable(term, saved) for term in saved["effects"]],
         "points_per_lp": saved["points_per_lp"],
+        "points_end": saved["points_end"],
         "total_points_end": saved["total_points_end"],
         "scales": saved["scales"],
         "months": [int(month) if month == int(month) else month for month in months.tolist()],

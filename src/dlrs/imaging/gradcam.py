@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike
 
 from dlrs.imaging.cropping import rectangle, resize, select_slices
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LAST_LAYER = "backbone.layer4"
+HEAT = LinearSegmentedColormap.from_list("heat", ["#D55E0000", "#D55E00A6"])  # from clear to the strongest colour
 
 
 def grad_cam(
@@ -286,7 +288,6 @@ def overlay(image: np.ndarray, roi: np.ndarray, heat: np.ndarray | None = None, 
     matplotlib Axes
     """
     import matplotlib.pyplot as plt
-    from matplotlib.colors import to_rgb
 
     ax = ax or plt.gca()
     ax.imshow(image, cmap="gray", vmin=-2.5, vmax=2.5, interpolation="nearest")
@@ -294,8 +295,7 @@ def overlay(image: np.ndarray, roi: np.ndarray, heat: np.ndarray | None = None, 
         fine = resize(
             _scaled(heat), len(image), "nearest"
         )  # places stay squares, so that nobody sees more than there is
-        color = np.broadcast_to(to_rgb("#D55E00"), (*fine.shape, 3))
-        ax.imshow(np.dstack([color, 0.65 * fine]), interpolation="nearest")
+        ax.imshow(fine, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
     # A frame of False lets the outline close where the ROI touches the box's edge, as it always does somewhere.
     edge = np.arange(-1, len(roi) + 1)
     ax.contour(edge, edge, np.pad(roi, 1).astype(float), [0.5], colors="#56B4E9", linewidths=0.9)
