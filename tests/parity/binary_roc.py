@@ -33,7 +33,7 @@ ROWS = [
 
 
 def marker(y, x) -> dict:
-    auc, curve, best = roc.delong(y, x), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
+    auc, curve, best = roc.delong(y, x, interval="wald"), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
     total = curve["sensitivity"] + curve["specificity"]
     there = curve["threshold"].isin(best.thresholds)
     return {
@@ -69,7 +69,7 @@ def unpaired(context: Context, rows) -> dict:
     if len(parts) < 2 or any(min((y == 1).sum(), (y == 0).sum()) < 2 for y, _ in parts):
         return {}  # R leaves it out as well
     test = roc.compare_delong_unpaired(*parts[0], *parts[1])
-    single = [roc.delong(*part) for part in parts]
+    single = [roc.delong(*part, interval="wald") for part in parts]
     return {
         "marker": "signature",
         "subset_var": variable,

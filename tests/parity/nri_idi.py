@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from dlrs.stats import cox, reclassification
@@ -81,12 +80,12 @@ def compute(context: Context) -> dict:
 def comparison(rows: pd.DataFrame, new: str, horizon: float, cutoffs: list[float]) -> dict:
     known = rows[rows["binary"].notna()]
     outcome, old_risk, new_risk = known["binary"], known["risk_clinical"], known[new]
-    categorical = reclassification.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs)
-    continuous = reclassification.nri_continuous(outcome, old_risk, new_risk)
+    categorical = reclassification.nri_categorical(outcome, old_risk, new_risk, cutoffs=cutoffs, variance="unpooled")
+    continuous = reclassification.nri_continuous(outcome, old_risk, new_risk, variance="unpooled")
     idi = reclassification.idi(outcome, old_risk, new_risk)
     everybody = (rows["time"], rows["event"], rows["risk_clinical"], rows[new])
     # nricens weighs by 1/G(T) with events and censorings in one risk set: ours, if those censored leave a moment before
-    before = (rows["time"].where(rows["event"], np.nextafter(rows["time"], 0)), *everybody[1:])
+    before = (rows["time"].where(rows["event"], rows["time"] * (1 - 1e-6)), *everybody[1:])
     follow_up = {"km": everybody, "ipw": before}
     return {
         "improveProb": improve_prob(outcome, continuous, idi),

@@ -62,7 +62,7 @@ def scores(rows: pd.DataFrame, horizon: float) -> dict:
     risks = {"Null_model": null, "clinical": rows["risk_clinical"], "combined": rows["risk_combined"]}
     out: dict = {"auc": {}, "brier": {}, "auc_contrasts": {}, "brier_contrasts": {}}
     for name in ("clinical", "combined"):
-        found = roc.time_dependent_auc(time, event, risks[name], times=horizon).iloc[0]
+        found = roc.time_dependent_auc(time, event, risks[name], times=horizon, interval="wald").iloc[0]
         out["auc"][name] = found[["auc", "se", "lower", "upper"]].to_dict()
     difference = roc.compare_time_dependent_auc(time, event, risks["combined"], risks["clinical"], times=horizon)
     out["auc_contrasts"]["combined_minus_clinical"] = contrast(difference.iloc[0])

@@ -228,7 +228,7 @@ CENSORED = {"time": [1, 2, 3], "event": [1, 0, 1], "risk": [0.1, 0.2, 0.3], "hor
         ({"outcome": [1, 1]}, "outcome must hold both classes"),
         ({"outcome": [1, 2]}, "outcome must be boolean or coded 0 and 1; found 2 at row 1"),
         ({"thresholds": [0.1, 1.2]}, r"thresholds must lie in \[0, 1\]; found 1.2 at row 1"),
-        ({"thresholds": []}, "thresholds must be a list of risks"),
+        ({"thresholds": []}, "thresholds must have at least one row"),
     ],
 )
 def test_binary_error_messages(wrong, message):

@@ -50,7 +50,7 @@ def test_row_order_never_matters(data, random):
     auc, shuffled = (
         roc.time_dependent_auc(time[i], event[i], x[i], times=[4, 8]) for i in (slice(None), np.array(order))
     )
-    assert auc.to_numpy() == approx(shuffled.to_numpy(), rel=1e-9)
+    assert auc.to_numpy() == approx(shuffled.to_numpy(), rel=1e-9, nan_ok=True)
 
 
 def test_auc_by_hand_and_the_event_at_the_horizon():
@@ -127,7 +127,6 @@ def test_standard_errors_of_classification_against_the_bootstrap():
     [
         (9, "horizon must lie within follow-up; found 9, but the longest follow-up is 5 at row 5"),
         (0.5, "horizon must have an event at or before it; found none by 0.5, the first is at 1 in row 0"),
-        (5, "times must leave somebody under observation; found nobody with time > 5"),
     ],
 )
 def test_times_outside_follow_up_are_refused(times, message):
@@ -139,7 +138,7 @@ def test_times_outside_follow_up_are_refused(times, message):
 
 
 def test_a_cut_off_that_does_not_exist_classifies_nobody():
-    with pytest.raises(ValueError, match="cutoff must be a number; found nan"):
+    with pytest.raises(ValueError, match="cutoff must be a finite number; found nan"):
         roc.classification_at(TIME, EVENT, SCORE, horizon=3, cutoff=float("nan"))
 
 
@@ -187,7 +186,8 @@ def test_delong_by_hand():
     # placements: cases 0.4 -> 1/2, 0.9 -> 1; controls 0.1 -> 1, 0.6 -> 1/2; var = (1/8)/2 + (1/8)/2
     auc = roc.delong([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9])
     assert auc.auc == 0.75 and auc.se == approx(np.sqrt(1 / 8))
-    assert (auc.lower, auc.upper) == (approx(0.75 - 1.959963984540054 * np.sqrt(1 / 8)), 1)
+    wald = roc.delong([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9], interval="wald")
+    assert (wald.lower, wald.upper) == (approx(0.75 - 1.959963984540054 * np.sqrt(1 / 8)), 1)
     assert (auc.n_events, auc.n_nonevents) == (2, 2)
 
 
@@ -209,7 +209,7 @@ def test_delong_properties(rows):
 
 def test_delong_limits():
     perfect = roc.delong([0, 0, 1, 1], [1, 2, 3, 4])
-    assert perfect[:4] == (1, 0, 1, 1)
+    assert perfect[:2] == (1, 0) and np.isnan(perfect[2:4]).all()
     useless = roc.delong([0, 0, 1, 1], [5, 5, 5, 5])
     assert useless[:2] == (0.5, 0)
     same = roc.compare_delong([0, 0, 1, 1], [1, 3, 2, 4], [10, 30, 20, 40])

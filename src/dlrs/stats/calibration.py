@@ -107,6 +107,7 @@ def _cause(event: np.ndarray, competing: ArrayLike) -> np.ndarray:
     return event + 2 * competing
 
 
+@checks.aligned
 def brier_score(
     time: ArrayLike,
     event: ArrayLike,
@@ -148,8 +149,9 @@ def brier_score(
     Notes
     -----
     Mean of ``(1 - risk)^2 / G(T-)`` over events by the horizon, ``risk^2 / G(T-)`` over competing events by then,
-    ``risk^2 / G(horizon)`` over patients seen beyond it, 0 over those lost before. G is Kaplan-Meier's estimate for
-    censoring, events leaving first. The standard error includes the estimation of G, also when times tie. Equals
+    ``risk^2 / G(horizon)`` over patients seen beyond it (`survival.free_at`), 0 over those lost before. G is
+    Kaplan-Meier's estimate for censoring, events leaving first. The standard error includes the estimation of G, also
+    when times tie. Equals
     ``riskRegression::Score(metrics = "brier", cens.model = "km", summary = "ipa")``; scikit-survival
     differs where events and censorings tie.
     Coverage of a nominal 95 % in 400 simulated studies (reports/validity): 94 % in 65 new patients, 84 % in the 170
@@ -170,14 +172,19 @@ def brier_score(
     score, influence = _brier(time, event, risk, horizon, competing)
     alike = np.full(time.size, null_risk(time, event, horizon=horizon, competing=competing))
     null, influence_null = _brier(time, event, alike, horizon, competing)
+    if null == 0:
+        raise ValueError(f"horizon must leave somebody free of the event; found survival 0 at {horizon:g}")
     # The null risk makes the null score least, so that its own estimation adds nothing to the first order.
     of_ipa = (score / null * influence_null - influence) / null
     se, se_ipa = (float(x.std(ddof=1) / np.sqrt(time.size)) for x in (influence, of_ipa))
-    z, ipa = checks.critical_value(level), 1 - score / null
-    limits = max(0.0, score - z * se), min(1.0, score + z * se)
-    return Brier(score, se, *limits, ipa, null, ipa - z * se_ipa, min(1.0, ipa + z * se_ipa))
+    z, ipa = checks.critical_value(level) if se > 0 else np.nan, 1 - score / null
+    lower, upper = np.clip([score - z * se, score + z * se], 0, 1)
+    return Brier(
+        score, se, float(lower), float(upper), ipa, null, ipa - z * se_ipa, float(np.minimum(1, ipa + z * se_ipa))
+    )
 
 
+@checks.aligned
 def compare_brier(
     time: ArrayLike,
     event: ArrayLike,
@@ -210,8 +217,8 @@ def compare_brier(
     second = checks.risk(second, time.size, "second")
     (a, influence_a), (b, influence_b) = (_brier(time, event, x, horizon, competing) for x in (first, second))
     difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
-    half = checks.critical_value(level) * se
-    z = difference / se if se > 0 else np.inf * np.sign(difference) if difference else 0.0
+    se = np.nan if se == 0 and difference else se
+    half, z = checks.critical_value(level) * se, difference / se if se else 0.0
     return BrierDifference(
         difference, se, difference - half, difference + half, float(z), float(2 * stats.norm.sf(abs(z)))
     )
@@ -225,17 +232,17 @@ def _arguments(time, event, risk, horizon, name="risk"):
 def _brier(time, event, risk, horizon, competing=None) -> tuple[float, np.ndarray]:
     """Return the score, and every patient's influence on it."""
     either = event if competing is None else _cause(event, competing) > 0
-    known, later = either & (time <= horizon), time > horizon
+    known, (later, before) = either & (time <= horizon), survival.free_at(time, either, horizon)
     loss = np.zeros(time.size)
     loss[known] = (event - risk)[known] ** 2 / survival.censoring_survival(time, either, time[known], before=True)
-    loss[later] = risk[later] ** 2
     if later.any():
-        loss[later] /= survival.censoring_survival(time, either, horizon)
+        loss[later] = risk[later] ** 2 / survival.censoring_survival(time, either, horizon, before=before)
     through_known = survival.censoring_influence(time, either, np.where(known, loss, 0.0))
-    through_later = survival.censoring_influence_at(time, either, horizon) * (later @ loss) / time.size
+    through_later = survival.censoring_influence_at(time, either, horizon, before=before) * (later @ loss) / time.size
     return float(loss.mean()), loss - loss.mean() + through_known + through_later
 
 
+@checks.aligned
 def calibration_slope(
     time: ArrayLike,
     event: ArrayLike,
@@ -290,6 +297,7 @@ def calibration_slope(
     return Slope(slope, se, slope - half, slope + half, wald, float(stats.chi2.sf(wald, 1)), offset.chi2, offset.p)
 
 
+@checks.aligned
 def observed_expected_at(
     time: ArrayLike,
     event: ArrayLike,
@@ -418,6 +426,7 @@ def spline_basis(x: ArrayLike, knots: ArrayLike) -> np.ndarray:
     return np.hstack([x, bend / (last - knots[0]) ** 2])
 
 
+@checks.aligned
 def smooth_calibration(
     time: ArrayLike,
     event: ArrayLike,
@@ -471,6 +480,7 @@ def smooth_calibration(
     )
 
 
+@checks.aligned
 def calibration_curve(
     time: ArrayLike,
     event: ArrayLike,
@@ -522,6 +532,7 @@ def _smooth_fit(time, event, risk, horizon, competing=None, tolerance=1e-12):
     return knots, fit.coefficients, lambda lp: cox.risk_at(lp, baseline, horizon)
 
 
+@checks.aligned
 def grouped_calibration(
     time: ArrayLike,
     event: ArrayLike,
@@ -559,7 +570,7 @@ def grouped_calibration(
     [0.5, 0.5]
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
-    edges = np.unique(np.quantile(risk, np.linspace(0, 1, n_groups + 1)))
+    edges = np.unique(np.quantile(risk, np.linspace(0, 1, checks.whole_number(n_groups, "n_groups") + 1)))
     if edges.size < 2:
         raise ValueError(f"risk must vary to be grouped; found {risk[0]:g} in every row")
     group = np.maximum(np.searchsorted(edges, risk, side="left"), 1) - 1

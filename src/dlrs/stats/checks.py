@@ -6,12 +6,51 @@ A row in a message is the position in the arrays given, counted from 0 as in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
+
+TIE = np.sqrt(np.finfo(float).eps)  # R's tolerance of times that differ by rounding only (survival::aeqSurv)
+SINGLE = 2 * np.finfo(np.float32).eps  # of a time given and the same one in single precision
+
+
+def aligned(statistic: Callable) -> Callable:
+    """Let a statistic refuse patients' columns whose pandas indexes differ: rows are matched by position.
+
+    Looks at the positional arguments and `offset`; those named otherwise are options, not patients.
+    """
+    kinds = inspect.signature(statistic).parameters
+    of_patients = [name for name, p in kinds.items() if p.kind is p.POSITIONAL_OR_KEYWORD or name == "offset"]
+
+    @functools.wraps(statistic)
+    def checked(*args, **options):
+        given = dict(zip(of_patients, args, strict=False)) | {k: v for k, v in options.items() if k in of_patients}
+        for name, value in [*given.items()]:
+            if isinstance(value, Mapping):
+                given |= {f"{name}[{key!r}]": part for key, part in given.pop(name).items()}
+        same_index(**given)
+        return statistic(*args, **options)
+
+    return checked
+
+
+def same_index(**columns) -> None:
+    """Refuse Series and frames of the same length that list other patients, or the same in another order."""
+    labelled = {name: c.index for name, c in columns.items() if isinstance(c, (pd.Series, pd.DataFrame))}
+    for (first, one), (name, other) in zip([*labelled.items()], [*labelled.items()][1:], strict=False):
+        if len(one) == len(other) and not one.equals(other):
+            row = next(k for k, (a, b) in enumerate(zip(one, other, strict=True)) if a != b or type(a) is not type(b))
+            raise ValueError(
+                f"{name} must have the index of {first}; found {other[row]!r} for {one[row]!r} at row {row}: "
+                f"align them, {name}.reindex({first}.index), or give arrays"
+            )
 
 
 def choice(value: str, name: str, allowed: Sequence[str]) -> str:
@@ -23,22 +62,57 @@ def choice(value: str, name: str, allowed: Sequence[str]) -> str:
 
 def critical_value(level: float) -> float:
     """Return the normal quantile behind a two-sided interval of this coverage (1.96 for 0.95)."""
-    if not 0 < level < 1:
+    return float(ndtri(0.5 + coverage(level) / 2))
+
+
+def coverage(level: float) -> float:
+    """Return the coverage of an interval, inside (0, 1)."""
+    if not 0 < number(level, "level") < 1:
         raise ValueError(f"level must lie between 0 and 1; found {level!r}")
-    return float(ndtri(0.5 + level / 2))
+    return float(level)
+
+
+def number(value: float, name: str) -> float:
+    """Return an option that is one finite number; None, a list, text and NaN are refused."""
+    array = np.asarray(value, dtype=object)
+    if array.ndim or isinstance(value, (bool, np.bool_, str)) or np.asarray(value).dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be one number; found {value!r}")
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number; found {value!r}")
+    return float(value)
+
+
+def whole_number(value: int, name: str) -> int:
+    """Return an option that is a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be a positive whole number; found {value!r}")
+    return int(value)
+
+
+def _cells(values: ArrayLike, name: str) -> np.ndarray:
+    """Return what is no array of numbers as one, cell by cell; None and NA are NaN."""
+    cells = np.asarray(values, dtype=object)
+    for row, cell in enumerate(cells.flat):
+        if not (cell is None or cell is pd.NA or isinstance(cell, (Real, np.bool_))):
+            raise ValueError(f"{name} must hold numbers; found {cell!r} at row {row}")
+    return np.array([np.nan if cell is None or cell is pd.NA else cell for cell in cells.flat], float).reshape(
+        cells.shape
+    )
 
 
 def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarray:
     """Return a one-dimensional float array of `n` finite numbers, or say which row is wrong."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        row = int(np.ma.getmaskarray(values).argmax())
+        raise ValueError(f"{name} must hold finite numbers; found a masked value at row {row}")
     try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        for row, value in enumerate(np.asarray(values, dtype=object).ravel()):
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name} must hold numbers; found {value!r} at row {row}") from None
-        raise
+        array = np.asarray(values)
+    except ValueError:  # lists of unlike lengths
+        array = np.asarray(values, dtype=object)
+    if array.dtype.kind in "mM":
+        what = "durations" if array.dtype.kind == "m" else "dates"
+        raise ValueError(f"{name} must hold numbers; found {what}, {array.flat[0]} at row 0: give months or years")
+    array = array.astype(float) if array.dtype.kind in "biuf" else _cells(values, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional; found shape {array.shape}")
     if n is not None and array.size != n:
@@ -57,16 +131,27 @@ def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarr
 
 def flag(values: ArrayLike, name: str, n: int | None = None, *, like: str = "time") -> np.ndarray:
     """Return a boolean array from booleans or the codes 0 and 1."""
+    return codes(values, name, (0, 1), n, like=like) == 1
+
+
+def codes(
+    values: ArrayLike, name: str, allowed: Sequence[int], n: int | None = None, *, like: str = "time"
+) -> np.ndarray:
+    """Return an array that holds nothing but some codes."""
     array = _numbers(values, name, n, like)
-    bad = (array != 0) & (array != 1)
+    bad = ~np.isin(array, allowed)
     if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{name} must be boolean or coded 0 and 1; found {array[row]:g} at row {row}")
-    return array == 1
+        row, others = int(bad.argmax()), ", ".join(map(str, allowed[:-1]))
+        said = "boolean or " if len(allowed) == 2 else ""
+        raise ValueError(f"{name} must be {said}coded {others} and {allowed[-1]}; found {array[row]:g} at row {row}")
+    return array
 
 
 def survival(time: ArrayLike, event: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Return follow-up times as floats and events as booleans.
+
+    Times that differ by rounding only, as the same dates in years do, are joined as R's ``timefix`` joins them:
+    neighbours that are within 1.5e-8 of the mean of the distinct times (and of 1) get the smallest time of their run.
 
     Parameters
     ----------
@@ -78,13 +163,39 @@ def survival(time: ArrayLike, event: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     Raises
     ------
     ValueError
-        On unequal lengths, NaN, a negative time or an event that is neither 0 nor 1.
+        On unequal lengths or indexes, NaN, a negative time or an event that is neither 0 nor 1.
     """
+    same_index(time=time, event=event)
     time = _numbers(time, "time", None, "time")
     if (time < 0).any():
         row = int((time < 0).argmax())
         raise ValueError(f"time must not be negative; found {time[row]:g} at row {row}")
-    return time, flag(event, "event", time.size)
+    event = flag(event, "event", time.size)
+    distinct = np.unique(time)
+    tied = np.diff(distinct) <= TIE * max(1.0, distinct.mean())
+    if tied.any():
+        starts = distinct[np.concatenate(([True], ~tied))]
+        time = starts[np.searchsorted(starts, time, side="right") - 1]
+    return time, event
+
+
+def times(values: ArrayLike, name: str, onto: ArrayLike) -> np.ndarray:
+    """Return one or several times to report as floats; one that equals an observed time in single precision is it.
+
+    Parameters
+    ----------
+    values : float or array
+        Finite numbers.
+    onto : array of shape (k,)
+        The observed times, in any order.
+    """
+    values = _numbers(values if np.ndim(values) else [values], name, None, "")
+    distinct = np.unique(np.asarray(onto, dtype=float))
+    after = np.searchsorted(distinct, values).clip(max=distinct.size - 1)
+    before = (after - 1).clip(min=0)
+    earlier = np.abs(values - distinct[before]) < np.abs(values - distinct[after])
+    nearest = distinct[np.where(earlier, before, after)]
+    return np.where(np.abs(nearest - values) <= SINGLE * np.abs(values), nearest, values)
 
 
 def prediction(prediction: ArrayLike, n: int, name: str = "prediction") -> np.ndarray:
@@ -123,9 +234,9 @@ def outcome(outcome: ArrayLike) -> np.ndarray:
 def horizon(time: ArrayLike, event: ArrayLike, horizon: float) -> float:
     """Return the horizon as a float when follow-up reaches it and an event happened by then."""
     time, event = survival(time, event)
-    value = float(horizon)
-    if not np.isfinite(value) or value <= 0:
-        raise ValueError(f"horizon must be a positive number; found {horizon!r}")
+    if number(horizon, "horizon") <= 0:
+        raise ValueError(f"horizon must be positive; found {horizon!r}")
+    value = float(times(horizon, "horizon", time)[0])
     if value > time.max():
         raise ValueError(
             f"horizon must lie within follow-up; found {value:g}, but the longest follow-up is {time.max():g} "

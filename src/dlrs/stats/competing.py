@@ -89,8 +89,11 @@ def incidence_influence(time: ArrayLike, cause: ArrayLike, *, horizon: float) ->
     as R's ``survival::pseudo`` makes them, whose mean is the risk and which regression may take for outcomes
     (Andersen PK, Perme MP. Stat Methods Med Res 2010;19:71-99). n log n in time, linear in memory.
     """
-    cause = np.asarray(cause)
+    checks.same_index(time=time, cause=cause)
+    cause = checks.codes(cause, "cause", (0, 1, 2))
     time, either = checks.survival(time, cause > 0)
+    checks.number(horizon, "horizon")
+    horizon = float(checks.times(horizon, "horizon", time)[0])
     table, of_interest = survival.risk_table(time, either), survival.risk_table(time, cause == 1)
     y, d, early = table.at_risk, table.events, table.time <= horizon
     if time.max() < horizon and y[-1] > d[-1]:

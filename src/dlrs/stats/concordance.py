@@ -12,19 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from dlrs.stats import checks, groups, survival
-from dlrs.stats.pairs import CELLS, Compared, Difference, compare_rows, difference_of
+from dlrs.stats import checks, groups, resample, survival
+from dlrs.stats.pairs import CELLS, Compared, Difference, compare_rows, difference_of, logit_interval
 
 TiedPredictions = Literal["half", "drop"]
 SameTime = Literal["event_first", "skip"]
+Interval = Literal["logit", "jackknife", "noether", "conservative"]
 MATRIX_ROWS = 5000  # patients up to whom a bootstrap keeps the pairs as a matrix
 
 
 class Concordance(NamedTuple):
     """Concordance index with its interval; counts are of unordered pairs (of pair weights, when weighted).
 
-    `p` is the two-sided normal test of C = 0.5. `tied_time` counts pairs of events at the same time, which are
-    never comparable, `tied_both` those of them that also have the same prediction; they are not in each other.
+    `p` is the two-sided test of C = 0.5. Limits and `p` are NaN where nothing tells how precise C is: a ranking that is
+    perfect or perfectly wrong, or fewer than two patients with the event in the pairs. `tied_time` counts pairs of
+    events at the same time, which are never comparable, `tied_both` those of them that also have the same prediction;
+    they are not in each other.
     """
 
     c: float
@@ -80,12 +83,13 @@ def _jackknife(counted: _Counted) -> np.ndarray:
     return (counted.balance - (2 * counted.c - 1) * counted.comparable) / (2 * total)
 
 
+@checks.aligned
 def concordance(
     time: ArrayLike,
     event: ArrayLike,
     prediction: ArrayLike,
     *,
-    interval: Literal["jackknife", "noether", "conservative"] = "jackknife",
+    interval: Interval = "logit",
     tied_predictions: TiedPredictions = "half",
     same_time: SameTime = "event_first",
     level: float = 0.95,
@@ -101,9 +105,11 @@ def concordance(
         Follow-up time and whether the event was observed.
     prediction : array of shape (n,)
         Higher means higher risk. (lifelines and Hmisc expect the opposite.)
-    interval : {"jackknife", "noether", "conservative"}
-        "jackknife": infinitesimal jackknife. "noether": Pencina and D'Agostino's. "conservative": wider than 95 %,
-        without a standard error (`se` is NaN). All are cut to [0, 1].
+    interval : {"logit", "jackknife", "noether", "conservative"}
+        "logit": infinitesimal jackknife on the logit scale, with Student's t on as many degrees of freedom as there are
+        events in the pairs, less one. "jackknife": the same standard error, normal limits. "noether": Pencina and
+        D'Agostino's. "conservative": wider than 95 %, without a standard error (`se` is NaN). The last three are cut
+        to [0, 1].
     tied_predictions : {"half", "drop"}
         A pair with equal predictions counts one half, or is left out.
     same_time : {"event_first", "skip"}
@@ -124,7 +130,8 @@ def concordance(
     Notes
     -----
     Two events at the same time are never a pair. C = (concordant + tied/2) / comparable.
-    The defaults equal R's ``survival::concordance(S ~ x, reverse = TRUE)``; ``interval="noether",
+    C, standard error and counts equal R's ``survival::concordance(S ~ x, reverse = TRUE)``, with
+    ``interval="jackknife"`` the limits too; ``interval="noether",
     same_time="skip"`` equals ``survcomp::concordance.index(outx = FALSE)``, with ``tied_predictions="drop"`` its
     default, and ``interval="conservative"`` its ``method = "conservative"``.
     Coverage of the jackknife's nominal 95 % in 400 simulated studies (reports/validity): 93 % in 65 new patients, but
@@ -140,27 +147,32 @@ def concordance(
     >>> concordance([5, 8, 9, 12], [1, 1, 0, 0], [0.9, 0.3, 0.4, 0.1]).c
     0.8
     """
-    checks.choice(interval, "interval", ("jackknife", "noether", "conservative"))
+    checks.choice(interval, "interval", ("logit", "jackknife", "noether", "conservative"))
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     ones = np.ones(time.size)
     counted = _count(compare_rows(time, event, prediction, ones, ones, same_time), tied_predictions)
     if interval == "conservative":
-        return _concordance(counted, np.nan, level, _conservative(counted, time.size, level))
-    se = {"jackknife": _jackknife_se, "noether": _noether_se}[interval](counted)
-    return _concordance(counted, se, level)
-
-
-def _concordance(counted: _Counted, se: float, level: float, limits=None) -> Concordance:
+        return _concordance(counted, np.nan, (*_conservative(counted, time.size, level), np.nan))
+    se = (_noether_se if interval == "noether" else _jackknife_se)(counted)
+    if interval == "logit":
+        return _concordance(counted, se, logit_interval(counted.c, se, level, _used_events(event, counted) - 1))
     half = checks.critical_value(level) * se
-    lower, upper = limits or (max(counted.c - half, 0.0), min(counted.c + half, 1.0))
-    away = abs(counted.c - 0.5)
-    p = float(2 * ndtr(-away / se)) if se else float(away < 1e-12)
+    if not se or _used_events(event, counted) < 2:
+        return _concordance(counted, se, (np.nan, np.nan, np.nan))
+    p = float(2 * ndtr(-abs(counted.c - 0.5) / se))
+    return _concordance(counted, se, (max(counted.c - half, 0.0), min(counted.c + half, 1.0), p))
+
+
+def _used_events(event: np.ndarray, counted: _Counted) -> int:
+    """Count the patients with the event who are in a comparable pair."""
+    return int((event & (counted.comparable > 0)).sum())
+
+
+def _concordance(counted: _Counted, se: float, limits: tuple[float, float, float]) -> Concordance:
     return Concordance(
         counted.c,
         float(se),
-        lower,
-        upper,
-        p,
+        *limits,
         counted.concordant,
         counted.discordant,
         counted.tied,
@@ -191,6 +203,7 @@ def _conservative(counted: _Counted, n: int, level: float) -> tuple[float, float
     return max((middle - spread) / (2 * (1 + w)), 0.0), min((middle + spread) / (2 * (1 + w)), 1.0)
 
 
+@checks.aligned
 def uno_concordance(
     time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, horizon: float | None = None, level: float = 0.95
 ) -> Concordance:
@@ -234,9 +247,11 @@ def uno_concordance(
     if horizon is not None:
         weight = np.where(time <= checks.horizon(time, event, horizon), weight, 0.0)
     counted = _count(compare_rows(time, event, prediction, weight, np.ones(time.size), "event_first"), "half")
-    return _concordance(counted, _jackknife_se(counted), level)
+    se, used = _jackknife_se(counted), _used_events(event & (weight > 0), counted)
+    return _concordance(counted, se, logit_interval(counted.c, se, level, used - 1))
 
 
+@checks.aligned
 def compare_concordance(
     time: ArrayLike,
     event: ArrayLike,
@@ -294,6 +309,7 @@ def compare_concordance(
     return out._replace(p_one_sided=1.0, p=1.0) if abs(rho) >= 1 - 1e-12 else out
 
 
+@checks.aligned
 def concordance_bootstrap(
     time: ArrayLike,
     event: ArrayLike,
@@ -325,19 +341,14 @@ def concordance_bootstrap(
     scan of `concordance` instead, so that memory stays linear.
     """
     time, event = checks.survival(time, event)
-    predictions = np.asarray(predictions, dtype=float)
+    predictions = np.ma.asanyarray(predictions)
     if predictions.ndim not in (1, 2) or predictions.shape[0] != time.size:
         raise ValueError(
             f"predictions must have one row per row of time ({time.size}); found shape {predictions.shape}"
         )
     columns = predictions.reshape(time.size, -1).T
     models = [checks.prediction(x, time.size, f"predictions[:, {k}]") for k, x in enumerate(columns)]
-    weights = np.asarray(weights, dtype=float)
-    if weights.ndim != 2 or weights.shape[1] != time.size:
-        raise ValueError(f"weights must have shape (samples, {time.size}); found {weights.shape}")
-    if not (weights >= 0).all():
-        sample, row = np.argwhere(~(weights >= 0))[0]
-        raise ValueError(f"weights must not be negative; found {weights[sample, row]} in sample {sample} at row {row}")
+    weights = resample.check_weights(weights, time.size)
     by = _bootstrap_matrix if time.size <= MATRIX_ROWS else _bootstrap_scan
     concordant, comparable = by(time, event, models, weights)
     with np.errstate(invalid="ignore"):

@@ -92,6 +92,13 @@ def _information(sets: _RiskSets, x: np.ndarray, m: _Moments, weight: np.ndarray
     return x.T @ (exposure[:, None] * x) - m.mean.T @ (weight[:, None] * m.mean)
 
 
+def _terms(terms: Sequence[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the variable that each column belongs to."""
+    if terms is not None and (isinstance(terms, str) or len(terms) != len(names)):
+        raise ValueError(f"terms must name a variable for each of {len(names)} columns; found {terms!r}")
+    return names if terms is None else tuple(map(str, terms))
+
+
 class CoxFit(NamedTuple):
     """A fitted Cox model; `terms` names the variable that each column belongs to."""
 
@@ -111,19 +118,24 @@ class CoxFit(NamedTuple):
 
 
 def _columns(covariates, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    if np.ndim(covariates) > 1 and np.shape(covariates)[1] == 0:
+        raise ValueError("covariates must have at least one column; found none")
     if isinstance(covariates, pd.DataFrame):
         names = tuple(map(str, covariates.columns))
         columns = [covariates[c].to_numpy() for c in covariates.columns]
     elif isinstance(covariates, pd.Series) and covariates.name is not None:
         names, columns = (str(covariates.name),), [covariates.to_numpy()]
     else:
-        array = np.asarray(covariates)
+        array = np.ma.asanyarray(covariates)  # masked cells are refused below, with their row
         array = array.reshape(-1, 1) if array.ndim == 1 else array
+        if array.ndim != 2:
+            raise ValueError(f"covariates must have one row a patient and one column each; found shape {array.shape}")
         names = tuple(f"x{j}" for j in range(array.shape[1]))
         columns = list(array.T)
     return np.column_stack([checks.prediction(c, n, n_) for c, n_ in zip(columns, names, strict=True)]), names
 
 
+@checks.aligned
 def cox_fit(
     time: ArrayLike,
     event: ArrayLike,
@@ -193,6 +205,7 @@ def cox_fit(
     """
     time, event = checks.survival(time, event)
     x, names = _columns(covariates, time.size)
+    terms = _terms(terms, names)
     offset = np.zeros(time.size) if offset is None else checks.prediction(offset, time.size, "offset")
     sets = _risk_sets(time, event, ties)
     # centring changes no coefficient and keeps exp() in range
@@ -228,7 +241,7 @@ def cox_fit(
     df, rise = beta.size, 2 * (now.log_likelihood - null.log_likelihood)
     return CoxFit(
         names=names,
-        terms=names if terms is None else tuple(terms),
+        terms=terms,
         coefficients=beta,
         covariance=covariance,
         log_likelihood=now.log_likelihood,
@@ -297,6 +310,7 @@ def cox_table(fit: CoxFit, *, level: float = 0.95) -> pd.DataFrame:
     )
 
 
+@checks.aligned
 def cox_term_tests(
     time: ArrayLike,
     event: ArrayLike,
@@ -326,7 +340,7 @@ def cox_term_tests(
     """
     time, event = checks.survival(time, event)
     x, names = _columns(covariates, time.size)
-    all_terms = np.array(names if terms is None else terms)
+    all_terms = np.array(_terms(terms, names))
     somebody = np.ptp(x, axis=0) > 0
     x, of_term = x[:, somebody], all_terms[somebody]
 
@@ -358,6 +372,7 @@ class AddedValue(NamedTuple):
     upper: float
 
 
+@checks.aligned
 def added_value(
     time: ArrayLike,
     event: ArrayLike,
@@ -410,7 +425,11 @@ def added_value(
     >>> round(added.chi2, 3), round(added.p, 3), round(added.hr, 3)
     (0.905, 0.341, 3.354)
     """
-    old, addition = (np.asarray(values, dtype=float) for values in (linear_predictor, addition))
+    n = np.size(time)
+    old, addition = (
+        checks.prediction(linear_predictor, n, "linear_predictor"),
+        checks.prediction(addition, n, "addition"),
+    )
     fit = cox_fit(time, event, np.column_stack([old, addition]))
     without = cox_fit(time, event, old)
     effect = cox_table(fit, level=level).iloc[1]
@@ -418,6 +437,7 @@ def added_value(
     return AddedValue(*test, *map(float, effect[["hr", "hr_lower", "hr_upper"]]))
 
 
+@checks.aligned
 def baseline_hazard(
     time: ArrayLike, event: ArrayLike, linear_predictor: ArrayLike, *, ties: Ties = "efron"
 ) -> pd.DataFrame:
@@ -477,8 +497,10 @@ def risk_at(linear_predictor: ArrayLike, baseline: pd.DataFrame, horizon: float)
     lp = np.asarray(linear_predictor, dtype=float).ravel()
     lp = checks.prediction(lp, lp.size, "linear_predictor")
     last = float(baseline["time"].iloc[-1])
+    checks.number(horizon, "horizon")
+    horizon = checks.times(horizon, "horizon", baseline["time"])[0]
     if not 0 <= horizon <= last:
-        raise ValueError(f"horizon must lie within the baseline's follow-up (0 to {last:g}); found {horizon!r}")
+        raise ValueError(f"horizon must lie within the baseline's follow-up (0 to {last:g}); found {horizon:g}")
     h0 = step(baseline["time"], baseline["cumulative_hazard"], horizon, start=0.0)
     return -np.expm1(-h0 * np.exp(lp))
 
@@ -609,6 +631,7 @@ def columns_named(names: Iterable[str], patients: pd.DataFrame) -> np.ndarray:
     return np.column_stack([np.asarray(values, dtype=float) for values in columns])
 
 
+@checks.aligned
 def ph_test(
     time: ArrayLike,
     event: ArrayLike,
@@ -662,5 +685,7 @@ def ph_test(
     rows = []
     for term, j in members.items():
         schur = i22[np.ix_(j, j)] - i12[j] @ np.linalg.solve(i11, i12[:, j])
+        if not schur.any():
+            raise ValueError("event must happen at different times to show a change over time; found one time only")
         rows.append((term, *chi2_test(score[j] @ np.linalg.solve(schur, score[j]), j.sum())))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])

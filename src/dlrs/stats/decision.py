@@ -27,6 +27,7 @@ QUANTITIES = (
 )
 
 
+@checks.aligned
 def decision_curve(
     outcome: ArrayLike,
     risk: ArrayLike | Mapping[str, ArrayLike],
@@ -87,6 +88,7 @@ def decision_curve(
     return _frame(curves | _reference_strategies(events, thresholds), thresholds)
 
 
+@checks.aligned
 def decision_curve_censored(
     time: ArrayLike,
     event: ArrayLike,
@@ -167,6 +169,7 @@ def decision_curve_censored(
     return _frame(curves, thresholds)
 
 
+@checks.aligned
 def decision_curve_censored_bootstrap(
     time: ArrayLike,
     event: ArrayLike,
@@ -232,14 +235,7 @@ def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level:
 
 
 def _thresholds(thresholds: ArrayLike) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(thresholds, dtype=float))
-    bad = ~((array >= 0) & (array <= 1))
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"thresholds must be a list of risks; found shape {array.shape}")
-    if bad.any():
-        place = int(bad.argmax())
-        raise ValueError(f"thresholds must lie in [0, 1]; found {array[place]:g} at row {place}")
-    return array
+    return checks.risk(thresholds if np.ndim(thresholds) else [thresholds], None, "thresholds")
 
 
 def _models(risk, n: int) -> dict[str, np.ndarray]:

@@ -230,8 +230,7 @@ def fisher_exact(table: ArrayLike, *, level: float = 0.95) -> FisherExact:
     array = _table(table)
     if array.shape != (2, 2):
         raise ValueError(f"table must be 2x2; found shape {array.shape}: use fisher_freeman_halton")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
+    checks.coverage(level)
     p = fisher_freeman_halton(array)
     found = stats.contingency.odds_ratio(array, kind="conditional")
     limits = found.confidence_interval(level)
@@ -373,6 +372,7 @@ def _ways(rows: list[int], columns: np.ndarray, total: int, row_score) -> dict[i
     return dict(zip(sums.tolist(), parts, strict=True))
 
 
+@checks.aligned
 def spearman(x: ArrayLike, y: ArrayLike) -> Spearman:
     """Return Spearman's rank correlation with the P value of the t approximation.
 
@@ -384,7 +384,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Spearman:
     Returns
     -------
     Spearman
-        `rho` in [-1, 1] from midranks; `p` two-sided.
+        `rho` in [-1, 1] from midranks; `p` two-sided, exact where rho is 1 or -1.
 
     Raises
     ------
@@ -413,5 +413,8 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Spearman:
         if np.ptp(values) == 0:
             raise ValueError(f"{name} must vary; found {values[0]:g} in every row")
     found = stats.spearmanr(x, y)
-    rho, n = float(found.statistic), x.size
-    return Spearman(rho, (n**3 - n) * (1 - rho) / 6, n - 2, float(found.pvalue))
+    rho, n, p = float(found.statistic), x.size, float(found.pvalue)
+    if abs(rho) > 1 - 1e-12:  # t is infinite: the exact share of orders that agree, or disagree, as completely
+        tied = np.unique(x, return_counts=True)[1]
+        p = min(1.0, float(2 * np.exp(gammaln(tied + 1).sum() - gammaln(n + 1))))
+    return Spearman(rho, (n**3 - n) * (1 - rho) / 6, n - 2, p)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import expit, ndtr, stdtr, stdtrit
 
 from dlrs.stats import checks
 
@@ -117,7 +117,8 @@ class Difference(NamedTuple):
     """First minus second of two estimates.
 
     `p` is two-sided; `p_one_sided` is for the alternative that the first is larger. `statistic` is z, or t where
-    `df` is finite. `covariance` is that of the two estimates, of shape (2, 2).
+    `df` is finite. Standard error, limits and P are NaN where the estimates differ but have no error of their own, as
+    in few patients. `covariance` is that of the two estimates, of shape (2, 2).
     """
 
     difference: float
@@ -137,7 +138,9 @@ def difference_of(first: float, second: float, covariance: np.ndarray, level: fl
     se = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0)))
     if se <= 1e-9 * np.sqrt(np.trace(covariance)):  # the same ranking twice; what is left is rounding
         se = 0.0
-    statistic = difference / se if se else np.copysign(np.inf, difference) if abs(difference) > 1e-12 else 0.0
+    if se == 0 and abs(difference) > 1e-12:  # two rankings without an error of their own: of few patients, or perfect
+        se = np.nan
+    statistic = difference / se if se else 0.0
     tail = ndtr if np.isinf(df) else lambda t: stdtr(df, t)
     half = se * (checks.critical_value(level) if np.isinf(df) else float(stdtrit(df, 0.5 + level / 2)))
     return Difference(
@@ -151,6 +154,32 @@ def difference_of(first: float, second: float, covariance: np.ndarray, level: fl
         float(tail(-statistic)),
         covariance,
     )
+
+
+def logit_interval(value: float, se: float, level: float, df: float = np.inf) -> tuple[float, float, float]:
+    """Return limits of a C-index or AUC from its logit, and the two-sided P of its being one half.
+
+    The normal interval of the estimate itself covers too seldom in small groups and may leave [0, 1]. The standard
+    error of the logit is ``se / (value (1 - value))``; with `df` the quantile is Student's, which few events need.
+
+    Returns
+    -------
+    lower, upper, p : float
+        NaN where there is nothing to tell them from: an estimate of 0 or 1, whose standard error is 0 whatever the
+        number of patients, or no degree of freedom.
+
+    References
+    ----------
+    Pepe MS. The Statistical Evaluation of Medical Tests. Oxford, 2003, section 5.2; Newcombe RG. Stat Med
+    2006;25:559-573.
+    """
+    checks.coverage(level)
+    if not (1e-9 < value < 1 - 1e-9 and se > 1e-9 and df >= 1):  # 0 but for rounding
+        return np.nan, np.nan, np.nan
+    logit, spread = np.log(value / (1 - value)), se / (value * (1 - value))
+    half = stdtrit(df, 0.5 + level / 2) * spread if np.isfinite(df) else checks.critical_value(level) * spread
+    p = 2 * (stdtr(df, -abs(logit) / spread) if np.isfinite(df) else ndtr(-abs(logit) / spread))
+    return float(expit(logit - half)), float(expit(logit + half)), float(p)
 
 
 class Compared(NamedTuple):

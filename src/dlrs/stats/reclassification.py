@@ -20,7 +20,7 @@ Variance = Literal["unpooled", "null"]
 
 
 class Estimate(NamedTuple):
-    """An estimate with standard error, Wald limits, z and two-sided P."""
+    """An estimate with standard error, Wald limits, z and two-sided P; NaN where nothing tells how precise it is."""
 
     value: float
     se: float
@@ -60,10 +60,12 @@ class Idi(NamedTuple):
     nonevents: Estimate
 
 
-def _estimate(value: float, se: float, level: float) -> Estimate:
-    half = checks.critical_value(level) * se
-    # a model against itself moves nobody: value and error are 0, and so is z
-    z = value / se if se > 0 else np.inf * np.sign(value) if value else 0.0
+def _estimate(value: float, se: float, level: float, null_se: float | None = None) -> Estimate:
+    """Return an estimate; `null_se` is the standard error of the test where it is not that of the interval."""
+    null_se = se if null_se is None else null_se
+    # a model against itself moves nobody: value and error are 0, and so is z; otherwise no spread is no information
+    se, null_se = (np.nan if spread == 0 and value else spread for spread in (se, null_se))
+    half, z = checks.critical_value(level) * se, value / null_se if null_se else 0.0
     return Estimate(*map(float, (value, se, value - half, value + half, z, 2 * stats.norm.sf(abs(z)))))
 
 
@@ -72,12 +74,13 @@ def _categories(risk: np.ndarray, cutoffs: np.ndarray) -> np.ndarray:
 
 
 def _cutoffs(cutoffs: ArrayLike) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(cutoffs, dtype=float))
-    if array.ndim != 1 or array.size == 0 or not ((array > 0) & (array < 1)).all() or (np.diff(array) <= 0).any():
+    array = checks.prediction(cutoffs if np.ndim(cutoffs) else [cutoffs], None, "cutoffs")
+    if not ((array > 0) & (array < 1)).all() or (np.diff(array) <= 0).any():
         raise ValueError(f"cutoffs must be ascending risks inside (0, 1); found {array.tolist()}")
     return array
 
 
+@checks.aligned
 def category_moves(old_risk: ArrayLike, new_risk: ArrayLike, *, cutoffs: ArrayLike) -> np.ndarray:
     """Return 1 where the new model puts a patient in a higher risk category, -1 where in a lower one, else 0.
 
@@ -103,6 +106,7 @@ def category_moves(old_risk: ArrayLike, new_risk: ArrayLike, *, cutoffs: ArrayLi
     return np.sign(_categories(new, cutoffs) - _categories(old, cutoffs))
 
 
+@checks.aligned
 def moves(old_risk: ArrayLike, new_risk: ArrayLike) -> np.ndarray:
     """Return 1 where the new model gives a patient a higher risk, -1 where a lower one, 0 where the same.
 
@@ -125,13 +129,14 @@ def _risks(old_risk: ArrayLike, new_risk: ArrayLike, n: int | None = None) -> tu
     return old, checks.risk(new_risk, old.size, "new_risk")
 
 
+@checks.aligned
 def nri_categorical(
     outcome: ArrayLike,
     old_risk: ArrayLike,
     new_risk: ArrayLike,
     *,
     cutoffs: ArrayLike,
-    variance: Variance = "unpooled",
+    variance: Variance = "null",
     level: float = 0.95,
 ) -> Nri:
     """Return the categorical net reclassification improvement for a binary outcome.
@@ -147,16 +152,20 @@ def nri_categorical(
         Probability of the event by either model, not linear predictors.
     cutoffs : array
         Ascending risks that separate the categories [a, b).
-    variance : {"unpooled", "null"}
-        Per class of n patients with shares up and down: "unpooled" is ((up + down) - (up - down)^2) / n
-        (Hmisc, PredictABEL), right for intervals; "null" leaves the square out (Pencina 2008), for a test.
+    variance : {"null", "unpooled"}
+        Of the test. Per class of n patients with shares up and down: "null" is (up + down) / n, the variance where the
+        new model moves nobody in the right direction more often (Pencina 2008); "unpooled" is
+        ((up + down) - (up - down)^2) / n (Hmisc, PredictABEL), which rejects too often. Standard errors and limits are
+        always the unpooled ones.
     level : float
         Coverage of the Wald interval.
 
     Returns
     -------
     Nri
-        `events` = up - down among events, `nonevents` = down - up among non-events, value their sum.
+        `events` = up - down among events, `nonevents` = down - up among non-events, value their sum. Where every
+        patient of a class was moved the same way, as one event alone always is, its standard error and limits, and
+        those of the sum, are NaN.
 
     Raises
     ------
@@ -165,8 +174,8 @@ def nri_categorical(
 
     Notes
     -----
-    Standard errors ignore that the models were fitted. Equals ``Hmisc::improveProb`` of the category
-    indices and ``PredictABEL::reclassification``, whose limits use 1.96 and whose P is rounded; the
+    Standard errors ignore that the models were fitted. With ``variance="unpooled"`` equals ``Hmisc::improveProb`` of
+    the category indices and ``PredictABEL::reclassification``, whose limits use 1.96 and whose P is rounded; the
     point estimates equal ``nricens::nribin(updown = "category")``. A model against itself: 0, z 0, P 1.
 
     References
@@ -183,12 +192,13 @@ def nri_categorical(
     return _nri(outcome, category_moves(old, new, cutoffs=cutoffs), variance, level)
 
 
+@checks.aligned
 def nri_continuous(
     outcome: ArrayLike,
     old_risk: ArrayLike,
     new_risk: ArrayLike,
     *,
-    variance: Variance = "unpooled",
+    variance: Variance = "null",
     level: float = 0.95,
 ) -> Nri:
     """Return the continuous (category-free) net reclassification improvement for a binary outcome.
@@ -207,7 +217,8 @@ def nri_continuous(
 
     Notes
     -----
-    Equals ``Hmisc::improveProb``, PredictABEL's "NRI(Continuous)" and ``nribin(updown = "diff", cut = 0)``.
+    With ``variance="unpooled"`` equals ``Hmisc::improveProb``, PredictABEL's "NRI(Continuous)" and
+    ``nribin(updown = "diff", cut = 0)``.
 
     References
     ----------
@@ -224,21 +235,24 @@ def nri_continuous(
 
 
 def _nri(outcome: np.ndarray, move: np.ndarray, variance: str, level: float) -> Nri:
-    checks.choice(variance, "variance", ("unpooled", "null"))
+    checks.choice(variance, "variance", ("null", "unpooled"))
     up, down = (np.array([(move[c] == sign).mean() for c in (outcome, ~outcome)]) for sign in (1, -1))
-    spread = up + down - (up - down) ** 2 * (variance == "unpooled")
-    se = np.sqrt(spread / [outcome.sum(), (~outcome).sum()])
-    return _combine(up, down, se, np.hypot(*se), level)
+    n = np.array([outcome.sum(), (~outcome).sum()])
+    se = np.sqrt((up + down - (up - down) ** 2) / n)
+    se[(se < 1e-7) & (up != down)] = np.nan  # one patient, or all moved the same way
+    null = np.sqrt((up + down) / n) if variance == "null" else se
+    return _combine(up, down, se, np.hypot(*se), level, null)
 
 
-def _combine(up, down, se, se_total, level) -> Nri:
+def _combine(up, down, se, se_total, level, null=(None, None)) -> Nri:
     """Return the result from shares up and down, and standard errors, of events and of non-events."""
     parts = up[0] - down[0], down[1] - up[1]
-    total = _estimate(parts[0] + parts[1], se_total, level)
-    events, nonevents = (_estimate(v, s, level) for v, s in zip(parts, se, strict=True))
+    total = _estimate(parts[0] + parts[1], se_total, level, None if null[0] is None else np.hypot(*null))
+    events, nonevents = (_estimate(v, s, level, z) for v, s, z in zip(parts, se, null, strict=True))
     return Nri(*total, events, nonevents, *map(float, (up[0], down[0], up[1], down[1])))
 
 
+@checks.aligned
 def idi(outcome: ArrayLike, old_risk: ArrayLike, new_risk: ArrayLike, *, level: float = 0.95) -> Idi:
     """Return the integrated discrimination improvement for a binary outcome.
 
@@ -286,6 +300,7 @@ def _idi(parts, se, se_total, level) -> Idi:
     return Idi(*total, *(_estimate(v, s, level) for v, s in zip(parts, se, strict=True)))
 
 
+@checks.aligned
 def nri_categorical_censored(
     time: ArrayLike,
     event: ArrayLike,
@@ -314,8 +329,9 @@ def nri_categorical_censored(
         Ascending risks that separate the categories [a, b).
     method : {"km", "ipw"}
         "km": Kaplan-Meier inside the patients moved up and those moved down, so censoring may depend
-        on the move; shares can leave [0, 1] a little. "ipw": events weigh 1/G(T-), patients seen
-        beyond the horizon equally; censoring must not depend on the risks.
+        on the move; a share that leaves [0, 1], as it can in few patients, is taken as 0 or 1, without an
+        interval. "ipw": events weigh 1/G(T-), patients seen beyond the horizon equally;
+        censoring must not depend on the risks.
     level : float
         Coverage of the Wald interval.
 
@@ -355,6 +371,7 @@ def nri_categorical_censored(
     return _nri_censored(time, event, move, horizon, method, level)
 
 
+@checks.aligned
 def nri_continuous_censored(
     time: ArrayLike,
     event: ArrayLike,
@@ -401,6 +418,9 @@ def _nri_censored(time, event, move, horizon, method, level) -> Nri:
         weights = _ipcw(time, event, horizon)
         (up, d_up), (down, d_down) = (_ipw_means(time, event, group, weights, horizon) for group in groups)
     influence = np.array([[1.0], [-1.0]]) * (d_up - d_down)
+    low, high = np.minimum(up, down), np.maximum(up, down)
+    influence[(low < -1e-9) | (high > 1 + 1e-9)] = np.nan  # Kaplan-Meier estimates that do not fit together
+    up, down = np.clip(up, 0, 1), np.clip(down, 0, 1)
     se = np.sqrt((influence**2).sum(axis=1))
     return _combine(up, down, se, np.sqrt((influence.sum(axis=0) ** 2).sum()), level)
 
@@ -448,9 +468,9 @@ def _ipcw(time, event, horizon) -> np.ndarray:
 
 def _ipw_means(time, event, values, weights, horizon) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of `values` given an event, and given none, and each patient's influence on them."""
-    later = time > horizon
+    later = survival.free_at(time, event, horizon).mask
     if not later.any():
-        raise ValueError(f"horizon must be passed by a patient without the event; found nobody beyond {horizon:g}")
+        raise ValueError(f"horizon must leave somebody free of the event; found nobody followed to {horizon:g}")
     means = np.array([weights @ values / weights.sum(), values[later].mean()])
     away = weights * (values - means[0])
     through_censoring = survival.censoring_influence(time, event, away)
@@ -458,6 +478,7 @@ def _ipw_means(time, event, values, weights, horizon) -> tuple[np.ndarray, np.nd
     return means, np.array(influence)
 
 
+@checks.aligned
 def idi_censored(
     time: ArrayLike,
     event: ArrayLike,

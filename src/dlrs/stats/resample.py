@@ -14,6 +14,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
+from dlrs.stats import checks
+
 
 class Interval(NamedTuple):
     """Percentile limits, and how many resamples they rest on."""
@@ -31,13 +33,6 @@ def _generator(seed: int | np.random.Generator) -> np.random.Generator:
     if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
         return np.random.default_rng(int(seed))
     raise ValueError(f"seed must be a non-negative integer or a numpy Generator; found {seed!r}")
-
-
-def _count(value: int, name: str) -> int:
-    """Return `value` as a positive whole number."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number; found {value!r}")
-    return int(value)
 
 
 def bootstrap_weights(n: int, n_boot: int, *, seed: int | np.random.Generator) -> np.ndarray:
@@ -74,7 +69,7 @@ def bootstrap_weights(n: int, n_boot: int, *, seed: int | np.random.Generator) -
     >>> bootstrap_weights(5, 3, seed=1).sum(axis=1)
     array([5, 5, 5])
     """
-    n, n_boot = _count(n, "n"), _count(n_boot, "n_boot")
+    n, n_boot = checks.whole_number(n, "n"), checks.whole_number(n_boot, "n_boot")
     drawn = _generator(seed).integers(0, n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
     return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n)
 
@@ -116,7 +111,7 @@ def refit_bootstrap(
     >>> refit_bootstrap(lambda rows, generator: x[rows].max(), 4, n_boot=3, seed=1).shape
     (3,)
     """
-    n, n_boot = _count(n, "n"), _count(n_boot, "n_boot")
+    n, n_boot = checks.whole_number(n, "n"), checks.whole_number(n_boot, "n_boot")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed must be a non-negative integer; found {seed!r}")
 
@@ -158,9 +153,7 @@ def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:
     values = np.asarray(estimates, dtype=float)
     if values.ndim == 0 or values.shape[0] == 0:
         raise ValueError(f"estimates must hold one row per resample; found shape {values.shape}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie inside (0, 1); found {level!r}")
-    tail = round((1 - level) / 2, 12)  # 0.025, not 0.025 and a bit
+    tail = round((1 - checks.coverage(level)) / 2, 12)  # 0.025, not 0.025 and a bit
     flat = values.reshape(values.shape[0], -1)
     used = np.isfinite(flat)
     limits = np.full((2, flat.shape[1]), np.nan)
@@ -207,7 +200,7 @@ def two_sided_p(differences: ArrayLike) -> np.ndarray | float:
 
 def check_weights(weights: ArrayLike, n: int) -> np.ndarray:
     """Return weights as floats of shape (B, n), none negative and no row without a patient, or say what is wrong."""
-    array = np.asarray(weights, dtype=float)
+    array = np.ma.filled(np.ma.asanyarray(weights).astype(float), np.nan)
     if array.ndim != 2 or array.shape[1] != n or array.shape[0] == 0:
         raise ValueError(
             f"weights must have one row per resample and one column per patient ({n}); found {array.shape}"

@@ -125,8 +125,8 @@ def kaplan_meier(
     times = table.time
     n_risk = table.at_risk
     if at is not None:
-        times = np.sort(np.asarray(at, dtype=float).ravel())
-        if times.size and times[-1] > table.time[-1] and not extend:
+        times = np.sort(checks.times(at, "at", table.time))
+        if times[-1] > table.time[-1] and not extend:
             raise ValueError(
                 f"at must lie within follow-up unless extend=True; found {times[-1]:g}, "
                 f"but the longest follow-up is {table.time[-1]:g}"
@@ -257,7 +257,7 @@ def censoring_survival(time: ArrayLike, event: ArrayLike, at: ArrayLike, *, befo
     """
     table = risk_table(time, event)
     curve = np.cumprod(1 - table.censored / np.maximum(table.at_risk - table.events, 1))
-    return step(table.time, curve, np.asarray(at, dtype=float), start=1.0, before=before)
+    return step(table.time, curve, checks.times(at, "at", table.time), start=1.0, before=before)
 
 
 def censoring_influence(time: ArrayLike, event: ArrayLike, values: ArrayLike) -> np.ndarray:
@@ -278,15 +278,34 @@ def censoring_influence(time: ArrayLike, event: ArrayLike, values: ArrayLike) ->
     return np.where(event, 0.0, (after / table.at_risk)[place]) - drift[place]
 
 
-def censoring_influence_at(time: ArrayLike, event: ArrayLike, at: float) -> np.ndarray:
-    """Return K_k(at) of `censoring_influence`: each patient's influence on -log G at one time."""
+def censoring_influence_at(time: ArrayLike, event: ArrayLike, at: float, *, before: bool = False) -> np.ndarray:
+    """Return K_k(at) of `censoring_influence`: each patient's influence on -log G at one time, or just before it."""
     time, event = checks.survival(time, event)
-    table = risk_table(time, event)
+    table, at = risk_table(time, event), checks.number(at, "at")
     place = np.searchsorted(table.time, time)
-    drift = np.cumsum(table.censored / table.at_risk**2)
-    up_to = step(table.time, drift, np.minimum(time, at), start=0.0)
-    jump = np.where(event | (time > at), 0.0, 1 / table.at_risk[place])
-    return time.size * (jump - up_to)
+    counted = (table.time < at) if before else (table.time <= at)
+    drift = np.cumsum(counted * table.censored / table.at_risk**2)
+    jump = np.where(event, 0.0, counted[place] / table.at_risk[place])
+    return time.size * (jump - drift[place])
+
+
+class Free(NamedTuple):
+    """Who is known to be free of the event at a horizon; `before` says that G is read just before it, not at it."""
+
+    mask: np.ndarray
+    before: bool
+
+
+def free_at(time: ArrayLike, event: ArrayLike, horizon: float) -> Free:
+    """Find the patients known to be free of the event at a horizon, for inverse weighting by 1/G.
+
+    Those followed beyond it, weighted by 1/G(horizon), as in R's riskRegression and timeROC. Where nobody is, because
+    follow-up was ended for all at the horizon, those censored exactly at it are, weighted by 1/G(horizon-): the value
+    at a horizon a moment earlier.
+    """
+    time, event = checks.survival(time, event)
+    beyond = time > horizon
+    return Free(beyond if beyond.any() else (time >= horizon) & ~event, not beyond.any())
 
 
 def binary_outcome(time: ArrayLike, event: ArrayLike, *, horizon: float) -> np.ndarray:
@@ -341,6 +360,7 @@ class LogRank(NamedTuple):
     groups: pd.DataFrame
 
 
+@checks.aligned
 def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> LogRank:
     """Compare the survival of two or more groups.
 
@@ -375,7 +395,13 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> LogRank:
         raise ValueError(f"group must have one label per row of time ({time.size}); found shape {group.shape}")
     if pd.isna(group).any():
         raise ValueError(f"group must hold a label in every row; found none at row {int(pd.isna(group).argmax())}")
-    labels, member = np.unique(group, return_inverse=True)
+    try:
+        labels, member = np.unique(group, return_inverse=True)
+    except TypeError:  # numbers among texts have no order
+        other = next(k for k, label in enumerate(group) if type(label) is not type(group[0]))
+        raise ValueError(
+            f"group must hold labels of one kind; found {group[0]!r} at row 0 and {group[other]!r} at row {other}"
+        ) from None
     if labels.size < 2:
         raise ValueError(f"group must hold at least two groups; found only {str(labels[0])!r}")
     table = risk_table(time, event)
@@ -399,6 +425,8 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> LogRank:
     spread = d * (y - d) / np.maximum(y - 1, 1)
     variance = np.diag(spread @ share) - share.T @ (spread[:, None] * share)
     excess = (observed - expected)[1:]
+    if np.linalg.matrix_rank(variance[1:, 1:]) < labels.size - 1:
+        raise ValueError("group must be compared at an event that some of those at risk outlive; found none that does")
     chi2 = excess @ np.linalg.solve(variance[1:, 1:], excess)
     groups = pd.DataFrame({"group": labels, "n": np.bincount(member), "observed": observed, "expected": expected})
     return LogRank(*chi2_test(chi2, labels.size - 1), groups)

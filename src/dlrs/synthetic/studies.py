@@ -295,7 +295,7 @@ def _findings(j: Judged, models: Models, generator: np.random.Generator):
 
 
 def _normal_p(value: float, se: float) -> float:
-    return float(2 * ndtr(-abs(value / se))) if se > 0 else float(value == 0)
+    return float(2 * ndtr(-abs(value / se))) if se > 0 else np.nan
 
 
 def _net_benefit(
