@@ -37,6 +37,10 @@ def test_every_version_is_the_locks():
     assert {(name, version) for name, version, _ in pins()} == lock(), remedy
 
 
+def test_the_start_of_notebooks_and_of_monai_pays_for_no_grammar_of_web_addresses():
+    assert "jsonschema" in dict(lock()) and "rfc3987-syntax" not in dict(lock())
+
+
 def test_where_the_lock_forks_one_version_applies():
     for python in ("3.11.2", "3.11.9", "3.12.4", "3.13.1"):
         for system, machine in (("linux", "x86_64"), ("darwin", "arm64")):

@@ -238,7 +238,7 @@ def test_set_up_asks_uv_once_per_lock_and_group(run, monkeypatch, tmp_path, caps
     sync = ["sync", "--frozen", "--inexact", "--no-default-groups"]
     assert run.set_up() == run.set_up() == str(tmp_path / ".venv" / "bin" / "python")
     assert calls == [(sync, "never", True)]
-    assert "(statistics): up to 270 MB to fetch, " in capsys.readouterr().out
+    assert "(statistics): up to 269 MB to fetch, " in capsys.readouterr().out
 
     # Groups are added to what is there; a smaller command takes none away, and asks uv for nothing.
     run.set_up("io", "imaging")

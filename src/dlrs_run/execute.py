@@ -29,8 +29,6 @@ SECONDS_BETWEEN_LINES = 5.0
 AFTER_THE_NUMBERS = {"10_report", "report", "pages", "private", "publish"}
 PUBLISHED_ALONE = "00_paper_audit"  # the notebook that shows no patient's number
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
-# jsonschema builds a grammar of web addresses when it is imported: 1.6 s of every notebook's start, used by none.
-sys.modules.setdefault("rfc3987_syntax", None)
 
 
 def die_with(parent: int) -> None:
