@@ -26,12 +26,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import yaml
-from nibabel.orientations import apply_orientation, inv_ornt_aff, ornt2axcodes
 from scipy import ndimage
 
 from dlrs.cohort import Variable
 from dlrs.config import InputError, display_path, sha256, whole_file
-from dlrs.imaging import dicom, nifti, volumes
+from dlrs.imaging import nifti, volumes
+from dlrs.imaging.volumes import Volume
 from dlrs.templates import template
 from dlrs_site.intake import Problem, survey
 
@@ -42,7 +42,6 @@ ROI_STEMS = ("t2w_roi", "dwi_roi")
 # body temperature, in 1e-6 mm2/s. Spacings: from high-resolution pelvic MRI to a survey scan, in mm.
 ADC_RANGE = (300.0, 3500.0)
 SPACING_RANGE_MM = (0.1, 20.0)
-MAX_VOXELS = 2**29  # more is a damaged header, and memory
 MIN_ROI_VOXELS, MIN_ROI_MM3 = 20, 200.0
 MAX_ROI_SHARE = 0.3  # of the volume: more is a mask turned inside out
 DARK_SHARE = 0.05  # ROI signal over the brightest tissue: less is air
@@ -89,18 +88,6 @@ class Report(NamedTuple):
     findings: list[Finding]
     pictures: dict[str, tuple[int | None, list[tuple[str, str]]]]  # patient -> row, pictures
     facts: dict  # name, class, n_patients, n_volumes
-
-
-class _Stored(NamedTuple):
-    """A volume or mask turned to RAS."""
-
-    array: np.ndarray
-    affine: np.ndarray
-    axes: str  # orientation in the file, such as LPS
-
-    @property
-    def spacing(self) -> np.ndarray:
-        return nib.affines.voxel_sizes(self.affine)
 
 
 def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
@@ -187,111 +174,50 @@ def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
     return found
 
 
-def _read_stored(
-    path: Path, is_roi: bool, b_value: float | None, on: _Stored | None
-) -> tuple[_Stored | None, list[tuple[str, str]]]:
-    """Read a volume or mask and turn it to RAS; return it, None where nothing can be done with it, and (code, message).
-
-    A DICOM segmentation is read onto the image that it belongs to, `on`; without one it is not looked at.
-    """
+def _read(
+    path: Path, is_roi: bool, b_value: float | None, on: Volume | None
+) -> tuple[Volume | None, list[tuple[str, str]]]:
+    """Read a volume or mask as the study does; return it, None where it is refused, and (code, message)."""
     said: list[tuple[str, str]] = []
     try:
-        segmentation = dicom.segmentation_file(path) if is_roi and volumes.is_dicom(path) else None
-        if volumes.is_dicom(path):
-            if segmentation and on is None:
-                return None, []
-            if segmentation:
-                array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
-            else:
-                array, affine = dicom.read(path, b_value=b_value, named=path.name.startswith("dwi_b"), remarks=said)
-            image = nib.Nifti1Image(array, affine)
-        else:
-            image = nifti.volume(path, b_value)
-            said += _header_findings(image)
-        shape = tuple(int(n) for n in image.shape)
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) != 3 or min(shape) < 1 or np.prod(shape, dtype=float) > MAX_VOXELS:
-            return None, [("image-dimensions", f"the shape is {' x '.join(map(str, shape)) or 'a single number'}")]
-        array = np.asanyarray(image.dataobj).reshape(shape)
-        if not volumes.is_dicom(path):
-            nifti.check_whole(path)
-    except dicom.Unusable as error:
+        volume = volumes.read_stored(path, b_value=b_value, on=on if is_roi else None, remarks=said)
+    except volumes.Unusable as error:
         return None, [*said, (error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
-    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
-        what = "the file ends too early" if isinstance(error, EOFError) else "the file cannot be read"
-        return None, [("image-unreadable", f"{what} ({type(error).__name__})")]
-    if array.dtype.kind not in "iufb":
-        return None, [("image-dimensions", f"voxels of type {array.dtype} are not single numbers")]
-    affine = np.asarray(image.affine, dtype=float)
-    spacing = nib.affines.voxel_sizes(affine)
-    if np.isfinite(affine).all() and (spacing > 0).all():
-        low, high = SPACING_RANGE_MM
-        if not ((spacing >= low) & (spacing <= high)).all():
-            off = [f for f in (1000, 0.001) if ((spacing * f >= low) & (spacing * f <= high)).all()]
-            code = "spacing-units" if off else "spacing-implausible"
-            said.append((code, f"the voxel size is {' x '.join(f'{s:.4g}' for s in spacing)} mm"))
-    try:
-        if not (
-            np.isfinite(affine).all() and (spacing > 0).all() and abs(np.linalg.det(affine[:3, :3] / spacing)) > 1e-3
-        ):
-            raise ValueError
-        orientation = volumes.orientation_of(affine)
-        turned = apply_orientation(array, orientation)
-        affine = affine @ inv_ornt_aff(orientation, shape)
-    except (ValueError, np.linalg.LinAlgError, nib.orientations.OrientationError):
-        return None, [*said, ("image-affine", "the affine does not place the volume in the patient")]
-    stored = _Stored(turned, affine, on.axes if segmentation else "".join(ornt2axcodes(orientation)))
-    if array.dtype.kind == "f":
-        bad = array.size - int(np.isfinite(array).sum())
-        if bad:
-            return None, [*said, ("image-nan", f"{bad} of {array.size} voxels are NaN or infinite")]
-    if not is_roi and array.min() == array.max():
-        return None, [*said, ("image-constant", f"every voxel has the value {array.flat[0]:g}")]
-    return stored, said
+    spacing, (low, high) = np.array(volume.spacing_mm), SPACING_RANGE_MM
+    if not ((spacing >= low) & (spacing <= high)).all():
+        off = [f for f in (1000, 0.001) if ((spacing * f >= low) & (spacing * f <= high)).all()]
+        code = "spacing-units" if off else "spacing-implausible"
+        said.append((code, f"the voxel size is {' x '.join(f'{s:.4g}' for s in spacing)} mm"))
+    return volume, said
 
 
-def _header_findings(image: nib.spatialimages.SpatialImage) -> list[tuple[str, str]]:
-    """Say what is doubtful about where a NIfTI header places the voxels."""
-    said = []
-    if nifti.has_identity(np.asarray(image.affine)):
-        said.append(("affine-identity", "voxels of 1 x 1 x 1 mm that start at 0, 0, 0: an array saved without header?"))
-    apart = nifti.places_differ(image)
-    if apart > volumes.GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(image.affine).min():
-        said.append(("places-differ", f"sform and qform place the corners up to {apart:.1f} mm apart"))
-    return said
-
-
-def _grid_findings(stored: _Stored, like: _Stored) -> list[tuple[str, str]]:
+def _grid_findings(stored: Volume, like: Volume) -> list[tuple[str, str]]:
     """Compare the grid of a mask or second volume with that of the image it belongs to, both turned to RAS."""
     shapes = [" x ".join(map(str, grid.array.shape)) for grid in (stored, like)]
     if shapes[0] != shapes[1]:
         return [("grid-shape", f"{shapes[0]} voxels, and {shapes[1]} in the image that it belongs to")]
-    corners = np.array([[*c, 1] for c in itertools.product(*[(0, n - 1) for n in stored.array.shape])])
-    apart = np.linalg.norm(((stored.affine - like.affine) @ corners.T)[:3], axis=0).max()
-    axes = f"stored as {stored.axes}, its image as {like.axes}"
-    if apart > volumes.GEOMETRY_TOLERANCE_VOXELS * like.spacing.min():
-        turned = stored.axes != like.axes
+    apart = nifti.corners_apart(stored.array.shape, stored.affine, like.affine)
+    axes, turned = f"stored as {stored.stored}, its image as {like.stored}", stored.stored != like.stored
+    if apart > nifti.TOLERANCE_VOXELS * min(like.spacing_mm):
         message = f"its corners lie up to {apart:.1f} mm away from those of its image"
         return [("grid-orientation" if turned else "grid-affine", f"{message}; {axes}" if turned else message)]
-    return [("grid-stored-otherwise", axes)] if stored.axes != like.axes else []
+    return [("grid-stored-otherwise", axes)] if turned else []
 
 
 def _label_findings(mask: np.ndarray) -> tuple[list[tuple[str, str]], bool]:
     """Say whether a mask's voxels are labels, and whether there is an ROI to go on with."""
     values = np.unique(mask)
-    near = np.abs(values - np.round(values)) <= volumes.LABEL_TOLERANCE
-    values[near] = np.round(values[near])  # stored with a scale
-    if not near.all() or (values < 0).any():
-        odd = values[~near | (values < 0)][0]
-        return [("roi-fractions", f"the mask holds {odd:g}, which is no label")], False
+    odd = values[volumes.no_labels(values)]
+    if odd.size:
+        return [("roi-fractions", f"the mask holds {odd[0]:g}, which is no label")], False
+    values = np.unique(np.round(values))
     if not (values > 0).any():
         return [("roi-empty", "no voxel is above 0")], False
-    labels = ", ".join(f"{value:g}" for value in np.unique(values[values > 0])[:5])
+    labels = ", ".join(f"{value:g}" for value in values[values > 0][:5])
     return [("roi-several-labels", f"the labels are {labels}")] if "," in labels else [], True
 
 
-def _roi_findings(roi: np.ndarray, spacing: np.ndarray) -> list[tuple[str, str]]:
+def _roi_findings(roi: np.ndarray, spacing: Sequence[float]) -> list[tuple[str, str]]:
     """Say what is doubtful about a boolean ROI's size, shape and place."""
     said = []
     held = [np.flatnonzero(roi.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -360,8 +286,7 @@ def _body(array: np.ndarray) -> np.ndarray:
 
 def _digest(array: np.ndarray) -> str:
     """Return a hash of a volume's voxels that neither the file's type, compression nor orientation changes."""
-    content = np.asfortranarray(array, dtype=np.float32).T  # the order in which NIfTI stores it: rarely a copy
-    return f"{hashlib.sha256(content).hexdigest()} {array.shape}"
+    return f"{hashlib.sha256(np.ascontiguousarray(array, dtype=np.float32)).hexdigest()} {array.shape}"
 
 
 def _span(held: np.ndarray) -> np.ndarray:
@@ -369,7 +294,7 @@ def _span(held: np.ndarray) -> np.ndarray:
     return np.stack([held.argmax(axis=0), held.shape[0] - 1 - held[::-1].argmax(axis=0)])
 
 
-def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: np.ndarray, height: int = 260) -> str:
+def _picture(array: np.ndarray, roi: np.ndarray | None, spacing: Sequence[float], height: int = 260) -> str:
     """Draw the slice whose ROI needs the largest rectangle, outlined, as a radiologist sees it: a JPEG as base64.
 
     A stray click shows there, since it stretches the rectangle.
@@ -490,10 +415,12 @@ def _examine_sequence(
     `b_of` says the b-value (s/mm2) of each diffusion signal among `stems`;
     `outlines` takes the ROI's volume in mm3.
     """
-    stored: dict[str, _Stored] = {}
+    stored: dict[str, Volume] = {}
     for stem, path in files.items():
         is_roi, on = stem == roi_stem, next((stored[name] for name in stems if name in stored), None)
-        volume, said = _read_stored(path, is_roi, b_of.get(stem), on)
+        if is_roi and on is None and volumes.is_dicom(path):  # a segmentation lies on its image's grid
+            continue
+        volume, said = _read(path, is_roi, b_of.get(stem), on)
         for code, message in said:
             say(code, path.name, message)
         if volume is not None:
@@ -508,9 +435,8 @@ def _examine_sequence(
             for code, message in said:
                 say(code, files[stem].name, message)
     for stem, volume in readable.items():
-        spacing = volume.spacing
-        if spacing[2] < 0.67 * spacing.max():
-            sizes = " x ".join(f"{s:.2f}" for s in spacing)
+        if not volumes.is_axial(volume):
+            sizes = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
             say("image-not-axial", files[stem].name, f"{sizes} mm from side to side, back to front, foot to head")
         out.digests.append((_digest(volume.array), files[stem].name, False))
     roi = None
@@ -520,10 +446,10 @@ def _examine_sequence(
         if usable:
             drawn = mask.array > 0.5
             out.digests.append((_digest(drawn), files[roi_stem].name, True))
-            said = said + _roi_findings(drawn, mask.spacing)
+            said = said + _roi_findings(drawn, mask.spacing_mm)
             roi = drawn if first and fits[roi_stem] else None
             if roi is not None:
-                outlines[roi_stem] = roi.sum() * float(np.prod(mask.spacing))
+                outlines[roi_stem] = roi.sum() * float(np.prod(mask.spacing_mm))
         for code, message in said:
             say(code, files[roi_stem].name, message)
     for code, message in _contrast_findings(readable, b_of, roi, fits):
@@ -532,12 +458,12 @@ def _examine_sequence(
     for stem, volume in readable.items():
         seen = roi if stem == first or fits[stem] else None
         name = files[stem].name if stem in files[stem].name else f"{files[stem].name}, {stem}"
-        out.pictures.append((f"{name}{without}", _picture(volume.array, seen, volume.spacing)))
+        out.pictures.append((f"{name}{without}", _picture(volume.array, seen, volume.spacing_mm)))
     return len(stored)
 
 
 def _contrast_findings(
-    volumes: dict[str, _Stored], b_of: dict[str, float], roi: np.ndarray | None, fits: dict
+    volumes: dict[str, Volume], b_of: dict[str, float], roi: np.ndarray | None, fits: dict
 ) -> list[tuple[str, str]]:
     """Say whether the values where the ROI lies can be tissue, and whether the diffusion values make sense."""
     said, first = [], next(iter(volumes), None)

@@ -508,10 +508,18 @@ BAD = {
         "Put the volume there",
     ),
     "twice": ("t2w.nii.gz: the volume is there more than once (t2w.nii.gz, t2w.nii)", "one of them", "Remove"),
-    "truncated": ("t2w.nii.gz: cannot be read (EOFError)", "a readable three-dimensional volume", "copy it again"),
+    "truncated": (
+        "t2w.nii.gz: the volume cannot be read (EOFError)",
+        "a readable three-dimensional volume",
+        "copy it again",
+    ),
     "text": ("t2w.nii.gz: ", "a readable three-dimensional volume", "copy it again"),
-    "NaN": ("t2w.nii.gz: 1 of 18720 voxels are NaN or infinite", "a finite number", "write background as 0"),
-    "constant": ("t2w.nii.gz: every voxel has the value 7", "an image with contrast", "copy it again"),
+    "NaN": (
+        "t2w.nii.gz: the volume has no number everywhere: 1 of 18720 voxels",
+        "a readable",
+        "write background as 0",
+    ),
+    "constant": ("t2w.nii.gz: the volume has no contrast: every voxel has the value 7", "a readable", "copy it again"),
     "empty mask": ("t2w_roi.nii.gz: the mask is empty", "at least one voxel above 0", "Draw the ROI"),
     "mis-sized mask": ("t2w_roi.nii.gz: the grid has 30 x 26 x 22 voxels", "30 x 26 x 24", "Draw or resample it"),
     "moved mask": (
@@ -644,7 +652,7 @@ def test_one_bad_patient_does_not_lose_the_others_and_is_listed_with_its_row(coh
     with pytest.raises(InputError) as error:
         build(copy, tmp_path / "boxes", progress=True)
     message = str(error.value)
-    assert message.startswith("images/(patient of row 3)/t2w.nii.gz: cannot be read (EOFError)")
+    assert message.startswith("images/(patient of row 3)/t2w.nii.gz: the volume cannot be read (EOFError)")
     assert "1 of 2 problems in 2 of 4 patients" in message and "\n" not in message
     problems = pd.read_csv(tmp_path / "boxes" / "problems.csv")
     assert problems[["row", "patient_id", "sequence"]].values.tolist() == [[3, "P002", "T2W"], [5, "P004", "T2W"]]

@@ -311,8 +311,8 @@ def _attempt(function: Callable, task: dict) -> tuple[object, str]:
 def _each(function: Callable, tasks: list[dict], *, jobs: int, label: str, progress: bool) -> list[tuple]:
     """Apply a function to every task, in order, in `jobs` processes with a progress bar.
 
-    The processes are forked from one small server that has imported MONAI
-    (20 s) once for all of them; the notebook itself never loads it.
+    The processes are forked from one small server that has imported this
+    module once for all of them.
     """
     attempt = partial(_attempt, function)
     if not tasks:
@@ -323,7 +323,7 @@ def _each(function: Callable, tasks: list[dict], *, jobs: int, label: str, progr
         forked = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
         context = multiprocessing.get_context("forkserver" if forked else "spawn")
         if forked:
-            context.set_forkserver_preload(["dlrs.imaging.cropping", "monai.data"])
+            context.set_forkserver_preload(["dlrs.imaging.cropping"])
         with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context, initializer=_start_worker) as pool:
             return list(_counted(pool.map(attempt, tasks), bar))
 

@@ -15,16 +15,26 @@ from dlrs.imaging.dicom import Unusable, near_b_value
 
 SIDECARS = (".bval", ".bvec", ".json")  # what dcm2niix writes beside a volume
 GZIP = b"\x1f\x8b"
+# ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
+TOLERANCE_VOXELS = 0.1
+MAX_VOXELS = 2**29  # more is a damaged header, and memory
 JSON_B_VALUES = ("DiffusionBValue", "BValue", "b_value")
 
 
-class _RoundedHeader(nib.Nifti1Header):
-    """A header whose quaternion is a little longer than 1: shortened, as ITK does."""
+def _shorten(header: nib.Nifti1Header) -> nib.Nifti1Header:
+    """Shorten a header's quaternion that rounding made a little longer than 1, as ITK does."""
+    xyz = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=float)
+    length = np.sqrt(xyz @ xyz)
+    if 1 < length < 1 + 1e-4:
+        for axis, value in zip("bcd", xyz / length, strict=True):
+            header[f"quatern_{axis}"] = value
+    return header
 
+
+class _RoundedHeader(nib.Nifti1Header):
     def get_qform_quaternion(self):
-        xyz = np.array([self[f"quatern_{axis}"] for axis in "bcd"], dtype=float)
-        length = np.sqrt(xyz @ xyz)
-        return np.r_[0.0, xyz / length] if 1 < length < 1 + 1e-4 else super().get_qform_quaternion()
+        _shorten(self)
+        return super().get_qform_quaternion()
 
 
 class _RoundedImage(nib.Nifti1Image):
@@ -84,13 +94,18 @@ def is_array_order(shape: Sequence[int], affine: np.ndarray) -> bool:
     return len(shape) == 3 and has_identity(affine) and 1 < shape[0] < 0.67 * min(shape[1:])
 
 
+def corners_apart(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
+    """Return how far apart (mm) two affines place the corners of a grid, the largest distance."""
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in shape), 1]
+    return float(np.linalg.norm(((first - second) @ corners.T)[:3], axis=0).max())
+
+
 def places_differ(image: nib.spatialimages.SpatialImage) -> float:
     """Return how far apart (mm) sform and qform place a volume's corners; 0 where one of them is not given."""
     header = image.header
     if "sform_code" not in header or not (header["sform_code"] and header["qform_code"]):
         return 0.0
-    far = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in image.shape[:3]), 1]
-    return float(np.linalg.norm(((header.get_sform() - header.get_qform()) @ far.T)[:3], axis=0).max())
+    return corners_apart(image.shape[:3], header.get_sform(), _shorten(header.copy()).get_qform())
 
 
 def b_values_beside(path: Path) -> list[float] | None:
@@ -168,3 +183,23 @@ def check_whole(path: Path) -> None:
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise Unusable(f"is damaged: the compressed file fails its checksum ({error})", "image-unreadable") from error
+
+
+def read(path: Path, b_value: float | None = None, *, remarks: list) -> tuple[np.ndarray, np.ndarray]:
+    """Read one volume: (array as stored, affine to RAS millimetres); see `volume`.
+
+    `remarks` takes (code, message) of what is doubtful about where the header places the voxels.
+    """
+    image = volume(path, b_value)
+    if has_identity(np.asarray(image.affine)):
+        message = "voxels of 1 x 1 x 1 mm that start at 0, 0, 0: an array saved without header?"
+        remarks.append(("affine-identity", message))
+    apart = places_differ(image)
+    if apart > TOLERANCE_VOXELS * nib.affines.voxel_sizes(image.affine).min():
+        remarks.append(("places-differ", f"sform and qform place the corners up to {apart:.1f} mm apart"))
+    if np.prod(image.shape, dtype=float) > MAX_VOXELS:
+        what = f"has {' x '.join(map(str, image.shape))} voxels, more than any scanner makes: the header is damaged"
+        raise Unusable(what, "image-dimensions")
+    array = np.asanyarray(image.dataobj)
+    check_whole(path)
+    return array, np.asarray(image.affine, dtype=float)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ from dlrs.imaging.dicom import Unusable
 
 SEQUENCES = ("T2W", "ADC")
 SIGNALS = ("dwi_b0", "dwi_b1000")  # the two signals' names, whatever the pair of b-values
-# ITK-SNAP and DICOM converters round an affine; a tenth of a voxel is beyond rounding and below anything visible.
-GEOMETRY_TOLERANCE_VOXELS = 0.1
 ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a folder with a DICOM series
 B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
 MAX_TILT_DEGREES = 65.0  # of an axial slice against the scanner's axis
@@ -84,9 +81,10 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
 def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
     """Return the orientation of a stored array, and its shape and affine once turned to RAS."""
     if len(shape) != 3 or min(shape) < 1:
-        raise Unusable(f"has shape {tuple(shape)}, not three dimensions")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise Unusable("has an affine that does not place it in the patient")
+        raise Unusable(f"has shape {tuple(map(int, shape))}, not three dimensions", "image-dimensions")
+    sizes = nib.affines.voxel_sizes(affine)
+    if not (np.isfinite(affine).all() and (sizes > 0).all() and abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-3):
+        raise Unusable("has an affine that does not place it in the patient", "image-affine")
     orientation = orientation_of(affine)
     turned = np.empty(3, dtype=int)
     turned[orientation[:, 0].astype(int)] = shape
@@ -121,28 +119,62 @@ def _three_dimensional(shape: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def _load(path: Path, b_value: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Read a NIfTI file through MONAI's reader, without its tensors, or a DICOM series: (array, affine to RAS mm)."""
-    if is_dicom(path):
-        named = path.name.startswith("dwi_b")
-        return dicom.read(path, b_value=b_value, named=named)
-    from monai.data import NibabelReader
-
-    image = nifti.volume(path, b_value)
-    reader = NibabelReader()
-    reader.filenames = (str(path),)  # what its `read` sets; that opens the file as nibabel does, mending nothing
-    array, meta = reader.get_data(image)
-    nifti.check_whole(path)
-    return array.reshape(_three_dimensional(array.shape)), np.asarray(meta["affine"], dtype=float)
-
-
 def is_dicom(path: Path) -> bool:
     """Say whether a volume's path is DICOM: a folder of a series, or one file, named .dcm or without ending."""
     return path.is_dir() or path.suffix in (".dcm", "")
 
 
+def read_stored(
+    path: Path, *, b_value: float | None = None, on: Volume | None = None, remarks: list | None = None
+) -> Volume:
+    """Read a volume, or the mask drawn on the volume `on`, and turn it to RAS: the one reader of study and doctor.
+
+    Parameters
+    ----------
+    path
+        See `read_volume` and `read_roi`.
+    b_value
+        Of a diffusion signal, in s/mm2.
+    on
+        The image that a mask belongs to; None reads a volume.
+    remarks
+        Takes (code, message) of what is read and doubtful.
+
+    Raises
+    ------
+    Unusable
+        Whatever makes the study refuse it, with the doctor's code.
+    """
+    remarks = [] if remarks is None else remarks
+    try:
+        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None
+        if segmentation:
+            array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
+        elif is_dicom(path):
+            array, affine = dicom.read(path, b_value=b_value, named=path.name.startswith("dwi_b"), remarks=remarks)
+        else:
+            array, affine = nifti.read(path, b_value, remarks=remarks)
+        array = array.reshape(_three_dimensional(array.shape))
+        orientation, _, affine = _canonical(array.shape, affine)
+        if array.dtype.kind not in "iufb":
+            raise Unusable(f"has voxels of type {array.dtype}, which are not single numbers", "image-dimensions")
+        array = own_copy(apply_orientation(array, orientation))
+    except (MemoryError, Unusable):
+        raise
+    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
+        raise Unusable(f"cannot be read ({type(error).__name__})", "image-unreadable") from error
+    missing = array.size - int(np.isfinite(array).sum())
+    if missing:
+        what = f"has no number everywhere: {missing} of {array.size} voxels are NaN or infinite; write background as 0"
+        raise Unusable(what, "image-nan")
+    if on is None and array.min() == array.max():
+        raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
+    stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
+    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+
+
 def read_volume(path: str | Path, *, name: str | None = None, b_value: float | None = None) -> Volume:
-    """Read a NIfTI file (through MONAI) or a DICOM series and turn it to RAS.
+    """Read a NIfTI file or a DICOM series and turn it to RAS.
 
     The voxels are only reordered, never resampled: an oblique volume keeps
     its grid and its affine says where it lies.
@@ -181,39 +213,16 @@ def read_volume(path: str | Path, *, name: str | None = None, b_value: float | N
     >>> volume.spacing_mm, volume.stored  # doctest: +SKIP
     ((0.6, 0.6, 3.5), 'LPS')
     """
-    path = Path(path)
-    name = name or display_path(path)
-    volume = _read(path, name, b_value)
-    if volume.array.min() == volume.array.max():
-        what = f"every voxel has the value {volume.array.flat[0]:g}"
-        raise InputError(name, what, expected="an image with contrast", remedy=EXPORT_AGAIN)
-    return volume
+    return _read(Path(path), name or display_path(path), b_value)
 
 
 def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None = None) -> Volume:
-    """Read a volume or a mask, turn it to RAS and refuse what is no finite number; a segmentation needs its image."""
-    import monai.data  # noqa: F401  out here, since a missing package is not a damaged file
-
+    """Read a volume, or the mask drawn on `on`; what cannot be used is an InputError."""
     try:
-        segmentation = dicom.segmentation_file(path) if on and is_dicom(path) else None  # refuses several
-        if segmentation:
-            array, affine = dicom.read_segmentation(segmentation, on.array.shape, on.affine)
-        else:
-            array, affine = _load(path, b_value)
-        orientation, _, affine = _canonical(array.shape, affine)
-        array = own_copy(apply_orientation(array, orientation))
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file makes the readers raise a dozen different kinds
-        what = f"the volume {error}" if isinstance(error, Unusable) else f"cannot be read ({type(error).__name__})"
+        return read_stored(path, b_value=b_value, on=on)
+    except Unusable as error:
+        what = f"the {'mask' if on else 'volume'} {error}"
         raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
-    missing = array.size - int(np.isfinite(array).sum())
-    if missing:
-        what = f"{missing} of {array.size} voxels are NaN or infinite"
-        remedy = "Find the step that made them; write background as 0."
-        raise InputError(name, what, expected="a finite number in every voxel", remedy=remedy)
-    stored = "".join(ornt2axcodes(orientation))
-    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
 
 
 def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
@@ -242,7 +251,7 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
     name = name or display_path(path)
     mask = _read(Path(path), name, on=volume)
     _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
-    odd = (np.abs(mask.array - np.round(mask.array)) > LABEL_TOLERANCE) | (mask.array < -LABEL_TOLERANCE)
+    odd = no_labels(mask.array)
     if odd.any():
         what = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
         remedy = "Save it as labels; resample masks with nearest neighbour only."
@@ -254,6 +263,11 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
     return drawn
 
 
+def no_labels(values: np.ndarray) -> np.ndarray:
+    """Mark the values of a mask that are no label: fractions and negative numbers, but for the rounding of a scale."""
+    return (np.abs(values - np.round(values)) > LABEL_TOLERANCE) | (values < -LABEL_TOLERANCE)
+
+
 def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> None:
     """Raise when a volume in RAS does not share the grid of the one it belongs to."""
     remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
@@ -261,9 +275,8 @@ def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, l
         what = f"the grid has {_times(shape)} voxels"
         expected = f"{_times(like_shape)}, as the image it belongs to has (both turned to RAS)"
         raise InputError(name, what, expected=expected, remedy=remedy)
-    corners = np.array([[*corner, 1] for corner in itertools.product(*[(0, n - 1) for n in shape])])
-    apart = np.linalg.norm(((affine - like_affine) @ corners.T)[:3], axis=0).max()
-    limit = GEOMETRY_TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
+    apart = nifti.corners_apart(shape, affine, like_affine)
+    limit = nifti.TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
     if apart > limit:
         what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
         raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
@@ -447,7 +460,7 @@ def read_sequence(
     first = volumes[0]
     for path, other in zip(paths[1:-1], volumes[1:], strict=True):
         _same_grid(f"{name}/{path.name}", other.array.shape, other.affine, first.array.shape, first.affine)
-    if first.spacing_mm[2] < 0.67 * max(first.spacing_mm):
+    if not is_axial(first):
         what = "slices are {} mm apart from foot to head, voxels up to {} mm across".format(
             *(f"{size:.2f}" for size in (first.spacing_mm[2], max(first.spacing_mm)))
         )
@@ -461,6 +474,11 @@ def read_sequence(
         return SequenceImage(first, roi, first.array <= 0, source)
     adc, nonpositive = adc_fit([v.array for v in volumes], b_values, nonpositive_value=nonpositive_value)
     return SequenceImage(first._replace(array=adc), roi, nonpositive, source)
+
+
+def is_axial(volume: Volume) -> bool:
+    """Say whether a volume's slices are stacked from foot to head: nowhere are voxels much larger than along there."""
+    return volume.spacing_mm[2] >= 0.67 * max(volume.spacing_mm)
 
 
 def own_copy(array: np.ndarray) -> np.ndarray:
