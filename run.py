@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent
 PARTS = ("all", "main", "alternatives")
 IO, IMAGING = ("io",), ("io", "imaging")
 # What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
-SIZES = {"statistics": (269, 885), "io": (9, 50), "imaging": (2749, 4600), "dev": (73, 210)}
+SIZES = {"statistics": (269, 885), "io": (23, 92), "imaging": (2749, 4600), "dev": (73, 210)}
 USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, snakemake.cli, statsmodels.api"
 LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 LAB["@jupyterlab/docmanager-extension:plugin"] = {"defaultViewers": {"markdown": "Markdown Preview"}}

@@ -6,12 +6,13 @@ import random
 import shutil
 import zipfile
 
+import gdcm
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
+from pydicom.uid import HTJ2KLossless, ImplicitVRLittleEndian, JPEGExtended12Bit, generate_uid
 
 from dicom_files import multi_frame, save, segmentation, siemens, single_slices
 from dlrs import cohort
@@ -189,6 +190,32 @@ def test_philips_own_scale_puts_two_b_values_on_one_scale(patient):
     same_as_twin(patient, "ADC")
 
 
+def compressed(file, syntax):
+    """Store a DICOM file's pixels compressed, as an archive does."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(file))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(file))
+    assert writer.Write()
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEG2000Lossless"])
+def test_compressed_slices_are_read_without_what_lies_above_their_bits(patient, syntax):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        data.BitsStored, data.HighBit = 12, 11
+        data.PixelData = (np.frombuffer(data.PixelData, np.uint16) | 0x1000).tobytes()
+    folder = instead(patient, "t2w", series)
+    for file in folder.iterdir():
+        compressed(file, getattr(gdcm.TransferSyntax, syntax))
+    same_as_twin(patient)
+
+
 def test_a_mosaic_and_an_unreadable_compression_are_named(patient):
     series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")[:1]
     series[0].ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
@@ -197,14 +224,19 @@ def test_a_mosaic_and_an_unreadable_compression_are_named(patient):
     shutil.rmtree(folder)
     series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
     for data in series:
-        data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        data.file_meta.TransferSyntaxUID = HTJ2KLossless
         data.compress = None
         data.PixelData = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0\x04\x00\x00\x00\xff\xd8\xff\xd9"
         data["PixelData"].is_undefined_length = True
     save(series, folder)
     assert codes(patient) == {"image-compressed"}
-    with pytest.raises(InputError, match="is compressed as JPEG Lossless"):
+    with pytest.raises(InputError, match="is compressed as High-Throughput JPEG 2000"):
         volumes.read_sequence(patient, "T2W")
+    for data in series:  # a decoder is there, and refuses twelve bits
+        data.file_meta.TransferSyntaxUID, data.BitsStored, data.HighBit = JPEGExtended12Bit, 12, 11
+    shutil.rmtree(folder)
+    save(series, folder)
+    assert codes(patient) == {"image-compressed"}
 
 
 def test_a_copy_of_a_slice_is_told_from_two_b_values(patient):

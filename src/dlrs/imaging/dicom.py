@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pydicom
@@ -96,7 +96,10 @@ class Frame(NamedTuple):
     @property
     def pixels(self) -> np.ndarray:
         """The slice, rows by columns, in the header's own scale; a diffusion coefficient in 1e-6 mm2/s."""
-        stored = self.data.pixel_array if self.index is None else self.data.pixel_array[self.index]
+        try:
+            stored = self.data.pixel_array if self.index is None else self.data.pixel_array[self.index]
+        except (RuntimeError, NotImplementedError) as error:  # of a decoder
+            _refuse_syntax(self.data.file_meta.TransferSyntaxUID, error)
         slope, intercept, unit = self.scale
         return (_without_overlays(stored, self.data) * slope + intercept) * unit
 
@@ -235,12 +238,16 @@ def _refuse_unreadable(data: Dataset) -> None:
     """Refuse pixels that cannot be decoded here, and mosaics: many slices on one picture."""
     syntax = data.file_meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and not _decodable(syntax):
-        what = f"is compressed as {syntax.name}, which is not read here: store it uncompressed (gdcmconv --raw)"
-        raise Unusable(what, "image-compressed")
+        _refuse_syntax(syntax)
     kind = data.get("ImageType") or []
     if "MOSAIC" in ([kind] if isinstance(kind, str) else kind):
         what = "is a Siemens mosaic, all slices on one picture: convert it with dcm2niix, which unfolds it"
         raise Unusable(what, "series-mosaic")
+
+
+def _refuse_syntax(syntax, error: Exception | None = None) -> NoReturn:
+    what = f"is compressed as {syntax.name}, which cannot be decoded here: store it uncompressed (gdcmconv --raw)"
+    raise Unusable(what, "image-compressed") from error
 
 
 def _decodable(syntax) -> bool:
