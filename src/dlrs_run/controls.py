@@ -87,7 +87,7 @@ def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind
     from dlrs.config import sha256
     from dlrs.imaging import cropping, volumes
 
-    rows, b_values = [], cohort.read_settings(interim.parent)["b_values"]
+    rows, b_values = [], cohort.read_settings(interim.parent).get("b_values") or volumes.B_VALUES
     for patient in patients["patient_id"]:
         for sequence in volumes.SEQUENCES:
             found = volumes.read_sequence(cohort_dir / "images" / patient, sequence, b_values=b_values)

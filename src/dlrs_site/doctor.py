@@ -33,6 +33,7 @@ from dlrs.config import InputError, display_path, sha256, whole_file
 from dlrs.imaging import nifti, volumes
 from dlrs.imaging.volumes import Volume
 from dlrs.templates import template
+from dlrs_site import privacy
 from dlrs_site.intake import Problem, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,6 +47,7 @@ MIN_ROI_VOXELS, MIN_ROI_MM3 = 20, 200.0
 MAX_ROI_SHARE = 0.3  # of the volume: more is a mask turned inside out
 DARK_SHARE = 0.05  # ROI signal over the brightest tissue: less is air
 OUTLINE_SHARE = 1.5  # voxels of the filled ROI over those drawn: more is an outline without its inside, or a ring
+MAX_OUTLINE_SHIFT_MM = 10.0  # of one tumour's box between T2W and DWI: more than motion and distortion
 MAX_OUTLINE_RATIO = 2.0  # of one tumour's volume on T2W and on DWI, where none of these says why it is so
 SAYS_SIZE = (
     "roi-tiny",
@@ -55,9 +57,12 @@ SAYS_SIZE = (
     "spacing-units",
     "spacing-implausible",
 )
+SAYS_PLACE = ("affine-identity", "spacing-units", "image-not-axial")
 MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
+EVENTS_PER_COEFFICIENT = 10  # of a Cox model (Peduzzi et al. 1995)
+MIN_FOR_LEVELS = 20  # patients: of fewer, every factor lacks a level
 MAX_FOLLOW_UP_MONTHS = 240.0
 FINDINGS = yaml.safe_load(Path(__file__).with_name("findings.yaml").read_text(encoding="utf-8"))
 
@@ -82,12 +87,19 @@ class Examined(NamedTuple):
     n_volumes: int  # volumes and masks that could be read
 
 
+class Outline(NamedTuple):
+    """Size and place of an ROI."""
+
+    mm3: float
+    box: np.ndarray  # first and last place (mm, RAS), shape (2, 3)
+
+
 class Report(NamedTuple):
     """All findings on a cohort folder, errors first, with pictures of the patients that they concern."""
 
     findings: list[Finding]
     pictures: dict[str, tuple[int | None, list[tuple[str, str]]]]  # patient -> row, pictures
-    facts: dict  # name, class, n_patients, n_volumes
+    facts: dict  # name, class, n_patients, n_volumes, searched_for
 
 
 def _finding(code: str, file: str, row: int | None, message: str) -> Finding:
@@ -99,6 +111,34 @@ def _of_problem(problem: Problem) -> Finding:
     column = f"column {problem.column}: " if problem.column else ""
     message = f"{column}{problem.found}; expected {problem.expected}."
     return Finding("error", problem.code, problem.file, problem.row, message, problem.remedy)
+
+
+def _level_findings(patients: pd.DataFrame, variables: Mapping[str, Variable]) -> list[tuple[str, str]]:
+    """Say which factors the primary cohort, in which models are fitted, cannot estimate: (code, message)."""
+    primary = patients[patients["cohort"] == "primary"]
+    if len(primary) < MIN_FOR_LEVELS:
+        return []
+    absent, without, few = [], [], []
+    n_events = int(primary["event"].sum())
+    for name, variable in variables.items():
+        if variable.role != "covariate" or name not in primary:
+            continue
+        there = primary.groupby(name)["event"].agg(["size", "sum"]) if variable.kind == "levels" else None
+        n_coefficients = 1 if there is None else len(there) - 1
+        if n_coefficients and n_events < EVENTS_PER_COEFFICIENT * n_coefficients:
+            few.append(f"{name} ({n_events / n_coefficients:.1f})")
+        if there is not None:
+            elsewhere = patients.loc[patients["cohort"] != "primary", name].value_counts()
+            for level in [level for level in variable.categories if level not in there.index]:
+                n = int(elsewhere.get(level, 0))
+                absent.append(f"{name} {level}" + (f" ({n} in the validation cohort)" if n else ""))
+            without += [f"{name} {level} ({row['size']:g})" for level, row in there.iterrows() if row["sum"] == 0]
+    found = [
+        ("level-absent", "no patient of the primary cohort has ", absent),
+        ("level-without-events", "no event among the primary patients with ", without),
+        ("factor-few-events", f"fewer than {EVENTS_PER_COEFFICIENT} events a coefficient: ", few),
+    ]
+    return [(code, what + ", ".join(those)) for code, what, those in found if those]
 
 
 def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Variable]) -> list[Finding]:
@@ -135,7 +175,7 @@ def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Var
     return found
 
 
-def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
+def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Variable]) -> list[Finding]:
     """Point out what the cohort as a whole cannot show: size, events, centres."""
     if not {"cohort", "centre", "event"} <= set(patients.columns):
         return []
@@ -162,6 +202,8 @@ def _design_findings(patients: pd.DataFrame, file: str) -> list[Finding]:
             for centre, rate in pure[pure["size"] >= 10].iterrows():
                 who = "everybody" if rate["mean"] else "nobody"
                 say("centre-one-outcome", f"{who} of the {rate['size']:g} patients of centre {centre} has the event")
+    for code, message in _level_findings(frame, variables):
+        say(code, message)
     if frame["event"].mean() > 0.7:
         say("event-coding", f"{frame['event'].mean():.0%} of the patients have the event")
     if frame["centre"].nunique() == 1:
@@ -376,6 +418,9 @@ def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = 
             else:
                 others = sorted(p.name for p in folder.glob(f"{stem}.*") if not p.name.endswith(nifti.SIDECARS))
                 seen = f"; {others[0]} is of a kind that is not read: save it as {stem}.nii.gz" if others else ""
+                if stem in signals and (others := sorted({*folder.glob("dwi_b*")} - {folder / n for n in expected})):
+                    named = ", ".join(path.name for path in others)
+                    seen = f"; {named}: say its b-values in cohort.yaml (`b_values: [0, 800]`)"
                 say("image-missing", f"{stem}.nii.gz", f"the volume is missing{seen}")
         n_before = len(out.findings)
         complete = len(files) == len(stems) + 1
@@ -390,8 +435,7 @@ def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = 
             )  # the study's own reader has the last word
             if refused:
                 say("image-refused", "", refused)
-    explained = any(finding.code in SAYS_SIZE for finding in out.findings)
-    for code, message in () if explained else _outline_findings(outlines):
+    for code, message in _outline_findings(outlines, {finding.code for finding in out.findings}):
         say(code, "dwi_roi", message)
     return out._replace(n_volumes=n_volumes)
 
@@ -408,12 +452,12 @@ def _examine_sequence(
     roi_stem: str,
     say,
     out: Examined,
-    outlines: dict[str, float],
+    outlines: dict[str, Outline],
 ) -> int:
     """Examine one sequence, volumes first; return how many volumes and masks could be read.
 
     `b_of` says the b-value (s/mm2) of each diffusion signal among `stems`;
-    `outlines` takes the ROI's volume in mm3.
+    `outlines` takes the ROI's size and place.
     """
     stored: dict[str, Volume] = {}
     for stem, path in files.items():
@@ -449,7 +493,9 @@ def _examine_sequence(
             said = said + _roi_findings(drawn, mask.spacing_mm)
             roi = drawn if first and fits[roi_stem] else None
             if roi is not None:
-                outlines[roi_stem] = roi.sum() * float(np.prod(mask.spacing_mm))
+                places = nib.affines.apply_affine(mask.affine, np.argwhere(roi))
+                box = np.array([places.min(axis=0), places.max(axis=0)])
+                outlines[roi_stem] = Outline(roi.sum() * float(np.prod(mask.spacing_mm)), box)
         for code, message in said:
             say(code, files[roi_stem].name, message)
     for code, message in _contrast_findings(readable, b_of, roi, fits):
@@ -504,13 +550,24 @@ def _equal_neighbours(array: np.ndarray) -> int:
     )
 
 
-def _outline_findings(outlines: dict[str, float]) -> list[tuple[str, str]]:
-    """Compare the volumes (mm3) of a patient's two outlines, T2W and DWI."""
+def _outline_findings(outlines: dict[str, Outline], explained: set[str]) -> list[tuple[str, str]]:
+    """Compare size and place of a patient's two outlines, T2W and DWI, where no other finding explains it."""
     if len(outlines) < 2:
         return []
-    t2w, dwi = outlines.values()
-    sizes = f"the outlines hold {t2w / 1000:.2g} ml on T2W and {dwi / 1000:.2g} ml on DWI"
-    return [("roi-sizes-differ", sizes)] if max(t2w, dwi) > MAX_OUTLINE_RATIO * min(t2w, dwi) else []
+    said, (t2w, dwi) = [], outlines.values()
+    sizes = f"the outlines hold {t2w.mm3 / 1000:.2g} ml on T2W and {dwi.mm3 / 1000:.2g} ml on DWI"
+    if max(t2w.mm3, dwi.mm3) > MAX_OUTLINE_RATIO * min(t2w.mm3, dwi.mm3) and not explained & set(SAYS_SIZE):
+        said.append(("roi-sizes-differ", sizes))
+    ends = dwi.box - t2w.box  # where one outline has more slices than the other, only one end moves
+    moved = np.where(np.sign(ends[0]) == np.sign(ends[1]), np.abs(ends).min(axis=0), 0)
+    if np.linalg.norm(moved) > MAX_OUTLINE_SHIFT_MM and not explained & set(SAYS_PLACE):
+        ways = " and ".join(
+            f"{size:.0f} mm {way}"
+            for size, way in zip(moved, ("side to side", "back to front", "foot to head"), strict=True)
+            if size > 5
+        )
+        said.append(("roi-places-differ", f"the outline on DWI lies away from that on T2W: {ways}"))
+    return said
 
 
 def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Finding], set[str]]:
@@ -576,7 +633,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     from tqdm import tqdm
 
     folder = Path(folder)
-    facts = {"name": folder.name, "class": None, "n_patients": 0, "n_volumes": 0}
+    facts = {"name": folder.name, "class": None, "n_patients": 0, "n_volumes": 0, "searched_for": {}}
     if not folder.is_dir():
         return Report([_finding("folder-missing", str(folder), None, "there is no such folder")], {}, facts)
     found = survey(folder)
@@ -586,9 +643,8 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     if found.assumed:
         said = ", ".join(f"{name}: '{value}'" for name, value in found.assumed.items())
         findings.append(_finding("table-assumed", found.file, None, f"was read as `table: {{{said}}}`"))
-    findings += _row_findings(found.patients, found.file, found.variables) + _design_findings(
-        found.patients, found.file
-    )
+    findings += _row_findings(found.patients, found.file, found.variables)
+    findings += _design_findings(found.patients, found.file, found.variables)
     table = {}
     if "patient_id" in found.patients:
         named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")
@@ -597,6 +653,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     if not (folder / "images").is_dir():
         findings.append(_finding("images-missing", "images", None, "the folder is missing"))
         return Report(_sorted(findings), {}, facts)
+    facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs))
     # A name that looks like a path is no name of a folder here; without a table every folder is looked at.
     rows = {name: row for name, row in table.items() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)}
     if table:
@@ -650,7 +707,11 @@ def as_text(report: Report) -> str:
             place = finding.file + (f", row {finding.row}" if finding.row else "")
             lines.append(f"    {place}: {finding.message}")
         lines.append("")
-    return "\n".join(lines if report.findings else [*lines, "Nothing was found."]) + "\n"
+    lines += [] if report.findings else ["Nothing was found."]
+    if facts["searched_for"]:
+        kinds = ", ".join(f"{kind} ({n})" for kind, n in facts["searched_for"].items())
+        lines.append(f"Results will be searched for (kind, number of spellings): {kinds}.")
+    return "\n".join(lines) + "\n"
 
 
 def as_page(report: Report) -> str:
@@ -724,9 +785,15 @@ def _example_images(folder: Path, number: int) -> None:
     middle = pd.DataFrame({"t2w_view": [0.0], "adc_view": [0.0]})
     parameters = {name: float(values[0]) for name, values in phantoms.rendered_parameters(middle).items()}
     folder.mkdir(parents=True)
-    for name, volume in phantoms.render_patient(folder.name, "ABC"[number % 3], parameters, seed=number).items():
+    rendered = phantoms.render_patient(folder.name, "ABC"[number % 3], parameters, seed=number)
+    t2w, dwi = (
+        nib.affines.apply_affine(rendered[name].affine, np.argwhere(rendered[name].data)).mean(axis=0)
+        for name in ("t2w_roi.nii.gz", "dwi_roi.nii.gz")
+    )
+    for name, volume in rendered.items():
         step = 3 if name.startswith("t2w") else 2
         affine = volume.affine @ np.diag([step, step, 1.0, 1.0])
+        affine[:3, 3] += 0 if name.startswith("t2w") else t2w - dwi  # one patient, the same axes for both sequences
         nib.save(nib.Nifti1Image(np.ascontiguousarray(volume.data[::step, ::step]), affine), folder / name)
 
 

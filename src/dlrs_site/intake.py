@@ -662,7 +662,6 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
         _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
     shared = joined["class"] == "COHORT" and joined["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
-    study["b_values"] = [float(b) for b in settings.get("b_values") or B_VALUES]
     study |= {"smallest_count": joined["small_cell"] if shared else 0, "left_out": left_out}
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)

@@ -13,6 +13,7 @@ import re
 import sys
 import urllib.parse
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,6 +56,7 @@ BLOB = re.compile(r"data:[\w/+.-]*(?:;[\w=-]+)*;base64,([A-Za-z0-9+/=\s%]+)")
 PICTURE = re.compile(r"[A-Za-z0-9+/\s]{64,}=*\s*")  # of a notebook, as base64
 TOKEN = re.compile(r"[^\W_]+")
 IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+BETWEEN = re.compile(rf"(?<={IDEOGRAPH.pattern})[\s\u00b7\u30fb^=,]+(?={IDEOGRAPH.pattern})")  # family and given name
 SHORT_NUMBER = 6  # digits: a shorter number is found everywhere
 
 
@@ -83,24 +85,33 @@ def _study_words() -> set[str]:
 def _name_forms(value: str) -> Iterator[str]:
     """Yield a DICOM value as it may be written: `DOE^JANE` as `DOE JANE` and `JANE DOE`, 19550312 as a date.
 
-    A name may have a Latin, an ideographic and a phonetic form, parted by `=`;
-    ideographic ones are written with and without a space.
+    A name may have a Latin, an ideographic and a phonetic form, parted by
+    `=`; its middle names may be left out, and ideographs are looked for
+    without what stands between them.
     """
     yield value
     for form in value.split("=") if "=" in value or "^" in value else ():
         parts = [part for part in re.split(r"[\^ ]+", form) if part]
-        if parts:
-            for order in (parts, [*parts[1:], parts[0]]):
-                yield " ".join(order)
-                if IDEOGRAPH.search(form):
-                    yield "".join(order)
+        for those in (parts, parts[:2]) if parts else ():
+            for order in (those, [*those[1:], those[0]]):
+                yield ("" if IDEOGRAPH.search(form) else " ").join(order)
     if re.fullmatch(r"(19|20)\d{6}", value):
         year, month, day = value[:4], value[4:6], value[6:]
         yield from (f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}", f"{day}/{month}/{year}")
 
 
-def _header_texts(path: Path) -> list[tuple[str, str]]:
-    """Return (field, value) of the personal fields of one image's header; what cannot be read holds none."""
+def _joined(text: str) -> str:
+    """Return a text without blanks, dots and carets between ideographs."""
+    return BETWEEN.sub("", text)
+
+
+def _header_texts(files: list[Path]) -> list[tuple[str, str]]:
+    """Return (field, value) of the personal fields of the first of a series' files that has any."""
+    return next(filter(None, map(_texts_of_header, files)), [])
+
+
+def _texts_of_header(path: Path) -> list[tuple[str, str]]:
+    """Return (field, value) of the personal fields of one file's header; what cannot be read holds none."""
     import nibabel as nib
     import pydicom
 
@@ -110,8 +121,11 @@ def _header_texts(path: Path) -> list[tuple[str, str]]:
             image = nib.load(path)
             found = [(name, image.header[name].item().decode("latin-1")) for name in NIFTI_TEXTS]
             found += [("extension", str(part.get_content())) for part in image.header.extensions]
-        else:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(PERSONAL))
+        elif path.suffix == ".json":  # beside a NIfTI file, as dcm2niix writes it
+            about = json.loads(path.read_text(encoding="utf-8"))
+            found = [(name, str(about[name])) for name in PERSONAL if name in about]
+        else:  # without its mark too, as old nodes wrote DICOM
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(PERSONAL), force=True)
             found = [(tag, str(part)) for tag in PERSONAL for part in _several(header.get(tag))]
     except Exception:  # whatever is damaged is the doctor's matter
         return []
@@ -124,19 +138,12 @@ def _several(value) -> list:
     return list(value) if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
 
 
-def _is_marked(path: Path) -> bool:
-    """Say whether a file carries DICOM's mark; what else lies in a series' folder (Thumbs.db) names nobody."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _headers(folder: Path) -> list[Path]:
-    """List one file a series: what its header says of the patient, every slice's says."""
+def _headers(folder: Path) -> list[list[Path]]:
+    """List each series' files, of which the first that names somebody stands for all."""
     found = []
     for patient in sorted(folder.iterdir()) if folder.is_dir() else ():
         for path in sorted(patient.iterdir()) if patient.is_dir() else ():
-            files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path]
-            found += [next((p for p in files if _is_marked(p)), files[0])] if files else []
+            found.append([p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path])
     return found
 
 
@@ -182,6 +189,11 @@ def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
                         Secret(f"the header field {field}", form) for form in _name_forms(value) if _tells(form)
                     ]
     return list(dict.fromkeys(secrets))
+
+
+def kinds_of(secrets: Iterable[Secret]) -> dict[str, int]:
+    """Return what is searched for by kind: how many spellings of it, never what they say."""
+    return dict(sorted(Counter(secret.kind for secret in secrets).items()))
 
 
 def texts_of(name: str, content: bytes) -> Iterator[str]:
@@ -285,7 +297,7 @@ class Search:
         for secret in secrets:
             text = secret.text.casefold()
             if IDEOGRAPH.search(text):
-                self.unspaced.append((secret, text))
+                self.unspaced.append((secret, _joined(text)))
                 continue
             tokens = TOKEN.findall(text)
             words = r"[\W_]+".join(map(re.escape, tokens)) if " " in text else re.escape(text)
@@ -310,6 +322,7 @@ class Search:
         low, found = text.casefold(), []
         for token in self.by_token.keys() & set(TOKEN.findall(low)):
             found += [secret.kind for secret, pattern in self.by_token[token] for _ in pattern.finditer(low)]
+        low = _joined(low) if self.unspaced else low
         for secret, name in self.unspaced:
             found += [secret.kind] * low.count(name)
         found += ["the name of a personal header field"] * len(FIELD.findall(text))

@@ -26,7 +26,7 @@ from dlrs_site import doctor, intake
 from dlrs_site import settings as settings_model
 
 N_PRIMARY, N_VALIDATION = 10, 6
-T2W_AFFINE = np.diag([-2.0, -2.0, 4.0, 1.0])  # stored as LPS
+T2W_AFFINE = np.array([[-2.0, 0, 0, 35], [0, -2.0, 0, 31], [0, 0, 4.0, -18], [0, 0, 0, 1]])  # stored as LPS
 DWI_AFFINE = np.array([[2.5, 0, 0, -30], [0, 2.5, 0, -28], [0, 0, 5.0, -20], [0, 0, 0, 1]])
 FILES = ("t2w", "dwi_b0", "dwi_b1000", "t2w_roi", "dwi_roi")
 

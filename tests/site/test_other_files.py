@@ -14,10 +14,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import HTJ2KLossless, ImplicitVRLittleEndian, JPEGExtended12Bit, generate_uid
 
-from dicom_files import multi_frame, save, segmentation, siemens, single_slices
+from dicom_files import ge, multi_frame, philips, save, segmentation, siemens, single_slices, standard
 from dlrs import cohort
 from dlrs.config import InputError
-from dlrs.imaging import nifti, volumes
+from dlrs.imaging import dicom, nifti, volumes
 from dlrs_site import doctor, intake, privacy
 
 SHAPE = (24, 20, 10)
@@ -92,6 +92,104 @@ def test_b_values_of_other_makers_and_of_the_sequences_name(patient, say, found)
         (patient / f"{stem}.nii.gz").unlink()
     same_as_twin(patient, "ADC")
     assert codes(patient) == found
+
+
+TRUTH = 1100.0  # 1e-6 mm2/s
+PAIRS = [[0, 1000], [50, 800], [0, 800], [50, 400, 800]]
+
+
+def signals_of(b_values):
+    """Signals of one ADC everywhere, bright enough that rounding to whole numbers does not matter."""
+    draw = np.random.default_rng(3).integers(20_000, 30_000, SHAPE)
+    return {b: image(np.round(draw * np.exp(-b * TRUTH / 1e6)).astype(np.uint16)) for b in b_values}
+
+
+def as_series(patient, made, say):
+    save(single_slices(made, "P1", "dwi", say=say), patient / "dwi")
+
+
+def as_enhanced(patient, made, _):
+    save(multi_frame(made, "P1", "dwi"), patient / "dwi.dcm")
+
+
+def as_folders(patient, made, say):
+    for b, volume in made.items():
+        save(single_slices({b: volume}, "P1", f"dwi_b{b}", say=say), patient / f"dwi_b{b}")
+
+
+def as_one_nifti(patient, made, _):
+    nib.save(image(np.stack([np.asarray(v.dataobj) for v in made.values()], axis=3)), patient / "dwi.nii.gz")
+    (patient / "dwi.bval").write_text(" ".join(map(str, made)))
+
+
+def as_niftis(patient, made, _):
+    for b, volume in made.items():
+        nib.save(volume, patient / f"dwi_b{b}.nii.gz")
+        (patient / f"dwi_b{b}.json").write_text(json.dumps({"DiffusionBValue": b}))
+
+
+WAYS = [(as_series, say) for say in (standard, siemens, ge, philips, united_imaging, no_private)]
+WAYS += [(way, None) for way in (as_enhanced, as_one_nifti, as_niftis)] + [(as_folders, siemens)]
+
+
+@pytest.mark.parametrize("b_values", PAIRS, ids=str)
+def test_the_adc_of_every_pair_and_of_the_fit_is_the_phantoms(patient, b_values):
+    for path in patient.glob("dwi_b*"):
+        path.unlink()
+    more = signals_of(sorted({*b_values, 200}))  # the pair that is asked for is taken of three
+    for way, say in WAYS:
+        way(patient, signals_of(b_values) if way in (as_niftis, as_folders) else more, say)
+        found = volumes.read_sequence(patient, "ADC", b_values=b_values)
+        assert np.abs(found.volume.array[found.roi] / TRUTH - 1).max() < 0.01, (way, say)
+        assert codes(patient, b_values) <= {"b-value-named"}, (way, say)
+        with pytest.raises(InputError, match="b-value|missing"):
+            volumes.read_sequence(patient, "ADC", b_values=[b_values[0], 1500])
+        for path in patient.glob("dwi*"):
+            if "roi" not in path.name:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def test_sources_of_a_b_value_that_contradict_each_other_are_refused(patient):
+    def both(data, b):
+        standard(data, b)
+        no_private(data, 800 if b else 0)
+
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").rename(patient / f"_{stem}.nii.gz")
+    made = phantom_volumes()
+    as_series(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, both)
+    assert "b-values-contradict" in codes(patient)
+    with pytest.raises(InputError, match="b = 1000 s/mm2 by DiffusionBValue and 800 by SequenceName"):
+        volumes.read_sequence(patient, "ADC")
+    shutil.rmtree(patient / "dwi")
+    as_one_nifti(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, None)
+    (patient / "dwi.json").write_text(json.dumps({"DiffusionBValue": [0, 800]}))
+    with pytest.raises(InputError, match=r"other b-values by dwi.json than by dwi.bval"):
+        volumes.read_sequence(patient, "ADC")
+
+
+def test_a_private_b_value_that_no_dictionary_knows_is_eight_bytes():
+    assert dicom._first_number(np.float64(800).tobytes()) == 800
+    assert dicom._first_number(np.float32(800).tobytes()) == 800
+
+
+def test_signals_of_another_pair_are_named_until_cohort_yaml_says_it(patient):
+    (patient / "dwi_b1000.nii.gz").rename(patient / "dwi_b800.nii.gz")
+    said = {f.code: f.message for f in doctor._examine_patient(patient, 2).findings}
+    assert "dwi_b800.nii.gz: say its b-values in cohort.yaml" in said["image-missing"]
+    assert codes(patient, [0, 800]) == set()
+
+
+def test_an_outline_that_lies_upside_down_is_warned_of(patient):
+    for stem in (*volumes.SIGNALS, "dwi_roi"):  # the field of view reaches further up than on T2W
+        array = np.asarray(phantom_volumes()[stem].dataobj)
+        above = np.zeros((*SHAPE[:2], 3), dtype=array.dtype) if stem == "dwi_roi" else array[:, :, 2::-1]
+        nib.save(image(np.concatenate([array, above], axis=2)), patient / f"{stem}.nii.gz")
+    assert codes(patient) == set()
+    mask = nib.load(patient / "dwi_roi.nii.gz")
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj)[:, :, ::-1], mask.affine), patient / "dwi_roi.nii.gz")
+    [finding] = [f for f in doctor._examine_patient(patient, 2).findings if f.code == "roi-places-differ"]
+    assert finding.message == "the outline on DWI lies away from that on T2W: 15 mm foot to head"
 
 
 def test_a_blanked_b_value_counts_as_not_said(patient):
@@ -253,7 +351,7 @@ def test_tilted_slices_are_axial_up_to_their_limit(patient, degrees):
     for stem in ("t2w", "t2w_roi"):
         nib.save(image(np.asarray(phantom_volumes()[stem].dataobj), turn @ AFFINE), patient / f"{stem}.nii.gz")
     same_as_twin(patient)
-    assert codes(patient) == set()
+    assert codes(patient) <= {"roi-places-differ"}  # turned about the scanner, not about the tumour
 
 
 def test_coronal_slices_stay_refused(patient):
@@ -555,6 +653,28 @@ def test_a_workbook_that_is_no_archive_is_refused(folder):
     assert pd.Series([code for code, _, _ in found(folder)]).isin(["table-unreadable", "patient-without-images"]).any()
 
 
+def test_levels_without_patients_or_events_and_factors_of_few_events_are_said_before_training(folder):
+    rows = [ROWS | {"patient_id": f"{n:03d}", "cohort": "primary", "event": str(int(n < 12))} for n in range(60)]
+    for n, row in enumerate(rows):
+        row["gender"], row["cea"] = ["Male", "Female"][n % 2], ["Normal", "Elevated"][n > 30]
+        row["ypt_stage"] = cohort.LEVELS["ypt_stage"][n % 3]
+    rows.append(rows[0] | {"patient_id": "900", "cohort": "validation", "ypt_stage": cohort.LEVELS["ypt_stage"][3]})
+    pd.DataFrame(rows).to_csv(folder / "clinical.csv", index=False)
+    said = {f.code: f.message for f in doctor.check(folder, jobs=1).findings}
+    assert f"ypt_stage {cohort.LEVELS['ypt_stage'][3]} (1 in the validation cohort)" in said["level-absent"]
+    assert "gender" not in said["level-absent"]
+    assert "cea Elevated (29)" in said["level-without-events"] and "Male" not in said["level-without-events"]
+    assert "ypt_stage (6.0)" in said["factor-few-events"] and "gender" not in said["factor-few-events"]
+
+
+def test_b_values_are_in_table_s1_only_where_they_are_given(folder, tmp_path):
+    lines(folder)
+    for settings, given in (("", None), ("b_values: [50, 800]\n", [50, 800])):
+        (folder / "cohort.yaml").write_text("name: Test\nclass: COHORT\n" + settings)
+        intake.stage(tmp_path / "run", folder)
+        assert cohort.read_settings(tmp_path / "run").get("b_values") == given
+
+
 def test_an_identity_affine_is_warned_of(patient):
     for stem in ("t2w", "t2w_roi"):
         nib.save(image(np.asarray(phantom_volumes()[stem].dataobj), np.eye(4)), patient / f"{stem}.nii.gz")
@@ -577,3 +697,32 @@ def test_names_in_two_scripts_are_found_though_the_first_file_is_no_dicom(tmp_pa
     (run / "note.csv").write_text(f"who\n{text}\n", encoding="utf-8")
     leaks, _ = privacy.scan(run, tmp_path)
     assert [(leak.file, leak.kind) for leak in leaks] == [("note.csv", "the header field PatientName")]
+
+
+def test_a_name_is_learnt_behind_a_directory_and_without_a_preamble_and_beside_a_nifti(tmp_path, patient):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    bare = Dataset()
+    bare.update(series[0])
+    bare.PatientName = "Beispiel^Erika^Maria"
+    folder = patient / "t2w"
+    folder.mkdir()
+    bare.save_as(folder / "IM1", implicit_vr=True, little_endian=True, enforce_file_format=False)
+    directory = Dataset()
+    directory.file_meta = series[0].file_meta
+    directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    directory.FileSetID = "CD"
+    directory.save_as(folder / "DICOMDIR", enforce_file_format=True)
+    (patient / "dwi.json").write_text(json.dumps({"PatientName": "\u963f\u535c\u675c\u62c9\u00b7\u4e70\u4e70\u63d0"}))
+    secrets = privacy.secrets_of(tmp_path)
+    search = privacy.Search(secrets)
+    for text in ("Erika Beispiel", "beispiel erika maria", "\u963f\u535c\u675c\u62c9 \u4e70\u4e70\u63d0"):
+        assert set(search.kinds(f"of {text}:")) == {"the header field PatientName"}
+
+
+def test_the_page_says_what_is_searched_for_by_kind_and_never_by_value(folder, patient):
+    save(single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"), patient / "t2w")
+    lines(folder)
+    shutil.copytree(patient, folder / "images" / "001")
+    report = doctor.check(folder, jobs=1)
+    for page in (doctor.as_page(report), doctor.as_text(report)):
+        assert "the header field PatientName" in page and "Doe P1" not in page and "MRN-P1" not in page

@@ -22,7 +22,7 @@ PRIVATE_B_VALUES = (
     (0x0065, "Image Private Header", 0x09),  # United Imaging
 )
 PHILIPS_SCALE = (0x2005, "Philips MR Imaging DD 001", 0x0E)  # stored value per unit of signal
-SEQUENCE_B_VALUE = re.compile(r"ep_b(\d+)")  # Siemens' name of the sequence, where nothing else is left
+SEQUENCE_B_VALUE = re.compile(r"ep_b(\d+)(?![\d_])")  # Siemens' name of the sequence, where nothing else is left
 # Units of a diffusion coefficient, written without blanks and signs, in 1e-6 mm2/s.
 DIFFUSION_UNITS = {
     "um2/s": 1.0,
@@ -59,29 +59,21 @@ class Frame(NamedTuple):
         return next((s[tag].value for s in self.sources if tag in s and s[tag].value not in (None, "")), None)
 
     @property
-    def b_value(self) -> float | None:
-        """The b-value in s/mm2: the standard's attribute, else a maker's own, else that in the sequence's name."""
-        said = self.b_value_attribute
-        return self.named_b_value if said is None else said
-
-    @property
-    def b_value_attribute(self) -> float | None:
-        """The b-value in s/mm2 by an attribute made for it."""
-        standard = self.get("DiffusionBValue")
-        if standard is not None:
-            return float(standard)
+    def b_values(self) -> dict[str, float]:
+        """The b-value in s/mm2 by each place that says one, the most trusted first, the sequence's name last."""
+        said = {"DiffusionBValue": self.get("DiffusionBValue")}
         for group, creator, element in PRIVATE_B_VALUES:
             value = self.private(group, creator, element)
-            if value is not None:
-                # GE adds 1e9 to say that a flag is set
-                return value % 100_000 if creator.startswith("GEMS") else value
-        return None
+            # GE adds 1e9 to say that a flag is set
+            said[creator] = value % 100_000 if value is not None and creator.startswith("GEMS") else value
+        name = SEQUENCE_B_VALUE.search(str(self.get("SequenceName") or ""))
+        said["SequenceName"] = name[1] if name else None  # such as *ep_b1000t
+        return {place: float(value) for place, value in said.items() if value is not None}
 
     @property
-    def named_b_value(self) -> float | None:
-        """The b-value in the sequence's name, such as `*ep_b1000t`; None where it names none."""
-        found = SEQUENCE_B_VALUE.search(str(self.get("SequenceName") or ""))
-        return float(found[1]) if found else None
+    def b_value(self) -> float | None:
+        """The b-value in s/mm2, None where nothing says it."""
+        return next(iter(self.b_values.values()), None)
 
     def private(self, group: int, creator: str, element: int) -> float | None:
         """Return a maker's own number, None where it is missing or blanked."""
@@ -134,12 +126,14 @@ def _unit(text) -> float | None:
 
 
 def _first_number(value) -> float:
-    """Return the first number of a private value, which may have come as bytes: text, or a float of four."""
+    """Return the first number of a private value, which may have come as bytes: text, or a float of four or eight."""
     if isinstance(value, bytes):
         try:
             return float(value.decode("ascii").split("\\")[0].strip(" \0"))
         except ValueError:
-            return float(struct.unpack("<f", value[:4])[0])
+            return float(
+                struct.unpack("<d" if len(value) == 8 else "<f", value[:8] if len(value) == 8 else value[:4])[0]
+            )
     if isinstance(value, str):
         return float(value.split("\\")[0])
     return float(value[0] if isinstance(value, Sequence) or type(value).__name__ == "MultiValue" else value)
@@ -272,8 +266,14 @@ def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> l
     Raises
     ------
     Unusable
-        No header says a b-value (and `named` is False), or none says this one.
+        No header says a b-value (and `named` is False), none says this one, or one says two.
     """
+    for places in (frame.b_values for frame in found):
+        (place, first), *others = places.items() or [("", 0.0)]
+        for other, value in others:
+            if not near_b_value(value, first):
+                what = f"says b = {first:g} s/mm2 by {place} and {value:g} by {other}"
+                raise Unusable(what, "b-values-contradict")
     said = [frame.b_value for frame in found]
     if named and all(b is None for b in said):
         return found
@@ -342,7 +342,7 @@ def read(
     """
     found = frames(path)
     chosen = found if b_value is None else with_b_value(found, b_value, named=named)
-    named_only = any(frame.b_value_attribute is None and frame.named_b_value is not None for frame in chosen)
+    named_only = any(list(frame.b_values) == ["SequenceName"] for frame in chosen)
     if remarks is not None and b_value is not None and named_only:
         remarks.append(("b-value-named", f"b = {b_value:g} stands in the sequence's name only"))
     return stack(chosen)

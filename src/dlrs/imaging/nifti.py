@@ -114,20 +114,25 @@ def b_values_beside(path: Path) -> list[float] | None:
     Raises
     ------
     Unusable
-        The file is there and cannot be read.
+        A file is there and cannot be read, or two say different b-values.
     """
+    found = {}
     for file in sidecars(path):
         try:
             if file.suffix == ".bval":
-                return [float(word) for word in file.read_text(encoding="utf-8").split()]
-            if file.suffix == ".json":
+                found[file.name] = [float(word) for word in file.read_text(encoding="utf-8").split()]
+            elif file.suffix == ".json":
                 about = json.loads(file.read_text(encoding="utf-8"))
                 said = next((about[key] for key in JSON_B_VALUES if key in about), None)
                 if said is not None:
-                    return [float(b) for b in (said if isinstance(said, list) else [said])]
+                    found[file.name] = [float(b) for b in (said if isinstance(said, list) else [said])]
         except (ValueError, TypeError, UnicodeError) as error:
             raise Unusable(f"has a file {file.name} that cannot be read", "b-value-missing") from error
-    return None
+    first, *others = found.items() or [(None, None)]
+    for name, said in others:
+        if len(said) != len(first[1]) or not all(map(near_b_value, said, first[1])):
+            raise Unusable(f"has other b-values by {name} than by {first[0]}", "b-values-contradict")
+    return first[1]
 
 
 def volume(path: Path, b_value: float | None = None) -> nib.spatialimages.SpatialImage:
@@ -162,7 +167,8 @@ def volume(path: Path, b_value: float | None = None) -> nib.spatialimages.Spatia
         known = ", ".join(f"{b:g}" for b in sorted(set(said)))
         raise Unusable(f"has the b-values {known} s/mm2 by the file beside it, not {b_value:g}", "b-value-other")
     if len(hits) > 1:
-        what = f"holds {len(hits)} volumes of b = {b_value:g} (directions?): give their trace image"
+        one = "directions?): give their trace image" if b_value > 5 else "repetitions?): give their mean"
+        what = f"holds {len(hits)} volumes of b = {b_value:g} ({one}"
         raise Unusable(what, "series-overlap")
     return image.slicer[..., hits[0]] if len(image.shape) == 4 else image
 
