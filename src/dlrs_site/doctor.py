@@ -416,12 +416,17 @@ def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = 
             elif there:
                 say("image-twice", stem, "the volume is there as " + ", ".join(path.name for path in there))
             else:
-                others = sorted(p.name for p in folder.glob(f"{stem}.*") if not p.name.endswith(nifti.SIDECARS))
-                seen = f"; {others[0]} is of a kind that is not read: save it as {stem}.nii.gz" if others else ""
+                others = volumes.misnamed(folder, stem)
+                seen = (
+                    f"; {others[0]} is of a kind or name that is not read: save it as {stem}.nii.gz" if others else ""
+                )
                 if stem in signals and (others := sorted({*folder.glob("dwi_b*")} - {folder / n for n in expected})):
                     named = ", ".join(path.name for path in others)
                     seen = f"; {named}: say its b-values in cohort.yaml (`b_values: [0, 800]`)"
                 say("image-missing", f"{stem}.nii.gz", f"the volume is missing{seen}")
+        for stem in ("dwi", "adc") if sequence == "ADC" and stems == signals and len(files) > 1 else ():
+            for path in _there(folder, stem):
+                say("volume-not-used", path.name, f"{' and '.join(signals)} are there too, and read in its place")
         n_before = len(out.findings)
         complete = len(files) == len(stems) + 1
         if "dwi" in files:  # one series for all
@@ -653,7 +658,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
     if not (folder / "images").is_dir():
         findings.append(_finding("images-missing", "images", None, "the folder is missing"))
         return Report(_sorted(findings), {}, facts)
-    facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs))
+    facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs, found=found))
     # A name that looks like a path is no name of a folder here; without a table every folder is looked at.
     rows = {name: row for name, row in table.items() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)}
     if table:

@@ -25,6 +25,7 @@ UNITS = {
     "time_months": {"months": (1, 1), "days": (1, DAYS_PER_MONTH), "weeks": (7, DAYS_PER_MONTH), "years": (12, 1)},
     "age": {"years": (1, 1), "months": (1, 12)},
 }
+MAX_EMPTIED = 10_000  # rows of formulas without value below the last that holds something
 EARLIEST = datetime.date(1980, 1, 1)  # before it there was no MRI of anybody
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to the notebooks, in interim/study.json
@@ -120,7 +121,11 @@ def _table_file(folder: Path, settings: dict) -> tuple[str, Problem | None]:
     remedy = (
         "Give the folder that holds clinical.csv, or make a synthetic one with `python3 run.py cohort --out FOLDER`."
     )
-    return names[0], Problem("table-missing", names[0], "the file is missing", expected, remedy)
+    others = sorted(path.name for path in folder.glob("clinical.*") if path.is_file())
+    if others:
+        remedy = "Save it as .xlsx or .csv."
+    what = "the file is missing" + (f"; there is {others[0]}" if others else "")
+    return names[0], Problem("table-missing", names[0], what, expected, remedy)
 
 
 def _as_text(value) -> str:
@@ -129,6 +134,8 @@ def _as_text(value) -> str:
         return ""
     if isinstance(value, datetime.datetime):
         return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")
+    if isinstance(value, int | float) and abs(value) >= 1e15:
+        return repr(float(value))  # Excel keeps 15 digits: an identifier of more is no longer itself, and is refused
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
@@ -150,7 +157,10 @@ def _xlsx_rows(path: Path, settings: dict) -> tuple[list[list[str]], list[int], 
 
     try:
         book = openpyxl.load_workbook(path, data_only=True, read_only=True)
-        filled = {sheet.title: (_filled(sheet.values), *_hidden_and_unvalued(path, sheet)) for sheet in book.worksheets}
+        filled = {}
+        for sheet in book.worksheets:
+            rows = _filled(sheet.values)
+            filled[sheet.title] = rows, *_hidden_and_unvalued(path, sheet, len(rows))
         book.close()
     except Exception as error:  # a damaged archive makes the reader raise a dozen different kinds
         raise _Unreadable(f"cannot be read ({type(error).__name__})", "an XLSX workbook") from error
@@ -177,13 +187,18 @@ def _filled(values) -> list[list[str]]:
     return rows
 
 
-def _hidden_and_unvalued(path: Path, sheet) -> tuple[list[int], list[str]]:
-    """Return a sheet's hidden rows, and the cells whose formula was saved without its value (such as F2)."""
+def _hidden_and_unvalued(path: Path, sheet, n_rows: int) -> tuple[list[int], list[str]]:
+    """Return a sheet's hidden rows, and the cells whose formula was saved without its value (such as F2).
+
+    Rows far below the last that holds something are not looked at.
+    """
     hidden, unvalued = [], []
     with zipfile.ZipFile(path) as archive, archive.open(sheet._worksheet_path) as file:
         for _, row in ElementTree.iterparse(file):
             if not row.tag.endswith("}row"):
                 continue
+            if int(row.get("r", 0)) > n_rows + MAX_EMPTIED:
+                break
             if row.get("hidden") in ("1", "true"):
                 hidden.append(int(row.get("r", 0)))
             for cell in row:
@@ -203,7 +218,7 @@ def _csv_text(path: Path, settings: dict) -> str:
         text = raw.decode(encoding)
     except (UnicodeError, LookupError) as error:
         expected = "UTF-8, or its encoding in cohort.yaml: `table: {encoding: cp1252}` (gb18030 of Chinese programs)"
-        raise _Unreadable(f"is not {encoding} text", expected) from error
+        raise _Unreadable(f"is not {encoding.removesuffix('-sig').upper()} text", expected) from error
     if "\0" in text:
         raise _Unreadable("is no text file", "a CSV file")
     return text
@@ -473,7 +488,11 @@ def _cell_problems(
             code, what = ("cell-empty", "is empty") if pd.isna(value) else ("cell-value", f"found {value!r}")
             code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
             remedy = CORRECT
-            if str(value).strip().casefold() in UNKNOWN_WORDS:
+            if code == "cell-value" and variables[case.column].kind in ("levels", "event"):
+                remedy = (
+                    f"Correct it, or say in cohort.yaml what it means: `codes: {{{case.column}: {{{value!r}: ...}}}}`."
+                )
+            if code == "cell-value" and str(value).strip().casefold() in UNKNOWN_WORDS:
                 remedy = f"If it stands for unknown, declare it in cohort.yaml: `missing: [{str(value)!r}]`."
             problem = Problem(code, file, what, expected, remedy, int(case.index), case.column)
             found.setdefault((problem.row, problem.column), problem)  # an empty cell breaks two rules, said once

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dlrs.config import ROOT, InputError, display_path, resolve, whole_file
-from dlrs_site.intake import survey
+from dlrs_site.intake import Survey, survey
 
 # Folders of a run that stay where they are: they hold patient-level files, or copies of such files.
 PRIVATE = ("interim", "models", "kept", "doctor", "cohort")
@@ -152,8 +152,8 @@ def _tells(value: str) -> bool:
     return len(value) > 3 or len(IDEOGRAPH.findall(value)) > 1
 
 
-def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
-    """Collect what must not be found in the results made from a cohort folder.
+def secrets_of(cohort_dir: str | Path, *, jobs: int = 2, found: Survey | None = None) -> list[Secret]:
+    """Collect what must not be found in the results made from a cohort folder; `found` is its survey, if made.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def secrets_of(cohort_dir: str | Path, *, jobs: int = 2) -> list[Secret]:
     gives as the cohort's or a centre's name is meant to be shown.
     """
     folder = Path(cohort_dir)
-    found = survey(folder)
+    found = found or survey(folder)
     names = set(found.patients["patient_id"].dropna().astype(str)) if "patient_id" in found.patients else set()
     names |= {path.name for path in (folder / "images").glob("*") if path.is_dir()}
     words = _study_words()

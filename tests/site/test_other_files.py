@@ -10,6 +10,7 @@ import gdcm
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import HTJ2KLossless, ImplicitVRLittleEndian, JPEGExtended12Bit, generate_uid
@@ -236,6 +237,19 @@ def test_an_empty_file_among_the_slices_is_refused(patient):
         volumes.read_sequence(patient, "T2W")
 
 
+@pytest.mark.parametrize("size", [200, 500, 900, -1])
+def test_a_slice_at_the_end_that_was_cut_short_is_not_passed_over(patient, size):
+    """A segmentation does not need the last slice: without a word the stack would be one shorter."""
+    seg = t2w_with_segmentation(patient, phantom_volumes()["t2w_roi"])
+    assert seg.SOPClassUID
+    by_place = sorted((patient / "t2w").iterdir(), key=lambda f: float(pydicom.dcmread(f).ImagePositionPatient[2]))
+    whole = by_place[-1].read_bytes()
+    by_place[-1].write_bytes(whole[:size] if size > 0 else whole[: whole.index(b"\xe0\x7f\x10\x00")])
+    assert codes(patient) == {"image-unreadable"}
+    by_place[-1].write_bytes(whole[:128] + b"DICL" + whole[132:])  # one bit of the mark
+    assert codes(patient) == {"image-unreadable"}
+
+
 def test_files_that_are_no_picture_and_a_segmentation_are_passed_over(patient):
     made = phantom_volumes()
     series = single_slices({None: made["t2w"]}, "P1", "t2w")
@@ -249,8 +263,6 @@ def test_files_that_are_no_picture_and_a_segmentation_are_passed_over(patient):
 def test_files_without_preamble_are_read(patient):
     folder = instead(patient, "t2w", single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
     for file in sorted(folder.iterdir()):
-        import pydicom
-
         data = pydicom.dcmread(file)
         data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         bare = Dataset()
@@ -496,6 +508,27 @@ def test_a_file_of_another_kind_is_named(patient):
         volumes.read_sequence(patient, "T2W")
 
 
+def test_a_mask_cropped_to_the_tumour_is_put_back_where_its_origin_says(patient):
+    whole = phantom_volumes()["t2w_roi"]
+    nib.save(whole.slicer[6:18, 4:16, 1:9], patient / "t2w_roi.nii.gz")
+    assert codes(patient) == set()
+    same_as_twin(patient)
+    nib.save(image(np.asarray(whole.dataobj)[1:]), patient / "t2w_roi.nii.gz")  # with the image's own header
+    with pytest.raises(InputError, match="the grid has 23 x 20 x 10 voxels"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_what_is_named_otherwise_or_not_used_is_said(patient):
+    (patient / "t2w_roi.nii.gz").rename(patient / "T2W_ROI.nii.gz")
+    nib.save(phantom_volumes()["t2w"], patient / "adc.nii.gz")
+    said = {f.code: f.message for f in doctor._examine_patient(patient, 2).findings}
+    assert "T2W_ROI.nii.gz is of a kind or name that is not read: save it as t2w_roi.nii.gz" in said["image-missing"]
+    assert said["volume-not-used"] == "dwi_b0 and dwi_b1000 are there too, and read in its place"
+    (patient / "t2w.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="is an empty file"):
+        volumes.read_volume(patient / "t2w.nii.gz")
+
+
 # ---------------------------------------------------------------- doubtful pictures and outlines
 
 
@@ -597,6 +630,26 @@ def test_a_word_for_unknown_is_told_how_to_be_declared(folder):
     path.write_text(path.read_text().replace("Normal", "N/A"))
     with pytest.raises(InputError, match=r"declare it in cohort.yaml: `missing: \['N/A'\]`"):
         intake.read_cohort(folder)
+
+
+def test_remedies_of_cells_and_of_a_table_of_another_kind(folder):
+    lines(folder)
+    path = folder / "clinical.csv"
+    path.write_text(path.read_text().replace(",40,0,", ",,yes,"))
+    said = {(f.code, f.message.split(":")[0]): f.remedy for f in doctor.check(folder, jobs=1).findings}
+    assert "`codes: {event: {'yes': ...}}`" in said["cell-value", "column event"]
+    assert "missing" not in said["cell-empty", "column time_months"]
+    path.rename(folder / "clinical.xls")
+    with pytest.raises(InputError, match=r"there is clinical.xls; .*Save it as .xlsx or .csv"):
+        intake.read_cohort(folder)
+
+
+def test_an_identifier_of_more_digits_than_excel_keeps_is_refused(folder):
+    def long(sheet):
+        sheet.cell(2, 1).value = 12345678901234567890
+
+    workbook(folder, long)
+    assert ("patient-id", 2) in [(code, row) for code, row, _ in found(folder)]
 
 
 def workbook(folder, change):

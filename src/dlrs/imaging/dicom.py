@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage, SegmentationStorage
 
 # Where the makers keep the b-value when the standard's (0018,9087) is not there: group, private creator, element.
 PRIVATE_B_VALUES = (
@@ -35,6 +35,7 @@ DIFFUSION_UNITS = {
 }
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # a segmentation too, newer than pydicom knows
 SEGMENTATIONS = (SegmentationStorage, LABEL_MAP)
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -164,7 +165,7 @@ def opened(file: Path) -> Dataset | None:
     marked = start[128:] == b"DICM"
     try:
         data = pydicom.dcmread(file, force=not marked)
-        whole = "SOPClassUID" in data and ("Rows" in data or marked)
+        whole = "SOPClassUID" in data and ("Rows" in data or marked or _is_image(data))
         syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
         if whole and syntax is None:  # as old nodes wrote it
             implicit = data.original_encoding[0] is not False
@@ -177,7 +178,15 @@ def opened(file: Path) -> Dataset | None:
                 f"holds a damaged file ({type(error).__name__}): copy it again", "image-unreadable"
             ) from error
         return None
+    if not (whole or marked) and not any(start[:128]):  # an empty preamble whose mark is damaged
+        raise Unusable("holds a damaged file (no DICOM mark): copy it again", "image-unreadable")
     return data if whole or marked else None
+
+
+def _is_image(data: Dataset) -> bool:
+    """Say whether a file is of a class of images; one that names no class was cut short, and counts as an image."""
+    kind = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
+    return kind is None or "Image Storage" in UID(kind).name
 
 
 def files_of(path: Path) -> list[Path]:
@@ -202,8 +211,12 @@ def frames(path: str | Path) -> list[Frame]:
             continue
         n_dicom += 1
         kinds.add(data.get("SOPClassUID"))
-        if "Rows" not in data or data.get("SOPClassUID") in SEGMENTATIONS:
+        if data.get("SOPClassUID") in SEGMENTATIONS:
             continue
+        if not {"Rows", *PIXELS} & set(data.dir()) and not _is_image(data):  # a directory, a report
+            continue
+        if "Rows" not in data or not set(PIXELS) & set(data.dir()):
+            raise Unusable("holds a slice that was cut short: copy it again", "image-unreadable")
         _refuse_unreadable(data)
         shared = [data[tag][0] for tag in ("RealWorldValueMappingSequence", "MRDiffusionSequence") if data.get(tag)]
         shared = [*shared, data]
@@ -211,7 +224,10 @@ def frames(path: str | Path) -> list[Frame]:
             shared = [*_items(data.SharedFunctionalGroupsSequence[0]), *shared]
         if data.get("PerFrameFunctionalGroupsSequence"):
             groups = data.PerFrameFunctionalGroupsSequence
-            many = int(data.get("NumberOfFrames") or 1) > 1
+            n = int(data.get("NumberOfFrames") or 1)
+            if n != len(groups):
+                raise Unusable(f"says {n} frames and describes {len(groups)}", "series-not-placed")
+            many = n > 1
             found += [Frame(data, i if many else None, [*_items(g), *shared]) for i, g in enumerate(groups)]
         else:
             found.append(Frame(data, None, shared))

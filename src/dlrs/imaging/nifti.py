@@ -61,7 +61,9 @@ def opened(path: Path) -> nib.spatialimages.SpatialImage:
     """
     with path.open("rb") as file:
         start = file.read(2)
-    if path.suffix == ".gz" and start != GZIP and start:
+    if not start:
+        raise Unusable("is an empty file (0 bytes): copy it again", "image-unreadable")
+    if path.suffix == ".gz" and start != GZIP:
         raise Unusable("is not compressed, though its name ends in .gz: name it .nii", "image-unreadable")
     if path.suffix == ".nii" and start == GZIP:
         raise Unusable("is compressed, though its name ends in .nii: name it .nii.gz", "image-unreadable")

@@ -69,13 +69,20 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
     if not found:
         expected = f"{stem}.nii.gz, {stem}.nii, {stem}.dcm or a folder {stem} with one DICOM series"
         remedy = "Put the volume there, or leave the patient out of clinical.csv."
-        others = sorted(path.name for path in folder.glob(f"{stem}.*") if not path.name.endswith(nifti.SIDECARS))
-        what = "the volume is missing" + (f" ({others[0]} is of a kind that is not read)" if others else "")
+        others = misnamed(folder, stem)
+        what = "the volume is missing" + (f" ({others[0]} is of a kind or name that is not read)" if others else "")
         raise InputError(shown, what, expected=expected, remedy=remedy)
     if len(found) > 1:
         what = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
         raise InputError(shown, what, expected="one of them", remedy="Remove those that are not meant.")
     return found[0]
+
+
+def misnamed(folder: Path, stem: str) -> list[str]:
+    """List files that a volume's name begins, in whatever case: of another kind, or named otherwise."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    begins = (stem + ".", stem + " ")
+    return sorted(n for n in names if f"{n} ".casefold().startswith(begins) and not n.endswith(nifti.SIDECARS))
 
 
 def _canonical(shape: Sequence[int], affine: np.ndarray) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
@@ -157,7 +164,8 @@ def read_stored(
         array = array.reshape(_three_dimensional(array.shape))
         orientation, _, affine = _canonical(array.shape, affine)
         if array.dtype.kind not in "iufb":
-            raise Unusable(f"has voxels of type {array.dtype}, which are not single numbers", "image-dimensions")
+            kind = "in colours" if array.dtype.names else f"of type {array.dtype}"
+            raise Unusable(f"has voxels {kind}, not single numbers", "image-dimensions")
         array = own_copy(apply_orientation(array, orientation))
     except (MemoryError, Unusable):
         raise
@@ -170,7 +178,39 @@ def read_stored(
     if on is None and array.min() == array.max():
         raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
     stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
-    return Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+    volume = Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+    return volume if on is None else _uncropped(volume, on)
+
+
+def _uncropped(mask: Volume, on: Volume) -> Volume:
+    """Put a mask that was cropped to the tumour back on its image's grid; others stay as they are."""
+    start = _cropped_at(mask.array.shape, mask.affine, on.array.shape, on.affine)
+    if start is None:
+        return mask
+    array = np.zeros(on.array.shape, dtype=np.float32)
+    array[tuple(slice(a, a + n) for a, n in zip(start, mask.array.shape, strict=True))] = mask.array
+    return on._replace(array=array, stored=mask.stored)
+
+
+def _cropped_at(shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> np.ndarray | None:
+    """Return where in its image a mask begins that was cropped to the tumour, as 3D Slicer saves masks; None if not.
+
+    Its origin must say so along every axis that is shorter: one that starts
+    where the image does was more likely saved with the image's header.
+    """
+    step = np.linalg.inv(like_affine) @ affine
+    start, part, whole = np.round(step[:3, 3]), np.array(shape), np.array(like_shape)
+    inside = ((part < whole) & (start > 0) | (part == whole) & (start == 0)) & (start + part <= whole)
+    exact = np.eye(4)
+    exact[:3, 3] = start
+    if tuple(shape) == tuple(like_shape) or not inside.all():
+        return None
+    apart = nifti.corners_apart(shape, like_affine @ exact, affine)
+    return start.astype(int) if apart <= _tolerance_mm(like_affine) else None
+
+
+def _tolerance_mm(affine: np.ndarray) -> float:
+    return nifti.TOLERANCE_VOXELS * nib.affines.voxel_sizes(affine).min()
 
 
 def read_volume(path: str | Path, *, name: str | None = None, b_value: float | None = None) -> Volume:
@@ -276,7 +316,7 @@ def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, l
         expected = f"{_times(like_shape)}, as the image it belongs to has (both turned to RAS)"
         raise InputError(name, what, expected=expected, remedy=remedy)
     apart = nifti.corners_apart(shape, affine, like_affine)
-    limit = nifti.TOLERANCE_VOXELS * nib.affines.voxel_sizes(like_affine).min()
+    limit = _tolerance_mm(like_affine)
     if apart > limit:
         what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
         raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
@@ -515,7 +555,8 @@ def check_images(
         for stem in stems_of(folder, sequence, b_values):
             path = find_volume(folder, stem, name=name)
             grid = _header(path, f"{name}/{path.name}")
-            if grid and first:
+            cropped = bool(grid and first) and stem.endswith("_roi") and _cropped_at(*grid, *first) is not None
+            if grid and first and not cropped:
                 _same_grid(f"{name}/{path.name}", *grid, *first)
             first = first or grid
     except InputError as error:
