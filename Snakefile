@@ -19,7 +19,7 @@ if PART == "statistics":
 
     include: "workflow/statistics.smk"
 
-    MADE = JUDGED + made("frozen")
+    MADE = JUDGED + made(START)
 
 else:
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 PARTS = ("all", "main", "alternatives")
+HAVE_IMAGES = ("images", "truth.csv")  # in a cohort folder: a hospital's, or what generated patients' are made of
 IO, IMAGING = ("io",), ("io", "imaging")
 # What the dependencies and each group of pyproject.toml cost on Linux x86-64: MB to fetch, MB on disk.
 SIZES = {"statistics": (269, 885), "io": (23, 92), "imaging": (2749, 4600), "dev": (73, 210)}
@@ -229,14 +230,14 @@ def statistics(*, cores: int | None = None, force: bool = False) -> Path:
     return run_dir
 
 
-def examine(cohort: Path, pages: Path) -> None:
+def examine(cohort: Path, pages: Path, *options: str) -> None:
     """Check a hospital's folder, once as long as it stays the same; its errors stop everything that would follow.
 
     Generated patients are not checked, nor what is no cohort folder, which is refused further on.
     """
     if not (cohort / "cohort.yaml").is_file():
         return
-    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", groups=IO):
+    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", *options, groups=IO):
         page = pages / "doctor.html"
         where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
@@ -252,6 +253,12 @@ def reproduce(asked) -> int:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
     run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
     cohort = Path(asked.cohort).resolve() if asked.cohort else None
+    if cohort and (cohort / "dl_prob.csv").is_file() and not any((cohort / name).exists() for name in HAVE_IMAGES):
+        if asked.job == "alternatives":
+            raise Stop(f"alternatives trains networks, and {shown(cohort)} holds no images.")
+        print(f"{shown(cohort)} holds dl_prob.csv and no images: the statistics alone are run.", flush=True)
+        asked.job = "" if asked.job in PARTS else asked.job
+        return only_statistics(asked)
     if cohort:
         examine(cohort, run_dir / "doctor")
     part, targets = (asked.job, []) if asked.job in PARTS else ("all", [asked.job])
@@ -261,8 +268,15 @@ def reproduce(asked) -> int:
 
 
 def only_statistics(asked) -> int:
-    """the statistics alone, from the committed dl_prob.csv; needs no torch"""
-    statistics(cores=asked.cores)
+    """the statistics alone, from the committed dl_prob.csv or that of a cohort folder; needs no torch"""
+    if asked.cohort and not asked.out:
+        raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
+    run_dir = Path(asked.out or ROOT / "runs" / "statistics").resolve()
+    cohort = Path(asked.cohort or ROOT / "data_synthetic").resolve()
+    if asked.cohort:
+        examine(cohort, run_dir / "doctor", "--statistics")
+    settings = dict(profile=asked.profile, cores=asked.cores, part="statistics", cohort_dir=cohort)
+    study(run_dir, *filter(None, [getattr(asked, "job", "")]), **settings)
     return 0
 
 
@@ -429,7 +443,10 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--cohort", "FOLDER", "a cohort folder of your own instead of the synthetic one")
     option(added, "--out", "FOLDER", "where everything is written (runs/PROFILE)")
     profile(added, "a folder of profiles/: smoke, a few patients; paper, ImageNet weights; slurm, a cluster (default)")
-    command("statistics", only_statistics, cores=True)
+    added = command("statistics", only_statistics, "--cohort my_hospital --out runs/my_hospital", cores=True)
+    option(added, "--cohort", "FOLDER", "a cohort folder of your own with dl_prob.csv, instead of the synthetic one")
+    option(added, "--out", "FOLDER", "where everything is written (runs/statistics)")
+    profile(added)
     added = command("test", test, "--quick -k nomogram", rest="[--quick | --all] [PYTEST'S OPTIONS]")
     much = added.add_mutually_exclusive_group()
     much.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")

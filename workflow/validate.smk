@@ -6,6 +6,7 @@ if Path("models").exists():
     stop(f"{display_path(RUN)} holds a run that trained; give another folder to validate in.")
 try:
     CHANGED[""] = {"boxes": release.load(MODEL)["preprocessing"]}
+    release.fits(MODEL, COHORT, FOLDER.variables)
 except InputError as error:
     stop(error)
 

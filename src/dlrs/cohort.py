@@ -30,8 +30,8 @@ class Variable(NamedTuple):
 
     @property
     def categories(self) -> list[str]:
-        """The levels with the reference first, then in their order."""
-        return [self.reference, *(level for level in self.levels if level != self.reference)]
+        """The levels with the reference first, then in their order; none of a number."""
+        return self.levels and [self.reference, *(level for level in self.levels if level != self.reference)]
 
 
 def read_variables(path: str | Path = "paper/variables.yaml") -> dict[str, Variable]:
@@ -63,13 +63,24 @@ def levels(variables: Mapping[str, Variable]) -> dict[str, list[str]]:
     return {name: v.categories for name, v in variables.items() if v.kind == "levels"}
 
 
+def left_out(variables: Mapping[str, Variable]) -> list[str]:
+    """Return the covariates of the paper that a cohort does not have."""
+    return [name for name in columns(VARIABLES, "covariate") if name not in variables]
+
+
+def has(variables: Mapping[str, Variable], name: str, *levels: str) -> bool:
+    """Return whether a cohort has a variable, with these levels."""
+    return name in variables and set(levels) <= set(variables[name].levels)
+
+
 # Of the paper's variables. A cohort folder may have others: `read_settings(run_dir)["variables"]`.
 LEVELS, COLUMNS, COVARIATES = levels(VARIABLES), columns(VARIABLES), columns(VARIABLES, "covariate")
 
 
 def label(name: str, variables: Mapping[str, Variable] = VARIABLES) -> str:
     """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
-    return variables[name].label if name in variables else name.replace("_", " ").capitalize()
+    about = variables.get(name) or VARIABLES.get(name)
+    return about.label if about else name.replace("_", " ").capitalize()
 
 
 def typed(frame: pd.DataFrame, variables: Mapping[str, Variable] = VARIABLES) -> pd.DataFrame:
@@ -326,7 +337,8 @@ def write_settings(settings: Mapping, run_dir: str | Path) -> None:
 
 
 def _with_variables(settings: dict) -> dict:
-    return settings | {"variables": {name: Variable(**fields) for name, fields in settings["variables"].items()}}
+    said = settings.get("variables")
+    return settings | {"variables": {name: Variable(**fields) for name, fields in said.items()} if said else VARIABLES}
 
 
 def read_study(run_dir: str | Path) -> Study:
@@ -391,8 +403,8 @@ def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.
         about it.
     """
     patients, primary = patients.copy(), patients["cohort"] == "primary"
-    for name in [name for name in LEVELS if name != "cohort"]:
-        seen = [level for level in LEVELS[name] if (patients.loc[primary, name] == level).any()]
+    for name in [name for name in patients.select_dtypes("category") if name != "cohort"]:
+        seen = [level for level in patients[name].cat.categories if (patients.loc[primary, name] == level).any()]
         unseen = patients[name].notna() & ~patients[name].isin(seen)
         if name in needed and unseen.any():
             raise ValueError(
@@ -439,6 +451,8 @@ def join_probabilities(patients: pd.DataFrame, t2w: pd.DataFrame, adc: pd.DataFr
 def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """Add the probabilities of `dl_prob.csv` to the included patients.
 
+    The file has those of both sequences and their sum, or one model's probability alone, as `dl_prob`.
+
     Raises
     ------
     InputError
@@ -447,6 +461,8 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
     file = display_path(path)
     table = pd.read_csv(path, dtype={"patient_id": str})
     limits = {"t2w_prob": 1.0, "adc_prob": 1.0, "dl_prob": 2.0}
+    if not {"t2w_prob", "adc_prob"} & set(table):
+        limits = {"dl_prob": 1.0}
     remedy = "Train again with `python3 run.py reproduce`, or restore the committed file."
     absent = [name for name in ["patient_id", *limits] if name not in table]
     if absent:

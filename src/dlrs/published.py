@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from dlrs.results import format_estimate, format_number, format_p, horizon_key
+from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
 ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
@@ -177,6 +177,8 @@ def _beside_one(results, key: str, printed: Mapping, reasons: Mapping, texts: Ma
         row["rerun"] = rerun_text(key, printed, entry, digits)
         row["rerun"] += " (survcomp, one-sided)" if source != key and entry["value"] is not None else ""
         row["why"] = "the same" if row["same"] else _longest(reasons, key)
+        if entry.get("reason") == NOT_HERE:
+            row |= dict(same=None, why=NOT_HERE)
         row |= {"class": entry["class"], "n": entry.get("n", ""), "stages": [entry["notebook"]]}
     elif parts:
         row |= {"rerun": f"{len(parts)} numbers", "class": results[parts[0]]["class"]}

@@ -28,6 +28,7 @@ STAMPS = {
 }
 NOT_SHOWN = "not shown"  # a count hidden because another one could be computed from it
 NOT_ESTIMABLE = "not estimable"
+NOT_HERE = "not in this cohort"  # stands in a table for what the paper has and this cohort's folder does not
 FORMULA = ("=", "+", "-", "@", "\t")  # with which a spreadsheet begins one
 Cell = Callable[[Mapping], str]
 
@@ -35,10 +36,8 @@ Cell = Callable[[Mapping], str]
 # ---------------------------------------------------------------- numbers as text
 
 
-# Columns of results that are no variables of the cohort, as tables write them.
+# Columns of results that are no variables, as tables write them.
 NAMES = {
-    "event": "Distant metastasis",
-    "tumor_location": "Tumour location",
     "uno_c": "Uno's C",
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
@@ -52,8 +51,10 @@ NAMES = {
 }
 
 
-def spell(name: str) -> str:
+def spell(name: str, variables: Mapping[str, cohort.Variable] = cohort.VARIABLES) -> str:
     """Return a column's or level's name as tables and figures write it: `ypn_stage` is `ypN stage`.
+
+    `variables` are the paper's, or those of a cohort (see `Record.spell`).
 
     Examples
     --------
@@ -62,8 +63,8 @@ def spell(name: str) -> str:
     """
     column, level = re.match(r"(?:C\()?(\w+)?.*?(?:\[T\.(.*)\])?$", name).groups()
     if level:
-        return f"{spell(column)} {level}"
-    return NAMES.get(name) or cohort.label(name)
+        return f"{spell(column, variables)} {level}"
+    return NAMES.get(name) or cohort.label(name, variables)
 
 
 def spell_identifier(text: str) -> str:
@@ -95,19 +96,23 @@ def horizon_key(months: float) -> str:
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Return `0.720`, never `-0.000`; what could not be estimated is `not estimable`."""
+    """Return `0.720`, never `-0.000`; what could not be estimated is `not estimable`, and a note stays as it is."""
+    if isinstance(value, str):
+        return value
     return f"{value:z.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
 
 
 def format_estimate(value: float, lower: float, upper: float, digits: int = 3) -> str:
     """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval."""
-    if not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
+    if isinstance(value, str) or not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
         return format_number(value, digits)
     return f"{value:z.{digits}f} ({lower:z.{digits}f} to {upper:z.{digits}f})"
 
 
 def format_p(p: float, digits: int = 3) -> str:
     """Return a P value: `0.012`, `<0.001`, never `0.000`."""
+    if isinstance(p, str):
+        return p
     if p is None or not math.isfinite(p):
         return NOT_ESTIMABLE
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
@@ -125,7 +130,7 @@ def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
 
 def number(value: str, digits: int = 3) -> Cell:
     """Write a column's number with so many decimals."""
-    return lambda row: row[value] if isinstance(row[value], str) else format_number(row[value], digits)
+    return lambda row: format_number(row[value], digits)
 
 
 def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int = 3) -> Cell:
@@ -135,7 +140,12 @@ def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int
 
 def significant(value: str, digits: int = 4) -> Cell:
     """Write a column's number with so many significant digits, for columns of unlike magnitudes."""
-    return lambda row: f"{row[value]:.{digits}g}" if math.isfinite(row[value]) else NOT_ESTIMABLE
+
+    def cell(row):
+        written = isinstance(row[value], str) or not math.isfinite(row[value])
+        return format_number(row[value]) if written else f"{row[value]:.{digits}g}"
+
+    return cell
 
 
 def p_value(p: str = "p", digits: int = 3) -> Cell:
@@ -435,12 +445,28 @@ def _show(path: Path, fig) -> None:
 class Record:
     """What one notebook records of one run; recording the same key or name again replaces it."""
 
-    def __init__(self, run_dir: Path, notebook: str, inputs: Sequence[Path], provenance: str, smallest: int):
+    def __init__(
+        self,
+        run_dir: Path,
+        notebook: str,
+        inputs: Sequence[Path],
+        provenance: str,
+        smallest: int,
+        variables: Mapping[str, cohort.Variable] = cohort.VARIABLES,
+    ):
         if provenance not in STAMPS:
             raise ValueError(f"provenance must be one of {', '.join(STAMPS)}; found {provenance!r}")
         self.run_dir, self.notebook, self.inputs = run_dir, notebook, list(inputs)
-        self.provenance, self.smallest = provenance, smallest
+        self.provenance, self.smallest, self.variables = provenance, smallest, variables
         self.entries: dict[str, dict] = {}
+
+    def spell(self, name: str) -> str:
+        """Return a column's or level's name as tables and figures write it, a cohort's own variables by their label."""
+        return spell(name, self.variables)
+
+    def label(self, name: str) -> Cell:
+        """Write a column's value as `spell` does."""
+        return lambda row: self.spell(str(row[name]))
 
     def number(self, key: str, value, **about) -> None:
         """Record one number: `key` is its path in paper_results.yaml joined by dots.
@@ -450,7 +476,7 @@ class Record:
         key
             The path of the published number, or one of the same kind.
         value
-            The number; None or NaN where it could not be estimated.
+            The number; None or NaN where it could not be estimated, `NOT_HERE` where the cohort has not what it is of.
         **about
             ci, p, n, cohort, model, method, seed, those that apply; `reason`
             is kept where there is no value and must be there then.
@@ -492,6 +518,9 @@ class Record:
 
     def _add(self, entries: Mapping[str, Mapping]) -> None:
         for key, entry in entries.items():
+            if isinstance(entry["value"], str) and entry["value"] == NOT_HERE:
+                entry = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
+                entry |= dict(value=None, reason=NOT_HERE)
             entry = _plain(_without_small(entry, self.smallest))
             value, ci = entry["value"], entry.get("ci")
             if value is None and not entry.get("reason"):
@@ -614,17 +643,17 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
     Started by hand, it marks the run's `results.json` and pages as older than this notebook.
     """
     run_dir = resolve(run_dir)
-    files, smallest = [run_dir / name for name in inputs], 0
+    files, smallest, variables = [run_dir / name for name in inputs], 0, cohort.VARIABLES
     for path in files:
         if not path.is_file():
             remedy = f"`python3 run.py {made_by(notebook)}` makes it."
             raise InputError(display_path(path), "the file is missing", expected="an earlier stage's", remedy=remedy)
     if not provenance:
-        study = load_json(run_dir / "interim" / "study.json")
-        provenance, smallest = study["class"], study["smallest_count"]
+        study = cohort.read_settings(run_dir)
+        provenance, smallest, variables = study["class"], study["smallest_count"], study["variables"]
     if "DLRS_STAGE" not in os.environ:
         mark_older(run_dir, notebook)
-    return Record(run_dir, notebook, files, provenance, smallest)
+    return Record(run_dir, notebook, files, provenance, smallest, variables)
 
 
 OLDER = '<p class="older" style="background:#8a3b00;color:#fff;padding:.6rem 1rem;margin:0">{}</p>'

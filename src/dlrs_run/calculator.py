@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs import cohort
 from dlrs.stats import checks, survival
 from dlrs.templates import template
 
@@ -62,14 +61,14 @@ def risk_bins(risk: ArrayLike, *, width: float = 0.05, at_least: int = SMALLEST_
 def _variable(term: str, saved: Mapping) -> dict:
     """Return what the page needs of one variable: its levels, or its range, coefficient and where patients lie."""
     label = next(scale["label"] for scale in saved["scales"] if scale.get("variable") == term)
-    if term in cohort.LEVELS:
+    if term not in saved["seen"]:
         return {"name": term, "label": label, "levels": [[str(k), v] for k, v in saved["effects"][term].items()]}
     ticks = sorted(float(tick) for tick in saved["effects"][term])
     low, high = ticks[0], ticks[-1]
     fine = (ticks[1] - ticks[0]) / 4  # rounded outwards to this, the smallest and largest value are nobody's
     seen = [max(low, math.floor(saved["seen"][term][0] / fine) * fine), math.ceil(saved["seen"][term][1] / fine) * fine]
     where = f"From {low:g} to {high:g}" + (
-        "; the sum of the two networks' probabilities." if term == "dl_prob" else "."
+        "; the sum of the two networks' probabilities." if term == "dl_prob" and high > 1 else "."
     )
     return {
         "name": term,

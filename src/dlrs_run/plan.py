@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ class Folder(NamedTuple):
     cohorts: list[str]  # of primary and validation those that have patients
     synthetic: bool  # a stage renders the images; a hospital's own lie there already
     private: bool  # of class COHORT: a last stage looks for patients' names in what is to be shown
+    variables: Mapping = {}  # of its table, by name
 
 
 def trial(run_dir: Path) -> Folder:
@@ -41,16 +43,18 @@ def look_at(path: Path, *, only: str | None = None, committed: bool = False) -> 
     InputError
         If the description or the table cannot be used.
     """
-    cohorts = ["primary", "validation"]
+    cohorts, variables = ["primary", "validation"], {}
     if only or not committed:
-        from dlrs.cohort import complete_cases
+        from dlrs.cohort import columns, complete_cases
         from dlrs_site.intake import read_cohort
 
-        cohorts = sorted(complete_cases(read_cohort(path, only=only).patients)[0]["cohort"].unique())
+        found = read_cohort(path, only=only)
+        variables = found.variables
+        cohorts = sorted(complete_cases(found.patients, columns(variables, "covariate"))[0]["cohort"].unique())
     tables = sorted({*path.glob("*.csv"), *path.glob("*.xlsx")} - {path / name for name in NOT_TABLES})
     synthetic, private = (path / "truth.csv").is_file(), False
     if not synthetic:
         from dlrs_site.intake import read_class
 
         private = read_class(path) == "COHORT"
-    return Folder(path, [str(table) for table in tables], cohorts, synthetic, private)
+    return Folder(path, [str(table) for table in tables], cohorts, synthetic, private, variables)

@@ -34,7 +34,7 @@ from dlrs.imaging import nifti, volumes
 from dlrs.imaging.volumes import Volume
 from dlrs.templates import template
 from dlrs_site import privacy
-from dlrs_site.intake import Problem, survey
+from dlrs_site.intake import PROBABILITIES, Problem, survey, survey_probabilities
 
 TEMPLATES = Path(__file__).parent / "templates"
 VOLUME_STEMS = ("t2w", "dwi", "dwi_b0", "dwi_b1000", "adc")
@@ -612,7 +612,7 @@ def _folder_findings(folder: Path, patients: set[str]) -> list[Finding]:
     return found
 
 
-def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Report:
+def check(folder: str | Path, *, jobs: int = 2, progress: bool = False, statistics: bool = False) -> Report:
     """Read a whole cohort folder and list everything that is wrong or doubtful.
 
     Nothing stops at the first error: a damaged file, row or setting leaves
@@ -626,6 +626,9 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         Processes that read images; 1 works in this one.
     progress
         Show a progress bar; it names no patient.
+    statistics
+        The study starts from the folder's own `dl_prob.csv`: that is looked at, and no image. So it is where there
+        are no images.
 
     Returns
     -------
@@ -655,7 +658,15 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False) -> Repor
         named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")
         table = dict(zip(named["patient_id"].astype(str), named["row"].astype(int), strict=True))
     facts["n_patients"] = len(found.patients)
-    if not (folder / "images").is_dir():
+    alone = not (folder / "images").is_dir()
+    if statistics or (alone and (folder / PROBABILITIES).is_file()):
+        own = survey_probabilities(folder, found.patients)
+        findings += [_of_problem(problem) for problem in own.problems]
+        findings += [_finding(p.code, p.file, p.row, p.found) for p in own.remarks]
+        if not statistics:
+            findings.append(_finding("images-not-there", "images", None, f"no images; {PROBABILITIES} is there"))
+        return Report(_sorted(findings), {}, facts)
+    if alone:
         findings.append(_finding("images-missing", "images", None, "the folder is missing"))
         return Report(_sorted(findings), {}, facts)
     facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs, found=found))
@@ -748,18 +759,20 @@ def write_report(report: Report, out: str | Path) -> Path:
     return out / "doctor.html"
 
 
-def fingerprint(folder: str | Path, *, jobs: int = 2) -> str:
-    """Return a hash of everything in a cohort folder, and of the code that judges it."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+def fingerprint(folder: str | Path, *, jobs: int = 2, images: bool = True) -> str:
+    """Return a hash of everything in a cohort folder, or of its tables alone, and of the code that judges it."""
+    files = sorted(path for path in Path(folder).glob("**/*" if images else "*") if path.is_file())
     rooms = Path(__file__).parent, Path(volumes.__file__).parent
     code = sorted(path for room in rooms for kind in ("*.py", "*.yaml") for path in room.glob(kind))
     with ThreadPoolExecutor(jobs) as pool:
         hashes = list(pool.map(sha256, [*code, *files]))
     listed = [str(path.relative_to(folder)) for path in files]
-    return hashlib.sha256(json.dumps([listed, hashes]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([images, listed, hashes]).encode()).hexdigest()
 
 
-def check_once(folder: str | Path, out: str | Path, *, jobs: int = 2, progress: bool = False) -> tuple[str, int]:
+def check_once(
+    folder: str | Path, out: str | Path, *, jobs: int = 2, progress: bool = False, statistics: bool = False
+) -> tuple[str, int]:
     """Check a folder and write the pages, unless those of the same content are there already.
 
     Returns
@@ -769,12 +782,12 @@ def check_once(folder: str | Path, out: str | Path, *, jobs: int = 2, progress: 
     n_errors : int
     """
     note = Path(out) / "checked.json"
-    made_from = fingerprint(folder, jobs=jobs) if Path(folder).is_dir() else ""
+    made_from = fingerprint(folder, jobs=jobs, images=not statistics) if Path(folder).is_dir() else ""
     if note.is_file() and (Path(out) / "doctor.html").is_file():
         before = json.loads(note.read_text(encoding="utf-8"))
         if before["made_from"] == made_from:
             return before["counted"], before["n_errors"]
-    report = check(folder, jobs=jobs, progress=progress)
+    report = check(folder, jobs=jobs, progress=progress, statistics=statistics)
     write_report(report, out)
     n_errors = sum(finding.severity == "error" for finding in report.findings)
     said = dict(made_from=made_from, counted=_counted(report), n_errors=n_errors)
@@ -835,6 +848,7 @@ def main(arguments: list[str] | None = None) -> int:
     checking.add_argument("--out", required=True, help="folder for the pages; private, since they may name patients")
     checking.add_argument("--once", action="store_true", help="keep the pages of a folder that has not changed since")
     checking.add_argument("--jobs", type=int, default=2, help="processes that read images (default: 2)")
+    checking.add_argument("--statistics", action="store_true", help=f"look at {PROBABILITIES} instead of the images")
     commands.add_parser("new", help="write a commented example folder").add_argument("folder")
     said = parser.parse_args(arguments)
     if said.command == "new":
@@ -847,12 +861,14 @@ def main(arguments: list[str] | None = None) -> int:
     if said.jobs < 1:
         parser.error(f"--jobs must be 1 or more; found {said.jobs}")
     if said.once:
-        if survey(said.folder).settings.get("class") == "SYNTHETIC":  # generated patients need no doctor
+        generated = survey(said.folder).settings.get("class") == "SYNTHETIC"
+        if generated and not said.statistics:  # generated patients need no doctor, probabilities do
             return 0
-        counted, n_errors = check_once(said.folder, said.out, jobs=said.jobs, progress=sys.stderr.isatty())
+        beside = dict(jobs=said.jobs, progress=sys.stderr.isatty(), statistics=said.statistics)
+        counted, n_errors = check_once(said.folder, said.out, **beside)
         print(f"The cohort folder: {counted}. {display_path(said.out)}/doctor.html says where and what to do.")
         return int(n_errors > 0)
-    report = check(said.folder, jobs=said.jobs, progress=sys.stderr.isatty())
+    report = check(said.folder, jobs=said.jobs, progress=sys.stderr.isatty(), statistics=said.statistics)
     page = write_report(report, said.out)
     for first, group in _groups(report.findings):
         print(f"{first.severity:<8} {first.code:<26} {len(group):>5}")

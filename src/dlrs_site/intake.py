@@ -49,6 +49,9 @@ UNKNOWN_WORDS = {
     "999",
 }
 UNKNOWN_WORDS |= {"\u672a\u77e5", "\u4e0d\u8be6", "\u4e0d\u660e", "\u7f3a\u5931", "inconnu", "unbekannt"}
+PROBABILITIES = "dl_prob.csv"  # a folder's own probabilities, from which the statistics start
+SEQUENCE_COLUMNS = ("t2w_prob", "adc_prob")
+ROUNDED = 0.011  # DL-prob's distance from the sum of two probabilities that are written with two decimals
 CORRECT = "Correct the table and start again; nothing was computed from it."
 DESCRIBE = "Correct cohort.yaml; `python3 run.py new-cohort FOLDER` writes an example with every setting explained."
 
@@ -573,6 +576,114 @@ def _survey_table(path: Path, settings: dict, may_lack: Sequence[str]) -> tuple[
     return patients, [*form, *wrong, *cells], _assumed(raw, settings)
 
 
+class Probabilities(NamedTuple):
+    """What a folder's own `dl_prob.csv` holds, what is wrong with it, and what is doubtful."""
+
+    table: pd.DataFrame  # patient_id and dl_prob; before it t2w_prob and adc_prob where there are both
+    problems: Sequence[Problem] = ()
+    remarks: Sequence[Problem] = ()
+
+
+def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabilities:
+    """Read a folder's own `dl_prob.csv`, and list everything that is wrong with it or doubtful.
+
+    Parameters
+    ----------
+    folder
+        The cohort folder.
+    patients
+        The patients of its table: `patient_id` and `row`.
+
+    Returns
+    -------
+    Probabilities
+        Numbers; without a dl_prob of its own the sum of the two sequences' probabilities.
+
+    Notes
+    -----
+    Wrong are a patient without probability or with two, an empty cell, a number that is no probability; doubtful is a
+    row of nobody in the table.
+    """
+    file = PROBABILITIES
+    columns_named = "patient_id and dl_prob, or patient_id, t2w_prob and adc_prob"
+    if not (Path(folder) / file).is_file():
+        remedy = "Put it beside the clinical table, a row a patient; each probability from 0 to 1."
+        missing = Problem("probabilities-missing", file, "the file is missing", columns_named, remedy)
+        return Probabilities(pd.DataFrame(), [missing])
+    said = _read_settings(Path(folder))[1]
+    theirs = {name: ours for name, ours in said["columns"].items() if ours == "patient_id"}
+    wanted = {"patient_id", *SEQUENCE_COLUMNS, "dl_prob", *theirs}
+    raw, problems = _read_raw(Path(folder) / file, said | {"table": {}}, wanted)
+    if raw.empty:
+        return Probabilities(pd.DataFrame(), problems)
+    raw, separator = raw.rename(columns=theirs), raw.attrs["separator"]
+    names = [name for name in (*SEQUENCE_COLUMNS, "dl_prob") if name in raw]
+    if "patient_id" not in raw or not ({"dl_prob"} <= set(names) or set(SEQUENCE_COLUMNS) <= set(names)):
+        what = f"the columns are {', '.join(raw.columns)}"
+        remedy = "Name the columns so; a model's one probability is dl_prob."
+        problems.append(Problem("table-columns", file, what, columns_named, remedy))
+        return Probabilities(pd.DataFrame(), problems)
+    names = names if set(SEQUENCE_COLUMNS) <= set(names) else ["dl_prob"]
+    table, raw = raw[["patient_id"]].copy(), raw.mask(raw.isin(said["missing"]), "")
+    for name in names:
+        highest = 2.0 if name == "dl_prob" and len(names) == 3 else 1.0
+        table[name], wrong = _probabilities(raw[name], highest, separator)
+        problems += wrong
+    if len(names) > 1:
+        total = table[list(SEQUENCE_COLUMNS)].sum(axis=1, skipna=False)
+        table["dl_prob"] = table.get("dl_prob", total)
+        apart = table.index[(table["dl_prob"] - total).abs() > ROUNDED]
+        if len(apart):
+            what = f"found {table.at[apart[0], 'dl_prob']:g} beside {total[apart[0]]:g}, and so in {len(apart)} rows"
+            remedy = "Leave dl_prob out: it is computed from the other two."
+            problems.append(Problem("cell-value", file, what, "t2w_prob + adc_prob", remedy, apart[0], "dl_prob"))
+    wrong, remarks = _same_patients(table["patient_id"], patients)
+    return Probabilities(table, [*problems, *wrong], remarks)
+
+
+def _probabilities(cells: pd.Series, highest: float, separator: str | None) -> tuple[pd.Series, list[Problem]]:
+    """Return a column as numbers, and every cell that holds no probability, percents as one problem."""
+    file, name, expected = PROBABILITIES, cells.name, f"a probability from 0 to {highest:g}"
+    points, wrong = _decimal_points(cells, None, separator)
+    problems = [Problem("cell-value", file, what, said, row=row, column=name) for row, what, said in wrong]
+    values = pd.to_numeric(points, errors="coerce").astype(float)
+    values[values.notna()] = points[values.notna()].map(float)  # to_numeric is wrong in the last digit
+    outside = values.notna() & ~values.between(0, highest)
+    if values.min() >= 0 and highest < values.max() <= 100 * highest and values.median() > highest:
+        what, remedy = f"values up to {values.max():g} look like percents", "Divide the column by 100."
+        return values, [*problems, Problem("cell-value", file, what, expected, remedy, column=name)]
+    remedy = "Correct it. A sum of two probabilities is given as the two, in t2w_prob and adc_prob."
+    for row in values.index[outside | (values.isna() & (cells != ""))]:
+        problems.append(Problem("cell-value", file, f"found {cells[row]!r}", expected, remedy, row, name))
+    remedy = "Fill it in, or leave the patient out of both tables."
+    problems += [
+        Problem("cell-empty", file, "is empty", expected, remedy, row, name) for row in cells.index[cells == ""]
+    ]
+    return values, problems
+
+
+def _same_patients(named: pd.Series, patients: pd.DataFrame) -> tuple[list[Problem], list[Problem]]:
+    """List who has no probability or several, and, as remarks, rows of nobody in the clinical table."""
+    file, problems = PROBABILITIES, []
+    for row in named.index[named.duplicated() & (named != "")]:
+        what = f"the patient of row {named.index[named == named[row]][0]} again"
+        problems.append(Problem("patient-twice", file, what, "each patient once", row=row, column="patient_id"))
+    rows = patients.get("patient_id", pd.Series(dtype=str)).dropna().astype(str)
+    unused = named.index[~named.isin(rows)]
+    lacking = rows[~rows.isin(named)]
+    if len(lacking):
+        first = patients.at[lacking.index[0], "row"]
+        what = f"no row for {len(lacking)} patients of the clinical table, the first in row {first} there"
+        alike = {named[row].casefold().lstrip("0"): row for row in unused}
+        near = alike.get(lacking.iloc[0].casefold().lstrip("0"))
+        what += f"; is that row {near} here?" if near else ""
+        remedy = "Spell patient_id alike in both tables, or leave the patients out of the clinical one."
+        problems.append(Problem("probability-lacking", file, what, "every patient", remedy, column="patient_id"))
+    what = f"{len(unused)} rows are of no patient of the clinical table, the first is row {min(unused, default=0)}"
+    remarks = [Problem("probabilities-unused", file, what, "the table's patients")] if len(unused) else []
+    return problems, remarks
+
+
 def _refuse(folder: Path, problems: list[Problem]) -> None:
     """Raise InputError with the first problem and up to nineteen others."""
     if not problems:
@@ -685,3 +796,26 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     with whole_file(interim / "clinical.csv") as partial:
         patients.to_csv(partial, index=False)
     write_settings(study | {"variables": variables}, run_dir)
+
+
+def probabilities(run_dir: str | Path, cohort_dir: str | Path) -> None:
+    """Write a cohort folder's own probabilities to `interim/dl_prob.csv`, from which the statistics start.
+
+    Parameters
+    ----------
+    run_dir
+        The run's folder, with the `interim/clinical.csv` that `stage` wrote.
+    cohort_dir
+        The cohort folder, with its `dl_prob.csv`; no hash of it is asked for.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or something is wrong with it; see `survey_probabilities`.
+    """
+    interim = resolve(run_dir) / "interim"
+    patients = pd.read_csv(interim / "clinical.csv", dtype=str)[["patient_id", "cohort", "row"]]
+    found = survey_probabilities(resolve(cohort_dir), patients)
+    _refuse(resolve(cohort_dir), [*found.problems])
+    with whole_file(interim / PROBABILITIES) as partial:
+        patients.drop(columns="row").merge(found.table, on="patient_id").to_csv(partial, index=False)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from dlrs_site.settings import short
+from dlrs_site.settings import OwnName, OwnVariable, short
 
 SEQUENCES = ("T2W", "ADC")
 MONTHS = (12, 24, 36)  # at which the baseline survival is written out
@@ -102,6 +102,7 @@ class Manifest(_Part):
     cutoffs: Cutoffs
     preprocessing: Preprocessing
     cox: Annotated[dict[str, Cox], Field(max_length=20)]
+    variables: Annotated[dict[OwnName, OwnVariable], Field(max_length=100)] = {}  # of the models and not of the paper
     trained_on: TrainedOn
     performance: Annotated[list[Performance], Field(max_length=200)]
     versions: Annotated[dict[Label, Label], Field(max_length=50)]

@@ -23,11 +23,12 @@ from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole
 from dlrs.stats import cox, survival
 from dlrs.templates import template
 from dlrs_site.manifest import MAX_BYTES, MONTHS, SEQUENCES, Manifest, Network, Nomogram, Unfit, check
+from dlrs_site.settings import VARIABLE_OPTIONS, OwnVariable
 
 MANIFEST = "model.json"
 FORMAT = 1  # of the folder; a release with a higher one was made by a later version
 MODELS = ("DLRS", "T2W", "ADC", "Clinical", "Nomogram")
-NUMBERS = ("age", "t2w_prob", "adc_prob", "dl_prob")
+PROBABILITIES = ("t2w_prob", "adc_prob", "dl_prob")
 BOX_OPTIONS = ("interpolation", "zscore", "keep_outside_roi", "nonpositive_adc")
 NETWORK_FILES = tuple(f"{name}/model.{ending}" for name in SEQUENCES for ending in ("safetensors", "json"))
 FILES = (*NETWORK_FILES, "nomogram.json", "MODEL_CARD.md")
@@ -120,7 +121,15 @@ def _performance(results: Mapping) -> list[dict]:
 
 def _card(manifest: Mapping) -> str:
     card = template(Path(__file__).parent / "templates" / "model_card.md", trim_blocks=True)
-    return card.render(manifest, months=MONTHS)
+    terms = dict.fromkeys(column.split("[")[0] for column in manifest["cox"]["Nomogram"]["coefficients"])
+    asked = [cohort.label(term, variables_of(manifest)) for term in terms if term not in PROBABILITIES]
+    return card.render(manifest, months=MONTHS, asked=asked)
+
+
+def variables_of(manifest: Mapping) -> dict[str, cohort.Variable]:
+    """Return the paper's variables, and those that the training hospital's models have of its own or otherwise."""
+    own = {name: OwnVariable(**about).variable(name) for name, about in manifest.get("variables", {}).items()}
+    return cohort.VARIABLES | own
 
 
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
@@ -128,6 +137,10 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
     preprocessing = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
     box = preprocessing["imaging.box.size"]
+    own = {
+        term: {name: about[name] for name in VARIABLE_OPTIONS if about.get(name)}
+        for term, about in nomogram.get("variables", {}).items()
+    }
     if "cox" not in signature or "cox" not in nomogram or "nonpositive_adc" not in box:
         found = "the run was made by an earlier version, which did not keep all that a release needs"
         raise InputError(display_path(run), found, expected="a run of this version", remedy=FINISH)
@@ -138,7 +151,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
             found = f"the primary cohort was followed for {baseline['time'][-1]:g} months"
             raise InputError(display_path(run), found, expected=f"{max(MONTHS)} or more", remedy="Follow it longer.")
         try:
-            _check_levels(name, model["coefficients"])
+            _check_levels(name, model["coefficients"], variables_of({"variables": own}))
         except Unfit as error:
             remedy = "A release holds models of columns and levels; notebook 05 says which formula this one has."
             raise InputError(display_path(run), str(error), expected=error.expected, remedy=remedy) from error
@@ -153,6 +166,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     manifest["preprocessing"] = {"box_size": box["value"], "n_slices": preprocessing["imaging.box.slices"]["value"]}
     manifest["preprocessing"] |= {name: box[name] for name in BOX_OPTIONS}
     manifest["cox"] = {name: cox[name] for name in MODELS}
+    manifest |= {"variables": own} if own else {}
     manifest["trained_on"] = {"patients": int(n), "metastases": int(events)}
     manifest["trained_on"] |= {
         name: {key: description[key] for key in counts} for name, description in networks.items()
@@ -285,7 +299,7 @@ def _check_content(manifest: dict) -> None:
     if set(manifest["cox"]) != set(MODELS):
         raise Unfit(f"models are {', '.join(manifest['cox'])}", ", ".join(MODELS))
     for name, model in manifest["cox"].items():
-        _check_levels(name, model["coefficients"])
+        _check_levels(name, model["coefficients"], variables_of(manifest))
         if list(model["means"]) != list(model["coefficients"]):
             raise Unfit(f"{name} has means of {', '.join(model['means'])}", "one for each coefficient")
         time, hazard = (np.array(model["baseline"][key], dtype=float) for key in ("time", "cumulative_hazard"))
@@ -315,19 +329,54 @@ def _check_parts(folder: Path, manifest: dict) -> None:
             raise Unfit(f"{sequence}/model.json describes other weights than the folder holds", "its weights")
 
 
-def _check_levels(name: str, coefficients: Sequence[str]) -> None:
+def _check_levels(name: str, coefficients: Sequence[str], variables: Mapping[str, cohort.Variable]) -> None:
     """Refuse coefficients that do not code covariates as here: every level but the first, which is the reference."""
+    known = cohort.levels(variables)
+    numbers = {term for term, v in variables.items() if v.kind == "number" and v.role == "covariate"} | {*PROBABILITIES}
     found: dict[str, list] = {}
     for column in coefficients:
         term, level = re.fullmatch(r"(\w+)(?:\[T\.(.+)\])?|.*", column).groups()
         found.setdefault(term or column, []).append(level)
     for term, levels in found.items():
-        coded = cohort.LEVELS[term][1:] if term in cohort.LEVELS else [None] if term in NUMBERS else []
+        coded = known[term][1:] if term in known else [None] if term in numbers else []
         if levels != coded:
             listed = ", ".join(level or "the number itself" for level in levels)
-            reference = f", {cohort.LEVELS[term][0]} being the reference" if term in cohort.LEVELS else ""
+            reference = f", {known[term][0]} being the reference" if term in known else ""
             expected = ", ".join(level or "the number itself" for level in coded) or "a covariate of the clinical table"
             raise Unfit(f"{name} has for {term} coefficients of {listed}", expected + reference)
+
+
+def fits(folder: str | Path, cohort_dir: str | Path, variables: Mapping[str, cohort.Variable]) -> None:
+    """Refuse to apply a release to a cohort that lacks a variable of its models, or has it with other levels.
+
+    Parameters
+    ----------
+    folder
+        The release.
+    cohort_dir
+        The cohort folder, for the message.
+    variables
+        Those of the cohort.
+
+    Raises
+    ------
+    InputError
+        Names the variable, and what cohort.yaml has to say.
+    """
+    manifest = load(folder)
+    known = variables_of(manifest)
+    columns = [column for model in manifest["cox"].values() for column in model["coefficients"]]
+    for term in dict.fromkeys(column.split("[")[0] for column in columns):
+        if term in PROBABILITIES:
+            continue
+        asked, there = known[term], variables.get(term)
+        if there is None or (there.kind, [*there.categories]) != (asked.kind, [*asked.categories]):
+            what = f"the model needs {term}, which " + (
+                "has other levels here" if there else "this cohort does not have"
+            )
+            levels = f"levels {', '.join(asked.categories)}, the first the reference" if asked.levels else "a number"
+            remedy = f"Give the table a column {term}, described below `variables: add:` or mapped by `codes:`."
+            raise InputError(display_path(Path(cohort_dir) / "cohort.yaml"), what, expected=levels, remedy=remedy)
 
 
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
@@ -336,7 +385,7 @@ def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
     Parameters
     ----------
     patients
-        The model's covariates, levels spelt as in `cohort.LEVELS`.
+        The model's covariates, levels spelt as in the manifest's coefficients.
     model
         `coefficients` and `means` of one model of the manifest.
 

@@ -48,6 +48,53 @@ def run(tmp_path_factory):
     return run
 
 
+OWN = {"emvi": {"label": "EMVI", "levels": ["absent", "present"]}, "mrf_mm": {"label": "Distance to MRF", "unit": "mm"}}
+
+
+def test_a_variable_of_the_hospital_has_its_place_on_the_page(run, browser, tmp_path):
+    """Notebook 05 with EMVI and a distance in its formula, of patients without ypN; the page is used in a browser."""
+    folder, rng = tmp_path / "own", np.random.default_rng(3)
+    shutil.copytree(run / "interim", tmp_path / "interim")
+    patients = pd.read_csv(run / "interim" / "patients.csv", dtype=str).drop(columns=["ypn_stage", "row"])
+    patients["event"] = patients["event"].map({"True": "1", "False": "0"})
+    patients["emvi"] = rng.choice(OWN["emvi"]["levels"], len(patients))
+    patients["mrf_mm"] = rng.uniform(0, 20, len(patients)).round(1)
+    folder.mkdir()
+    patients.to_csv(folder / "clinical.csv", index=False)
+    said = {"name": "North", "class": "COHORT", "variables": {"add": OWN, "leave_out": ["ypn_stage"]}}
+    (folder / "cohort.yaml").write_text(json.dumps(said))
+    intake.stage(tmp_path, folder)
+    shutil.copy(tmp_path / "interim" / "clinical.csv", tmp_path / "interim" / "patients.csv")
+    parameters = {"run_dir": str(tmp_path), "clinical_formula": "ct_stage + cea + ypn_stage + emvi + mrf_mm"}
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "05_nomogram.ipynb",
+        tmp_path / "05_nomogram.ipynb",
+        parameters=parameters,
+        cwd=ROOT / "notebooks",
+        progress_bar=False,
+    )
+    stages.nomogram_page(tmp_path)
+    saved = results.load_json(tmp_path / "interim" / "nomogram.json")
+    assert saved["formula"] == "ct_stage + cea + emvi + mrf_mm + dl_prob"
+    assert list(saved["variables"]) == ["emvi", "mrf_mm"] and saved["variables"]["emvi"]["label"] == "EMVI"
+    tab = browser.new_page()
+    tab.goto((tmp_path / "nomogram.html").as_uri())
+    choose(tab, "cT4", "Elevated", "present", dl_prob="1")
+    tab.get_by_role("textbox", name="Distance to MRF").fill("5")
+    found = float(tab.locator("#risk").get_attribute("data-risk"))
+    tab.close()
+    table = cohort.with_probabilities(
+        cohort.read_patients(tmp_path / "interim" / "patients.csv"), tmp_path / "interim" / "dl_prob.csv"
+    )
+    primary = table[table["cohort"] == "primary"]
+    options = dict(formula=saved["formula"], fit_options={"precision": 1e-12})
+    fit = CoxPHFitter().fit(primary, "time_months", "event", **options)
+    asked = primary.iloc[:1].assign(ct_stage="cT4", cea="Elevated", emvi="present", mrf_mm=5.0, dl_prob=1.0)
+    baseline = cox.baseline_hazard(primary["time_months"], primary["event"], fit.predict_log_partial_hazard(primary))
+    risk_by_hand = cox.risk_at(fit.predict_log_partial_hazard(asked), baseline, HORIZON)
+    assert found == pytest.approx(risk_by_hand.item(), abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def data(run):
     predictions = pd.read_csv(run / "interim" / "predictions.csv", float_precision="round_trip")

@@ -42,7 +42,11 @@ def patients():
 
 @pytest.fixture(scope="module")
 def predicted(patients):
-    """Predictions of every patient by the models that notebooks 04 and 05 fit."""
+    return predictions(patients, FORMULAS)
+
+
+def predictions(patients, formulas):
+    """Return predictions of every patient by models fitted as notebooks 04 and 05 do."""
 
     def of(formula):
         design, _ = cox.design(formula, primary, patients)
@@ -50,13 +54,16 @@ def predicted(patients):
         return cox.predict(fit, design, primary, horizon=HORIZON)
 
     primary = patients[patients["cohort"] == "primary"]
-    return {name: of(formula) for name, formula in FORMULAS.items()}
+    return {name: of(formula) for name, formula in formulas.items()}
 
 
 @pytest.fixture(scope="module")
 def run(patients, predicted, tmp_path_factory):
-    """A finished run's folder as notebooks 01 to 05 leave it, with weights that stand for trained ones."""
-    folder = tmp_path_factory.mktemp("run")
+    return finished(tmp_path_factory.mktemp("run"), patients, predicted)
+
+
+def finished(folder, patients, predicted, **in_nomogram):
+    """Make a run's folder as notebooks 01 to 05 leave it, with weights that stand for trained ones."""
     interim = folder / "interim"
     results.save_csv(patients.drop(columns=["t2w_prob", "adc_prob", "dl_prob"]), interim / "patients.csv")
     shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", interim)
@@ -73,7 +80,7 @@ def run(patients, predicted, tmp_path_factory):
     effects = {"dl_prob": {str(x / 5): x / 5 for x in range(11)}}
     seen = {"dl_prob": [patients["dl_prob"].min(), patients["dl_prob"].max()]}
     nomogram = {"class": "SYNTHETIC", "cutoff_risk": 0.2412, "horizon_months": HORIZON, "effects": effects}
-    nomogram |= {"seen": seen, "baseline": cox["Nomogram"]["baseline"]}
+    nomogram |= {"seen": seen, "baseline": cox["Nomogram"]["baseline"]} | in_nomogram
     write_json(nomogram | {"cox": {name: cox[name] for name in ("Clinical", "Nomogram")}}, interim / "nomogram.json")
     box = dict(value=112, interpolation="bilinear", zscore="slice", keep_outside_roi=True, nonpositive_adc=0.0)
     record = results.start(folder, "02_preprocessing", inputs=["interim/patients.csv"], provenance="SYNTHETIC")
@@ -140,6 +147,41 @@ def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patien
             risk = cox.risk_at(scores, pd.DataFrame(model["cox"][name]["baseline"]), month)
             assert np.array_equal(risk, cox.risk_at(scores, pd.DataFrame(fit.saved["baseline"]), month))
         assert np.array_equal(risk, fit.risk)
+
+
+OWN = {
+    "emvi": cohort.Variable("EMVI", "levels", "covariate", ["absent", "present"], "absent"),
+    "mrf_mm": cohort.Variable("Distance to MRF", "number", "covariate", unit="mm", range=[0, 50]),
+}
+
+
+def test_variables_of_the_hospital_go_with_the_model_and_are_asked_for_elsewhere(patients, tmp_path):
+    rng = np.random.default_rng(5)
+    emvi = pd.Categorical(rng.choice(OWN["emvi"].levels, len(patients)), OWN["emvi"].levels)
+    patients = patients.assign(emvi=emvi, mrf_mm=rng.uniform(0, 20, len(patients)))
+    clinical = f"{CLINICAL} + emvi + mrf_mm"
+    formulas = FORMULAS | {"Clinical": clinical, "Nomogram": f"{clinical} + dl_prob"}
+    predicted = predictions(patients, formulas)
+    about = {name: variable._asdict() for name, variable in OWN.items()}
+    run = finished(tmp_path / "run", patients, predicted, variables=about)
+    release.pack(run, tmp_path / "model")
+    model = release.load(tmp_path / "model")
+    assert model["variables"]["emvi"] == {"label": "EMVI", "levels": ["absent", "present"], "reference": "absent"}
+    expected = predicted["Nomogram"].linear_predictor
+    assert np.array_equal(release.linear_predictor(patients, model["cox"]["Nomogram"]), expected)
+    assert "cT stage, CEA, ypN stage, EMVI, Distance to MRF." in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+    release.fits(tmp_path / "model", tmp_path, cohort.VARIABLES | OWN)
+    other = OWN["emvi"]._replace(levels=["absent", "present", "unclear"])
+    for message, variables in {
+        "emvi, which this cohort does not have; expected levels absent, present": cohort.VARIABLES,
+        "emvi, which has other levels here; expected levels absent, present": cohort.VARIABLES | OWN | {"emvi": other},
+    }.items():
+        with pytest.raises(InputError, match=message):
+            release.fits(tmp_path / "model", tmp_path, variables)
+    rewrite(tmp_path / "model", lambda manifest: manifest["variables"].pop("emvi"))
+    with pytest.raises(InputError, match="has for emvi coefficients of present; expected a covariate of the clinical"):
+        release.load(tmp_path / "model")
 
 
 def test_no_patient_leaves_with_it(released, patients):

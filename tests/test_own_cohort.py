@@ -1,0 +1,224 @@
+"""A hospital's own table and probabilities, with variables that the paper has not and without some that it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from lifelines import CoxPHFitter
+
+from dlrs import results
+from dlrs.config import ROOT
+from dlrs_site import doctor, intake
+from test_run import load_run
+
+SETTINGS = """name: North hospital
+class: COHORT
+columns: {Patient: patient_id, EMVI status: emvi}
+codes: {emvi: {0: absent, 1: present}}
+variables:
+  add:
+    emvi: {label: EMVI, levels: [absent, present]}
+    mrf_mm: {label: Distance to MRF, unit: mm, range: [0, 50]}
+  leave_out: [ypt_stage]
+"""
+
+
+def spoilt(folder: Path, change) -> list[doctor.Finding]:
+    """Change the folder's probabilities and return what the check says of them."""
+    table = pd.read_csv(folder / "dl_prob.csv", dtype=str)
+    change(table).to_csv(folder / "dl_prob.csv", index=False)
+    return [found for found in doctor.check(folder, statistics=True).findings if found.file == "dl_prob.csv"]
+
+
+@pytest.fixture(scope="module")
+def north(tmp_path_factory):
+    """Write the synthetic patients as a hospital that measures EMVI and the MRF and does not stage ypT."""
+    folder, rng = tmp_path_factory.mktemp("north"), np.random.default_rng(3)
+    table, probabilities = (pd.read_csv(ROOT / "data_synthetic" / f"{name}.csv") for name in ("clinical", "dl_prob"))
+    names = {patient: f"N1-{number:04d}" for number, patient in enumerate(rng.permutation(table["patient_id"]))}
+    table["EMVI status"], table["mrf_mm"] = rng.choice([0, 1], len(table)), rng.uniform(0, 20, len(table)).round(1)
+    table["patient_id"], probabilities["patient_id"] = (t["patient_id"].map(names) for t in (table, probabilities))
+    table.drop(columns="ypt_stage").rename(columns={"patient_id": "Patient"}).to_csv(
+        folder / "clinical.csv", index=False
+    )
+    probabilities.iloc[::-1].to_csv(folder / "both.csv", index=False)
+    one = probabilities[["patient_id"]].assign(dl_prob=probabilities["dl_prob"] / 2)
+    one.iloc[::-1].to_csv(folder / "dl_prob.csv", index=False)
+    (folder / "cohort.yaml").write_text(SETTINGS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(north, tmp_path):
+    """Copy that folder, with the probabilities of both sequences."""
+    own = shutil.copytree(north, tmp_path / "own")
+    (own / "both.csv").replace(own / "dl_prob.csv")
+    return own
+
+
+# ---------------------------------------------------------------- the probabilities
+
+
+def cell(column: str, value):
+    return lambda table: table.assign(**{column: [*table[column][:3], value, *table[column][4:]]})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (cell("t2w_prob", "1.2"), ["row 5: column t2w_prob: found '1.2'; expected a probability from 0 to 1"]),
+        (cell("adc_prob", "-0.1"), ["row 5: column adc_prob: found '-0.1'; expected a probability"]),
+        (cell("adc_prob", "high"), ["row 5: column adc_prob: found 'high'; expected a probability"]),
+        (cell("adc_prob", ""), ["row 5: column adc_prob: is empty; expected a probability"]),
+        (
+            lambda t: t.drop(columns="dl_prob").assign(t2w_prob=100 * t["t2w_prob"].astype(float)),
+            ["column t2w_prob: values up to 51.854 look like percents; expected a probability from 0 to 1"],
+        ),
+        (lambda t: t.drop(index=3), ["no row for 1 patients of the clinical table, the first in row"]),
+        (
+            lambda t: t.assign(patient_id=t["patient_id"].str.lower()),
+            [
+                "no row for 235 patients of the clinical table, the first in row 2 there; is that row 236 here?",
+                "235 rows",
+            ],
+        ),
+        (lambda t: pd.concat([t, t.iloc[[3]]]), ["row 237: column patient_id: the patient of row 5 again"]),
+        (lambda t: t.drop(columns=["adc_prob", "dl_prob"]), ["the columns are patient_id, cohort, t2w_prob; expected"]),
+        (lambda t: t.assign(dl_prob="0.4"), ["row 2: column dl_prob: found 0.4 beside", "and so in 2"]),
+        (lambda t: t[["patient_id", "dl_prob"]].assign(dl_prob="1.3"), ["look like percents"]),
+        (lambda t: t.iloc[:0], ["no patients; expected one row a patient"]),
+    ],
+)
+def test_each_mistake_in_the_probabilities_is_named_before_anything_runs(folder, change, said):
+    found = spoilt(folder, change)
+    text = "\n".join(f"row {f.row}: {f.message}" if f.row else f.message for f in found)
+    assert all(part in text for part in said), text
+    assert any(f.severity == "error" for f in found) and all(f.remedy for f in found)
+    patients = intake.survey(folder).patients
+    with pytest.raises(intake.InputError) as error:
+        intake._refuse(folder, intake.survey_probabilities(folder, patients).problems)
+    assert "N1-" not in str(error.value) and "n1-" not in str(error.value)
+
+
+def test_rows_of_nobody_are_left_out_and_told(folder):
+    extra = pd.DataFrame([["N1-9999", "primary", "0.1", "0.2", "0.3"]])
+    found = spoilt(folder, lambda t: pd.concat([t, extra.set_axis(t.columns, axis=1)]))
+    assert [(f.severity, f.code) for f in found] == [("warning", "probabilities-unused")]
+    assert "1 rows are of no patient of the clinical table, the first is row 237" in found[0].message
+
+
+def test_decimal_commas_are_read_and_the_sum_is_made(folder):
+    table = pd.read_csv(folder / "dl_prob.csv").drop(columns=["cohort", "dl_prob"])
+    table.to_csv(folder / "dl_prob.csv", index=False, sep=";", decimal=",")
+    found = intake.survey_probabilities(folder, intake.survey(folder).patients)
+    assert not found.problems and np.array_equal(found.table["t2w_prob"], table["t2w_prob"])
+    assert np.array_equal(found.table["dl_prob"], table["t2w_prob"] + table["adc_prob"])
+
+
+def test_a_folder_without_images_starts_from_its_probabilities(folder, tmp_path, monkeypatch, capsys):
+    codes = [found.code for found in doctor.check(folder).findings if found.severity == "warning"]
+    assert "images-not-there" in codes and not [f for f in doctor.check(folder).findings if f.severity == "error"]
+    run, asked = load_run(ROOT), []
+    monkeypatch.setattr(run, "study", lambda run_dir, *targets, **settings: asked.append((run_dir, targets, settings)))
+    monkeypatch.setattr(run, "call", lambda *words, **_: asked.append(words) or 0)
+    for command in (["statistics"], ["reproduce"], ["reproduce", "table2"]):
+        assert run.main([*command, "--cohort", str(folder), "--out", str(tmp_path / "out")]) == 0
+        examined, (run_dir, targets, settings) = asked
+        assert examined[-2:] == ("--once", "--statistics") and run_dir == tmp_path / "out"
+        assert settings["part"] == "statistics" and settings["cohort_dir"] == folder
+        assert targets == (("table2",) if "table2" in command else ())
+        said = capsys.readouterr().out
+        assert ("holds dl_prob.csv and no images: the statistics alone are run" in said) == (command[0] == "reproduce")
+        asked.clear()
+    assert run.main(["statistics", "--cohort", str(folder)]) == 1
+    assert run.main(["reproduce", "alternatives", "--cohort", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "holds no images" in capsys.readouterr().err and not asked
+
+
+# ---------------------------------------------------------------- the whole way
+
+
+@pytest.fixture(scope="module")
+def made(north, tmp_path_factory):
+    """Run `statistics --cohort` on the hospital that has one probability a patient."""
+    out = tmp_path_factory.mktemp("runs") / "north"
+    words = ["statistics", "--cohort", str(north), "--out", str(out), "--profile", "smoke"]
+    start = f"import sys, run; run.set_up = lambda *_: {sys.executable!r}; sys.exit(run.main({words!r}))"
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    ran = subprocess.run(
+        [sys.executable, "-c", start], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return out
+
+
+def rows_of(made: Path, table: str) -> list[list[str]]:
+    """Return the rows of a table's page, each its cells."""
+    text = (made / "tables" / f"{table}.html").read_text(encoding="utf-8")
+    return [re.findall(r"<td>(.*?)</td>", row) for row in text.split("<tr")[2:]]
+
+
+@pytest.mark.slow
+def test_its_tables_show_what_it_adds_and_say_what_it_has_not(made):
+    for table in ("table1", "tableS2", "tableS3"):
+        rows = rows_of(made, table)
+        heads = [row[0] for row in rows]
+        names = {"EMVI", "ypT stage", "Distance to MRF"}
+        if table == "tableS2":
+            names = {f"{name}, {cohort} cohort" for name in names for cohort in ("primary", "validation")}
+        assert names <= set(heads), table
+        absent = [row for row in rows if row[0] in ("ypT1", "ypT4")]
+        assert len(absent) >= 2 and all(results.NOT_HERE in row for row in absent)
+    strata = rows_of(made, "figS4_strata")
+    assert ["EMVI", "present"] in [row[:2] for row in strata]
+    assert all(row[2:] == [results.NOT_HERE] * 7 for row in strata if row[0] == "ypT stage")
+    assert {tuple(row[2:]) for row in rows_of(made, "fig4_counts")} == {(results.NOT_HERE,) * 3}
+    assert [row[1:] for row in rows_of(made, "table2") if row[0] == "T2W"] == [
+        [results.NOT_HERE, "", results.NOT_HERE, ""]
+    ]
+    heat_map = {tuple(row[:2]): row[2] for row in rows_of(made, "figS6_correlation")}
+    assert heat_map["T2W-prob", "EMVI"] == heat_map["DL-prob", "ypT stage"] == results.NOT_HERE
+    assert -1 < float(heat_map["DL-prob", "Distance to MRF"]) < 1
+
+
+@pytest.mark.slow
+def test_its_numbers_are_those_of_its_patients(made, north):
+    table = pd.read_csv(north / "clinical.csv").set_index("Patient")
+    counts = pd.read_csv(made / "tables" / "table1.csv").query("characteristic == 'emvi'")
+    there = pd.crosstab(table["EMVI status"].map({0: "absent", 1: "present"}), table["cohort"])
+    assert {(r.level, r.cohort): int(r.n) for r in counts.itertuples()} == there.stack().to_dict()
+    primary = table[table["cohort"] == "primary"].rename(columns={"EMVI status": "emvi"})
+    fit = CoxPHFitter().fit(primary, "time_months", "event", formula="emvi", fit_options={"precision": 1e-12})
+    ratio = pd.read_csv(made / "tables" / "tableS3.csv").query("term == 'emvi'")["hr"].astype(float).item()
+    assert ratio == pytest.approx(fit.hazard_ratios_["emvi"], rel=1e-8)
+    used = pd.read_csv(made / "interim" / "dl_prob.csv").set_index("patient_id")["dl_prob"]
+    given = pd.read_csv(north / "dl_prob.csv").set_index("patient_id")["dl_prob"]
+    pd.testing.assert_series_equal(used.sort_index(), given.sort_index(), check_exact=True)
+    means = json.loads((made / "results.json").read_text())["table1.mrf_mm.validation.mean"]
+    assert means["value"] == pytest.approx(table.query("cohort == 'validation'")["mrf_mm"].mean())
+
+
+@pytest.mark.slow
+def test_its_report_says_what_is_not_there_and_names_nobody(made):
+    entries = json.loads((made / "results.json").read_text())
+    absent = ["table1.ypt_stage.levels.ypT0.primary", "fig4.pcr.n", "fig4.pcr.p", "fig1.auc.T2W.validation"]
+    absent += ["table2.cindex.ADC.validation", "fig2.tdauc_36m.DLRS.validation"]
+    for key in absent[:-1]:
+        assert entries[key]["value"] is None and entries[key]["reason"] == results.NOT_HERE, key
+    assert entries[absent[-1]]["value"] > 0.5
+    report = (made / "report.html").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r'id="n-(fig4\.pcr\.n|table2\.cindex\.ADC\.validation)".*?(not in this cohort)', report, re.DOTALL)
+    )
+    assert len(rows) == 2 and "Ypt stage" not in report and "Emvi" not in report
+    assert json.loads((made / "interim" / "privacy.json").read_text())["n_identifiers"] == 235
+    assert (made / "nomogram.html").is_file() and json.loads((made / "results_missing.json").read_text()) == []
