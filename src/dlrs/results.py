@@ -519,8 +519,9 @@ class Record:
     def _add(self, entries: Mapping[str, Mapping]) -> None:
         for key, entry in entries.items():
             if isinstance(entry["value"], str) and entry["value"] == NOT_HERE:
-                entry = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
-                entry |= dict(value=None, reason=NOT_HERE)
+                about = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
+                about = {name: kept for name, kept in about.items() if not isinstance(kept, str) or kept != NOT_HERE}
+                entry = about | dict(value=None, reason=NOT_HERE)
             entry = _plain(_without_small(entry, self.smallest))
             value, ci = entry["value"], entry.get("ci")
             if value is None and not entry.get("reason"):

@@ -161,7 +161,7 @@ def groups(run: Run, rows: pd.DataFrame, texts: Mapping) -> list[dict]:
         analysed = part[part["same"].notna() & ~part["set_by_cohort"]]
         text = f"{len(part)} entries, {part['same'].notna().sum()} rerun as one number"
         if len(analysed):
-            text += f"; {analysed['same'].sum()} of {len(analysed)} that an analysis gives are the same"
+            text += f"; {int(analysed['same'].sum())} of {len(analysed)} that an analysis gives are the same"
         items = [_row(run, row, made_by, texts["set_by"][run.provenance]) for row in part.to_dict("records")]
         found.append(dict(name=name, title=group["title"], open=group["open"], counted=text, rows=items))
     return found
