@@ -126,7 +126,7 @@ def test_a_missing_run_is_one_sentence_with_the_command_that_makes_it(path, tmp_
 @every_notebook
 def test_the_last_cell_says_what_ran(path):
     last = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"][-1]
-    assert ("record.finish(" if recorded(path) else "ticket(") in text(last)
+    assert ("record.finish(" if recorded(path) else "session_information(") in text(last)
 
 
 @pytest.mark.parametrize("path", list(filter(recorded, NOTEBOOKS)), ids=lambda path: path.stem)

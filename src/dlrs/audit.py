@@ -200,13 +200,13 @@ class PrintedInterval(NamedTuple):
     p_high: float
 
 
-def read_interval(value: float, lower: float, upper: float, *, decimals: int = 3, log: bool = False) -> PrintedInterval:
+def read_interval(value: float, lower: float, upper: float, *, log: bool = False) -> PrintedInterval:
     """Return the standard error, symmetry and P that a printed 95 % interval implies.
 
     Parameters
     ----------
     value, lower, upper
-        As printed, with `decimals` decimals.
+        As printed, with three decimals.
     log
         True for a ratio: everything is on the log scale, and P tests a ratio of 1 instead of a difference of 0.
 
@@ -229,7 +229,7 @@ def read_interval(value: float, lower: float, upper: float, *, decimals: int = 3
     """
     if not lower < upper or not lower <= value <= upper:
         raise ValueError(f"the interval must hold its estimate; found {value} with {lower} to {upper}")
-    half = 0.5 * 10.0**-decimals
+    half = 0.0005
     if log and lower <= half:
         raise ValueError(f"lower must be positive for a ratio; found {lower}")
     scale = math.log if log else float
@@ -420,9 +420,9 @@ def r2_from_cindex(cindex: float, events_per_patient: float) -> float:
     return 1 - (1 - unit * r2_d / (1 - (1 - unit) * r2_d)) ** events_per_patient
 
 
-def enough_r2(n: int, n_parameters: int, shrinkage: float = 0.9) -> float:
-    """Return the Cox-Snell R2 from which on `n` patients satisfy Riley's first criterion."""
-    return shrinkage * (1 - math.exp(-n_parameters / (n * (1 - shrinkage))))
+def enough_r2(n: int, n_parameters: int) -> float:
+    """Return the Cox-Snell R2 from which on `n` patients satisfy Riley's first criterion, a shrinkage of 0.9."""
+    return 0.9 * (1 - math.exp(-n_parameters / (n * 0.1)))
 
 
 def cindex_outside_auc(

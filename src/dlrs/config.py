@@ -140,7 +140,7 @@ def published(path: str | Path = "paper/paper_results.yaml") -> dict:
     return yaml.safe_load(resolve(path).read_text(encoding="utf-8"))
 
 
-def ticket(*packages: str) -> dict[str, str]:
+def session_information(*packages: str) -> dict[str, str]:
     """Return commit, Python, platform and the versions of `packages`, for the last cell of a notebook."""
     asked = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
     commit = asked.stdout.strip() or "not in a git checkout"

@@ -315,12 +315,12 @@ LIMITS = {
 }
 
 
-def side_by_side(rows: pd.DataFrame, prefix: str = "table2.") -> pd.DataFrame:
-    """Return rows of `beside` under a prefix as a table: published and rerun, the cohorts next to one another."""
+def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `beside` that belong to Table 2: published and rerun, the cohorts next to one another."""
     measures = {"cindex": "C-index", "nri": "NRI", "idi": "IDI"}
     wide: dict[tuple, dict] = {}
-    for row in rows[rows["key"].str.startswith(prefix) & rows["same"].notna()].itertuples():
-        measure, model, cohort = row.key.removeprefix(prefix).split(".")
+    for row in rows[rows["key"].str.startswith("table2.") & rows["same"].notna()].itertuples():
+        measure, model, cohort = row.key.removeprefix("table2.").split(".")
         line = wide.setdefault((measure, model), {"Measure": measures.get(measure, measure), "Model": model})
         line[f"{cohort.capitalize()}, published"] = row.published
         line[f"{cohort.capitalize()}, this run"] = row.rerun

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs import cohort
-from dlrs.config import InputError, display_path, made_by, resolve, sha256, ticket, whole_file
+from dlrs.config import InputError, display_path, made_by, resolve, session_information, sha256, whole_file
 
 STAMPS = {
     "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
@@ -118,11 +118,11 @@ def format_p(p: float, digits: int = 3) -> str:
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
 
 
-def format_count(count: int | str, total: int | str, digits: int = 1) -> str:
+def format_count(count: int | str, total: int | str) -> str:
     """Return `7/22 (31.8%)`; a hidden count leaves its share out."""
     if isinstance(count, str) or isinstance(total, str):
         return f"{count}/{total}"
-    return f"{count}/{total} ({100 * count / total:.{digits}f}%)" if total else "0/0 (no patients)"
+    return f"{count}/{total} ({100 * count / total:.1f}%)" if total else "0/0 (no patients)"
 
 
 # ---------------------------------------------------------------- cells of a table's page, made from a row of its frame
@@ -138,19 +138,19 @@ def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int
     return lambda row: format_estimate(row[value], row[lower], row[upper], digits)
 
 
-def significant(value: str, digits: int = 4) -> Cell:
-    """Write a column's number with so many significant digits, for columns of unlike magnitudes."""
+def significant(value: str) -> Cell:
+    """Write a column's number with four significant digits, for columns of unlike magnitudes."""
 
     def cell(row):
         written = isinstance(row[value], str) or not math.isfinite(row[value])
-        return format_number(row[value]) if written else f"{row[value]:.{digits}g}"
+        return format_number(row[value]) if written else f"{row[value]:.4g}"
 
     return cell
 
 
-def p_value(p: str = "p", digits: int = 3) -> Cell:
+def p_value(p: str = "p") -> Cell:
     """Write a column's P value."""
-    return lambda row: format_p(row[p], digits)
+    return lambda row: format_p(row[p])
 
 
 def probability(p: str, digits: int = 3) -> Cell:
@@ -162,25 +162,25 @@ def probability(p: str, digits: int = 3) -> Cell:
     return cell
 
 
-def count(n: str = "n", of: str = "of", digits: int = 1) -> Cell:
+def count(n: str = "n", of: str = "of") -> Cell:
     """Write two columns as `7/22 (31.8%)`."""
-    return lambda row: format_count(row[n], row[of], digits)
+    return lambda row: format_count(row[n], row[of])
 
 
-def share(n: str = "n", percent: str = "percent", digits: int = 2) -> Cell:
+def share(n: str = "n", percent: str = "percent") -> Cell:
     """Write a count and its percentage as `36 (21.18%)`; a hidden count has no percentage."""
 
     def cell(row):
         return (
             str(row[n])
             if isinstance(row[n], str) or row[percent] != row[percent]
-            else f"{row[n]:.0f} ({row[percent]:.{digits}f}%)"
+            else f"{row[n]:.0f} ({row[percent]:.2f}%)"
         )
 
     return cell
 
 
-def percent(value: str, digits: int = 1) -> Cell:
+def percent(value: str) -> Cell:
     """Write a column's share, from 0 to 1, in percent with its limits `<value>_lower` and `<value>_upper`.
 
     `12.5 (9.6 to 16.1)`; nothing where there is no share.
@@ -188,7 +188,7 @@ def percent(value: str, digits: int = 1) -> Cell:
 
     def cell(row):
         limits = [100 * row[f"{value}{end}"] for end in ("", "_lower", "_upper")]
-        return format_estimate(*limits, digits) if math.isfinite(limits[0]) else ""
+        return format_estimate(*limits, 1) if math.isfinite(limits[0]) else ""
 
     return cell
 
@@ -617,7 +617,7 @@ class Record:
     def finish(self, *packages: str) -> dict[str, str]:
         """Say that everything is recorded, and return the session information; without it the numbers do not count."""
         self._write(complete=True)
-        return ticket(*packages)
+        return session_information(*packages)
 
 
 def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), provenance: str = "") -> Record:

@@ -11,14 +11,12 @@ import pandas as pd
 
 from dlrs import cohort
 from dlrs.config import resolve, stream, whole_file
+from dlrs.results import save_csv
 from dlrs.stats import survival
 from dlrs.synthetic import cohort_folder, simulate
 from dlrs.synthetic.chain import control_folder
 
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    with whole_file(path) as partial:
-        frame.to_csv(partial, index=False)
+N_FOLDS, RIDGE = 10, 100.0  # of the regression that predicts a patient's centre from a network's features
 
 
 def prepare_control(
@@ -61,17 +59,17 @@ def prepare_control(
         primary = np.flatnonzero((patients["cohort"] == "primary").to_numpy())
         part = folds(np.where(np.isnan(outcome), 2, outcome)[primary], fold[1], seed=seed)
         patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
-    _write_csv(patients, interim / "patients.csv")
+    save_csv(patients, interim / "patients.csv")
     settings = cohort.read_settings(base_dir)
     cohort.write_settings(settings | ({} if signal is None else {"signal": signal}), folder)
     if signal is not None:
         cohort_folder.write_cohort(folder / "cohort", seed=settings["seed"], signal=signal, jobs=os.cpu_count() or 1)
     elif altered:
-        _write_csv(_altered_boxes(resolve(cohort_dir), patients, interim, altered, seed), interim / "boxes.csv")
+        save_csv(_altered_boxes(resolve(cohort_dir), patients, interim, altered, seed), interim / "boxes.csv")
     else:
         boxes = pd.read_csv(base / "boxes.csv", dtype={"patient_id": str})
         boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
-        _write_csv(boxes, interim / "boxes.csv")
+        save_csv(boxes, interim / "boxes.csv")
 
 
 def folds(strata: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
@@ -112,7 +110,7 @@ def finish_control(run_dir: str | Path, name: str) -> None:
     interim = folder / "interim"
     patients = cohort.read_patients(interim / "patients.csv")
     t2w, adc = (pd.read_csv(interim / f"prob_{s}.csv", dtype={"patient_id": str}) for s in ("T2W", "ADC"))
-    _write_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
+    save_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
     for large in (folder / "models", interim / "boxes", folder / "cohort"):
         shutil.rmtree(large, ignore_errors=True)
 
@@ -132,8 +130,8 @@ def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
         joined.loc[part.index[left_out], columns] = part.loc[left_out, columns]
     interim = control_folder(run_dir, "crossfit") / "interim"
     cohort.write_settings(cohort.read_settings(base_dir), control_folder(run_dir, "crossfit"))
-    _write_csv(joined.reset_index(), interim / "dl_prob.csv")
-    _write_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
+    save_csv(joined.reset_index(), interim / "dl_prob.csv")
+    save_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
 
 
 def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = simulate.DEFAULT_SEED) -> None:
@@ -152,19 +150,19 @@ def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = 
         features = gradcam.features(network, boxes)
         guess = predict_level(features, patients["centre"].to_numpy(), seed=seed)
         rows += [(sequence, of, g) for of, g in zip(patients["centre"], guess, strict=True)]
-    _write_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
+    save_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
 
 
-def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int, n_folds: int = 10, ridge: float = 100.0):
+def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int) -> np.ndarray:
     """Return each row's level as predicted from the rows of other folds, by ridge regression on indicators."""
     names = np.unique(level)
     target = (level[:, None] == names).astype(float)
-    part, guess = folds(level, n_folds, seed=seed), np.empty(level.size, dtype=level.dtype)
-    for fold in range(n_folds):
+    part, guess = folds(level, N_FOLDS, seed=seed), np.empty(level.size, dtype=level.dtype)
+    for fold in range(N_FOLDS):
         learn, left_out = part != fold, part == fold
         mean, spread = features[learn].mean(axis=0), features[learn].std(axis=0)
         x = (features - mean) / np.where(spread > 0, spread, 1)
-        gram = x[learn] @ x[learn].T + ridge * np.eye(learn.sum())
+        gram = x[learn] @ x[learn].T + RIDGE * np.eye(learn.sum())
         weights = np.linalg.solve(gram, target[learn] - target[learn].mean(axis=0))
         guess[left_out] = names[(x[left_out] @ x[learn].T @ weights + target[learn].mean(axis=0)).argmax(axis=1)]
     return guess

@@ -143,13 +143,13 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def few_colours(png: bytes, *, widest: int = 1600, colours: int = 48) -> bytes:
-    """Return a picture at most `widest` pixels wide, as PNG with a palette: about a third of the bytes."""
+def few_colours(png: bytes, *, colours: int = 48) -> bytes:
+    """Return a picture at most 1,600 pixels wide, as PNG with a palette: about a third of the bytes."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if picture.width > widest:
-        picture = picture.resize((widest, round(picture.height * widest / picture.width)), Image.Resampling.LANCZOS)
+    if picture.width > 1600:
+        picture = picture.resize((1600, round(picture.height * 1600 / picture.width)), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     picture.quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return min(content.getvalue(), png, key=len)

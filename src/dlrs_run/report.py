@@ -347,9 +347,9 @@ def audits(run: Run) -> dict:
     return dict(texts=[text], grids=[dict(title="Rows that differ", columns=list(columns.values()), rows=differ)])
 
 
-def parity(file: str = "reports/parity.csv") -> dict:
+def parity() -> dict:
     """Return how many numbers are held to R's, by section, and the largest difference."""
-    compared = pd.read_csv(resolve(file), keep_default_na=False)
+    compared = pd.read_csv(resolve("reports/parity.csv"), keep_default_na=False)
     compared = compared[compared["left_out_because"] == ""]
     rows = []
     for section, part in compared.groupby("section", sort=False):
@@ -367,10 +367,10 @@ def parity(file: str = "reports/parity.csv") -> dict:
 # ---------------------------------------------------------------- checklists
 
 
-def checklist_items(run: Run, on_page: set[str], folder: str = "paper/checklists") -> tuple[list[dict], list[list]]:
+def checklist_items(run: Run, on_page: set[str]) -> tuple[list[dict], list[list]]:
     """Return the checklists, whose evidence becomes a link where this run has it, and a line of counts for each."""
     checks, scores = [], []
-    for name, listed in pages.checklists(resolve(folder)).items():
+    for name, listed in pages.checklists(resolve("paper/checklists")).items():
         items, columns = listed["items"], listed.get("columns", {})
         proven, author = (sum(bool(item.get(kind)) for item in items) for kind in ("evidence", "author"))
         neither = sum(not item.get("evidence") and not item.get("author") for item in items)  # some items have both
@@ -418,7 +418,7 @@ def _evidence(run: Run, path: str, on_page: set[str]) -> dict[str, str]:
 
 def session(run: Run, cohort_dir: str) -> dict[str, str]:
     """Return what ran, on what, from what."""
-    versions = config.ticket("numpy", "scipy", "pandas", "lifelines", "scikit-survival", "matplotlib")
+    versions = config.session_information("numpy", "scipy", "pandas", "lifelines", "scikit-survival", "matplotlib")
     facts = {"commit": versions.pop("commit")}
     facts["page made at"] = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
     facts |= {"machine": versions.pop("machine"), "python": versions.pop("python")}

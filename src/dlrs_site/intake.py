@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed, write_settings
-from dlrs.config import InputError, display_path, resolve, whole_file
+from dlrs.config import InputError, display_path, resolve
+from dlrs.results import save_csv
 from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
 # Theirs times the first over the second is in our unit, months for time and years for age.
@@ -793,8 +794,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     shared = joined["class"] == "COHORT" and joined["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
     study |= {"smallest_count": joined["small_cell"] if shared else 0, "left_out": left_out}
-    with whole_file(interim / "clinical.csv") as partial:
-        patients.to_csv(partial, index=False)
+    save_csv(patients, interim / "clinical.csv")
     write_settings(study | {"variables": variables}, run_dir)
 
 

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrs.config import ROOT, InputError, display_path, resolve, whole_file
+from dlrs.config import ROOT, InputError, display_path, resolve
+from dlrs.results import save_json
 from dlrs_site.intake import Survey, survey
 
 # Folders of a run that stay where they are: they hold patient-level files, or copies of such files.
@@ -420,8 +421,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path) -> None:
     run_dir = resolve(run_dir)
     facts = check(run_dir, resolve(cohort_dir), jobs=os.cpu_count() or 1)
     print(told(facts))
-    with whole_file(run_dir / "interim" / "privacy.json") as partial:
-        partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    save_json(facts, run_dir / "interim" / "privacy.json")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dlrs import cohort
-from dlrs.config import InputError, display_path, resolve, sha256, ticket, whole_file
+from dlrs import cohort, results
+from dlrs.config import InputError, display_path, resolve, session_information, sha256
 from dlrs.stats import cox, survival
 from dlrs.templates import template
 from dlrs_site.manifest import MAX_BYTES, MONTHS, SEQUENCES, Manifest, Network, Nomogram, Unfit, check
@@ -159,7 +159,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     networks = {name: _json(run / f"models/{name}/model.json", FINISH) for name in SEQUENCES}
     counts = ("learnt_from", "held_out", "metastasis")
     n, events = (results[f"{key}primary"]["value"] for key in ("cohort.n_", "table1.distant_metastasis.levels.Yes."))
-    versions = ticket(*PACKAGES)
+    versions = session_information(*PACKAGES)
     versions.pop("machine")
     manifest = {"format": FORMAT, "class": nomogram["class"], "horizon_months": nomogram["horizon_months"]}
     manifest["cutoffs"] = {"dl_prob": signature["cutoff_dl_prob"], "risk_Nomogram": nomogram["cutoff_risk"]}
@@ -423,8 +423,7 @@ def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, dev
     patients = cohort.read_patients(interim / "patients.csv")
     boxes = training.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
     prob = training.predict(network, boxes, batch_size=parameters["batch_size"], device=where)
-    with whole_file(interim / f"prob_{sequence}.csv") as partial:
-        patients[["patient_id"]].assign(prob=prob).to_csv(partial, index=False)
+    results.save_csv(patients[["patient_id"]].assign(prob=prob), interim / f"prob_{sequence}.csv")
 
 
 def apply(run_dir: str | Path, model_dir: str | Path) -> None:
@@ -444,11 +443,9 @@ def apply(run_dir: str | Path, model_dir: str | Path) -> None:
         predictions[f"lp_{name}"] = scores
         baseline = pd.DataFrame(model["baseline"])
         predictions[f"risk_{name}"] = cox.risk_at(scores, baseline, released["horizon_months"])
-    with whole_file(interim / "predictions.csv") as partial:
-        predictions.to_csv(partial, index=False)
+    results.save_csv(predictions, interim / "predictions.csv")
     nomogram = _json(folder / "nomogram.json", WHOLE) | {"cox": released["cox"]}  # risks at other horizons take it
-    with whole_file(interim / "nomogram.json") as partial:
-        partial.write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
+    results.save_json(nomogram, interim / "nomogram.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

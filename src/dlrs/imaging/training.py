@@ -19,6 +19,8 @@ from dlrs.config import InputError, display_path, resolve, sha256, stream
 from dlrs.imaging.resnet import autocast, generator
 from dlrs.imaging.volumes import SEQUENCES
 
+MIN_EVENTS = 5  # patients of each class without whom a network is not trained
+
 
 def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> torch.Tensor:
     """Read the boxes of some patients, checked, in the order asked for.
@@ -90,7 +92,7 @@ def load_boxes(index: str | Path, sequence: str, patient_ids: Sequence[str]) -> 
     return boxes
 
 
-def hold_out(target: ArrayLike, *, share: float, seed: int, min_events: int = 5) -> np.ndarray:
+def hold_out(target: ArrayLike, *, share: float, seed: int) -> np.ndarray:
     """Mark the patients that early stopping watches and the network does not learn from.
 
     Parameters
@@ -101,8 +103,6 @@ def hold_out(target: ArrayLike, *, share: float, seed: int, min_events: int = 5)
         Share held out of each of the two classes, rounded, at least one.
     seed
         Draws who is held out.
-    min_events
-        The fewest patients that each class must have.
 
     Returns
     -------
@@ -122,9 +122,9 @@ def hold_out(target: ArrayLike, *, share: float, seed: int, min_events: int = 5)
     held = np.zeros(target.size, dtype=bool)
     for value, name in ((1, "with metastasis"), (0, "without metastasis")):
         rows = np.flatnonzero(target == value)
-        if rows.size < min_events:
+        if rows.size < MIN_EVENTS:
             raise ValueError(
-                f"target must hold at least {min_events} patients {name} within the horizon to train and stop early; "
+                f"target must hold at least {MIN_EVENTS} patients {name} within the horizon to train and stop early; "
                 f"found {rows.size} of {target.size}"
             )
         size = min(max(round(share * rows.size), 1), rows.size - 1)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
 from dlrs.stats import checks
@@ -80,9 +79,8 @@ def refit_bootstrap(
     *,
     n_boot: int = 200,
     seed: int,
-    n_jobs: int = 1,
 ) -> np.ndarray:
-    """Return what a whole refit gives on `n_boot` resamples, spread over processes.
+    """Return what a whole refit gives on `n_boot` resamples.
 
     For everything that weights cannot carry: variable selection, penalties, cut-offs, optimism.
 
@@ -95,9 +93,7 @@ def refit_bootstrap(
         As in `bootstrap_weights`.
     seed : int
         Each resample gets its own child of this seed (`numpy.random.SeedSequence.spawn`), so the
-        result does not depend on the number of workers or on the order in which they finish.
-    n_jobs : int
-        Processes; ``joblib.parallel_config`` puts another backend underneath.
+        first resamples do not depend on how many follow.
 
     Returns
     -------
@@ -120,8 +116,7 @@ def refit_bootstrap(
         return refit(generator.integers(0, n, size=n), generator)
 
     children = np.random.SeedSequence(int(seed)).spawn(n_boot)
-    results = Parallel(n_jobs=n_jobs)(delayed(refit_once)(child) for child in children)
-    return np.stack([np.asarray(result, dtype=float) for result in results])
+    return np.stack([np.asarray(refit_once(child), dtype=float) for child in children])
 
 
 def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -49,7 +49,6 @@ def probabilities(
     log_odds: LogOdds,
     *,
     overfit: Mapping[str, float] | None = None,
-    horizon_months: float = simulate.HORIZON_MONTHS,
 ) -> np.ndarray:
     """Return DL-prob of a simulated study: each view on the scale of a network's probability, summed.
 
@@ -60,18 +59,16 @@ def probabilities(
     log_odds : mapping of `t2w` and `adc` to mean and standard deviation
         The scale of each network's log odds, as the function `log_odds` takes it from a run; a view has mean 0, SD 1.
     overfit : mapping of `t2w` and `adc` to a shift, optional
-        By how many standard deviations of a view the primary patients with metastasis by the horizon are moved up, as
+        By how many standard deviations of a view the primary patients with metastasis within 36 months are moved up, as
         overfitted networks move the patients that they were trained on. See `shift_of_auc`. Validation patients, and
         primary ones without or with unknown metastasis, stay where they are.
-    horizon_months : float
-        By which a metastasis counts as early; the networks' target.
 
     Returns
     -------
     array of shape (n,)
         In [0, 2], higher meaning higher risk.
     """
-    early = study["event"].to_numpy(bool) & (study["time_months"].to_numpy() <= horizon_months)
+    early = study["event"].to_numpy(bool) & (study["time_months"].to_numpy() <= simulate.HORIZON_MONTHS)
     moved = early & (study["cohort"] == "primary").to_numpy()
     total = np.zeros(len(study))
     for view, (mean, sd) in log_odds.items():
