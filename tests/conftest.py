@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -46,6 +47,47 @@ def browser():
         started = playwright.chromium.launch(executable_path=found, args=QUIET)
         yield started
         started.close()
+
+
+def once_for_all_workers(tmp_path_factory, name: str, make) -> Path:
+    """Return a folder that the first of pytest's processes to ask for it makes; nobody may write in it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            partial = folder.with_suffix(".partial")
+            make(partial)
+            partial.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cohort_read(tmp_path_factory):
+    """A run of notebook 01 on the committed cohort, with the committed probabilities; copy it to go on."""
+    from dlrs.config import ROOT
+    from dlrs_site import intake
+    from executed import execute, watched
+
+    def make(run):
+        intake.stage(run, "data_synthetic")
+        shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
+        execute("01_cohort", run, source=watched("01_cohort", run), cohort_dir="")
+
+    return once_for_all_workers(tmp_path_factory, "cohort_read", make)
+
+
+@pytest.fixture(scope="session")
+def statistics(cohort_read, tmp_path_factory):
+    """A run of notebooks 00, 01 and 04 to 07 as they are, on the committed cohort; copy it to go on."""
+    from executed import execute, watched
+
+    def make(run):
+        shutil.copytree(cohort_read, run)
+        for name in ["00_paper_audit", "04_signature", "05_nomogram", "06_evaluation", "07_subgroups"]:
+            execute(name, run, source=watched(name, run))
+
+    return once_for_all_workers(tmp_path_factory, "statistics", make)
 
 
 def pytest_terminal_summary(terminalreporter):

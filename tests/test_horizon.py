@@ -8,14 +8,12 @@ import re
 import shutil
 
 import pandas as pd
-import papermill
 import pytest
 
 from dlrs import results
-from dlrs.config import ROOT
 from dlrs_run import report as report_page
 from dlrs_run import stages
-from dlrs_site import intake
+from executed import entries, execute
 
 # Nothing but the horizon can say 36 months: neither the times of the ROC curves nor those of the numbers at risk.
 OTHERWISE = {
@@ -29,55 +27,35 @@ NAMES_36 = re.compile(
 )
 
 
-def execute(folder, name, **parameters):
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb",
-        folder / f"{name}.ipynb",
-        parameters={"run_dir": str(folder), **OTHERWISE.get(name, {}), **parameters},
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-    )
+def run_notebook(folder, name, **parameters):
+    return execute(name, folder, **OTHERWISE.get(name, {}), **parameters)
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory):
-    """Return a run of notebook 01 with the committed probabilities."""
-    folder = tmp_path_factory.mktemp("begun")
-    intake.stage(folder, "data_synthetic")
-    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", folder / "interim")
-    execute(folder, "01_cohort")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def fitted(begun, tmp_path_factory):
+def fitted(cohort_read, tmp_path_factory):
     """Return a run whose models were fitted at 36 months."""
     folder = tmp_path_factory.mktemp("fitted") / "run"
-    shutil.copytree(begun, folder)
+    shutil.copytree(cohort_read, folder)
     for name in ("04_signature", "05_nomogram"):
-        execute(folder, name)
+        run_notebook(folder, name)
     return folder
 
 
 @pytest.fixture(scope="module", params=[24.0, 60.0])
-def other(request, begun, tmp_path_factory):
+def other(request, cohort_read, tmp_path_factory):
     """Return a run of 04 to 07 and 06b at another horizon, and the horizon."""
     folder = tmp_path_factory.mktemp("other") / "run"
-    shutil.copytree(begun, folder)
+    shutil.copytree(cohort_read, folder)
     for name in CHAIN:
-        execute(folder, name, horizon_months=request.param)
+        run_notebook(folder, name, horizon_months=request.param)
     stages.nomogram_page(folder)
     return folder, request.param
 
 
-def entries(folder, name):
-    return json.loads((folder / "results" / f"{name}.json").read_text())["entries"]
-
-
 def test_the_evaluation_alone_at_24_months_gives_the_deviations_row_for_24_months(fitted, tmp_path):
     shutil.copytree(fitted, tmp_path / "run")
-    execute(tmp_path / "run", "06_evaluation", horizon_months=24.0)
-    execute(tmp_path / "run", "06b_deviations")
+    run_notebook(tmp_path / "run", "06_evaluation", horizon_months=24.0)
+    run_notebook(tmp_path / "run", "06b_deviations")
     ours, theirs = entries(tmp_path / "run", "06_evaluation"), entries(tmp_path / "run", "06b_deviations")
     for measure in ("NRI", "IDI"):
         found = ours[f"table2.{measure.lower()}.Nomogram vs Clinical.validation"]["value"]
@@ -89,7 +67,7 @@ def test_the_evaluation_alone_at_24_months_gives_the_deviations_row_for_24_month
 def test_the_evaluation_alone_equals_all_notebooks_at_that_horizon(fitted, other, tmp_path):
     folder, horizon = other
     shutil.copytree(fitted, tmp_path / "run")
-    execute(tmp_path / "run", "06_evaluation", horizon_months=horizon)
+    run_notebook(tmp_path / "run", "06_evaluation", horizon_months=horizon)
     alone, together = entries(tmp_path / "run", "06_evaluation"), entries(folder, "06_evaluation")
     assert alone.keys() == together.keys()
     for key, entry in together.items():
@@ -100,7 +78,7 @@ def test_a_cutoff_keeps_the_horizon_that_it_was_chosen_at(fitted, tmp_path):
     shutil.copytree(fitted, tmp_path / "run")
     pages, high = {}, {}
     for horizon in (36.0, 24.0):
-        execute(tmp_path / "run", "07_subgroups", horizon_months=horizon)
+        run_notebook(tmp_path / "run", "07_subgroups", horizon_months=horizon)
         pages[horizon] = html.unescape((tmp_path / "run/tables/fig4_counts.html").read_text())
         high[horizon] = {
             k: e["value"] for k, e in entries(tmp_path / "run", "07_subgroups").items() if k.endswith("_risk")
@@ -161,7 +139,7 @@ def test_the_deviations_do_not_set_a_horizon_beside_itself(other):
 def test_the_report_names_the_horizon_of_the_notebooks(other):
     folder, horizon = other
     (folder / "notebooks").mkdir(exist_ok=True)
-    execute(folder, "10_report")
+    run_notebook(folder, "10_report")
     report_page.stage(folder)
     page = (folder / "report.html").read_text()
     captions = re.findall(r"<figcaption>.*?</figcaption>", page, re.DOTALL)

@@ -4,53 +4,29 @@ import json
 import shutil
 
 import pandas as pd
-import papermill
 import pytest
 
 from dlrs.config import ROOT
 from dlrs_site import intake
+from executed import execute
 
 PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
-
-
-def execute(run, name, **parameters):
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb",
-        run / f"{name}.ipynb",
-        parameters={"run_dir": str(run), **parameters},
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-    )
 
 
 def models_of(run, patients, probabilities):
     """Run 04 and 05 on these probabilities and return their entries."""
     table = patients[["patient_id", "cohort"]].assign(**probabilities)
     table.to_csv(run / "interim" / "dl_prob.csv", index=False)
-    execute(run, "04_signature", n_boot=20)
-    execute(run, "05_nomogram")
-    entries = {}
+    entries = execute("04_signature", run, n_boot=20) | execute("05_nomogram", run)
     for name in ["04_signature", "05_nomogram"]:
-        found = json.loads((run / "results" / f"{name}.json").read_text())
-        assert found["complete"]
-        entries |= found["entries"]
+        assert json.loads((run / "results" / f"{name}.json").read_text())["complete"]
     assert all(entry["reason"] for entry in entries.values() if entry["value"] is None)
     return entries
 
 
-@pytest.fixture(scope="module")
-def synthetic(tmp_path_factory):
-    """Run notebook 01 on the synthetic cohort."""
-    run = tmp_path_factory.mktemp("synthetic") / "run"
-    intake.stage(run, "data_synthetic")
-    execute(run, "01_cohort", cohort_dir="")
-    return run
-
-
 @pytest.fixture
-def run(synthetic, tmp_path):
-    shutil.copytree(synthetic, tmp_path / "run")
-    return tmp_path / "run"
+def run(cohort_read, tmp_path):
+    return shutil.copytree(cohort_read, tmp_path / "run")
 
 
 def test_probabilities_that_rank_the_wrong_way_round_have_no_cut_off(run):
@@ -83,7 +59,7 @@ def test_a_constant_network_has_auc_one_half_and_no_signature(run):
 def test_the_example_of_three_patients_reaches_the_end(tmp_path):
     run = tmp_path / "run"
     intake.stage(run, ROOT / "src" / "dlrs_site" / "templates" / "new_cohort")
-    execute(run, "01_cohort", cohort_dir="")
+    execute("01_cohort", run, cohort_dir="")
     patients = pd.read_csv(run / "interim" / "patients.csv", dtype={"patient_id": str})
     values = {"t2w_prob": [0.1, 0.3, 0.2], "adc_prob": [0.1, 0.4, 0.2], "dl_prob": [0.2, 0.7, 0.4]}
     entries = models_of(run, patients, values)

@@ -1,13 +1,11 @@
 """Notebooks 09a to 09h: what was not run is listed as such, and a fault is listed once, where it matters."""
 
-import json
 import os
 import re
 import shutil
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 
 from dlrs import results
@@ -15,15 +13,7 @@ from dlrs.config import ROOT
 from dlrs.synthetic import studies
 from dlrs_run import pages
 from dlrs_site import intake
-
-
-def execute(name, run, **parameters):
-    options = dict(cwd=ROOT / "notebooks", progress_bar=False)
-    parameters = dict(run_dir=os.fspath(run), **parameters)
-    papermill.execute_notebook(
-        ROOT / "notebooks" / f"{name}.ipynb", run / f"{name}.ipynb", parameters=parameters, **options
-    )
-    return json.loads((run / "results" / f"{name}.json").read_text(encoding="utf-8"))["entries"]
+from executed import execute
 
 
 def as_run(run, notebook, entries, tables=()):

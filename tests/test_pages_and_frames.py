@@ -3,7 +3,6 @@
 import json
 
 import pandas as pd
-import papermill
 import pytest
 import yaml
 
@@ -11,6 +10,7 @@ from dlrs import results
 from dlrs.config import ROOT
 from dlrs_run import expected, pages
 from dlrs_site import intake
+from executed import execute
 
 FOLDERS = sorted({path.parent for path in (ROOT / "reports").glob("**/tables/*.html")})
 NOTEBOOKS = ["01_cohort", "04_signature", "05_nomogram"]
@@ -23,13 +23,7 @@ def run_notebooks(cohort_dir, run, names=NOTEBOOKS):
     probabilities = pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv", dtype=str)
     probabilities[probabilities["patient_id"].isin(patients)].to_csv(run / "interim" / "dl_prob.csv", index=False)
     for name in names:
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb",
-            run / f"{name}.ipynb",
-            parameters={"run_dir": str(run)} | ({"cohort_dir": str(cohort_dir)} if name == "01_cohort" else {}),
-            cwd=ROOT / "notebooks",
-            progress_bar=False,
-        )
+        execute(name, run, **({"cohort_dir": str(cohort_dir)} if name == "01_cohort" else {}))
     return run
 
 

@@ -1,28 +1,15 @@
 """The synthetic cohort reproduces every count of the paper and every printed P of Table 1 but age's."""
 
-import json
-import os
-
-import papermill
 import pytest
 
-from dlrs.config import ROOT, published
-from dlrs_site import intake
+import executed
+from dlrs.config import published
 
 
 @pytest.fixture(scope="module")
-def entries(tmp_path_factory):
-    """Run notebook 01 on the committed cohort and return its numbers."""
-    run = tmp_path_factory.mktemp("run")
-    intake.stage(run, "data_synthetic")
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "01_cohort.ipynb",
-        run / "01_cohort.ipynb",
-        parameters={"run_dir": os.fspath(run), "cohort_dir": "data_synthetic"},
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-    )
-    return json.loads((run / "results" / "01_cohort.json").read_text(encoding="utf-8"))["entries"]
+def entries(cohort_read):
+    """Return the numbers of notebook 01 on the committed cohort."""
+    return executed.entries(cohort_read, "01_cohort")
 
 
 def leaves(tree, path):

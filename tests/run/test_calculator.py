@@ -9,7 +9,6 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 from lifelines import CoxPHFitter
 from playwright.sync_api import expect
@@ -18,7 +17,6 @@ from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs.stats import cox
 from dlrs_run import calculator, stages
-from dlrs_site import intake
 
 FORMULA = "ct_stage + cea + ypn_stage + dl_prob"
 FACTORS = ["ct_stage", "cea", "ypn_stage"]
@@ -26,24 +24,9 @@ HORIZON = 36.0
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Run notebook 05 on the committed patients and probabilities, and make the page of it."""
-    run = tmp_path_factory.mktemp("run")
-    intake.stage(run, "data_synthetic")
-    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
-    patients = intake.read_cohort(ROOT / "data_synthetic").patients
-    results.save_csv(patients, run / "interim" / "patients.csv")
-    signature = patients[["patient_id", "cohort"]].assign(lp_DLRS=0.0, risk_DLRS=0.5)  # carried along, not used
-    results.save_csv(signature, run / "interim" / "signature.csv")
-    baseline = dict(time=[0.0, 100.0], cumulative_hazard=[0.0, 0.2])
-    results.save_json({"cox": {"DLRS": {"baseline": baseline}}}, run / "interim" / "signature.json")
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "05_nomogram.ipynb",
-        run / "05_nomogram.ipynb",
-        parameters={"run_dir": str(run)},
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-    )
+def run(statistics, tmp_path_factory):
+    """Make the page of a finished run."""
+    run = shutil.copytree(statistics, tmp_path_factory.mktemp("calculator") / "run")
     stages.nomogram_page(run)
     return run
 
