@@ -39,6 +39,9 @@ Cell = Callable[[Mapping], str]
 # Columns of results that are no variables, as tables write them.
 NAMES = {
     "uno_c": "Uno's C",
+    "auc": "AUC",
+    "auc_lower": "AUC, lower limit",
+    "auc_upper": "AUC, upper limit",
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
     "n_high": "Patients, high risk",

@@ -783,7 +783,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     -----
     `smallest_count` is the smallest count of patients that results may show,
     0 where every count may be shown: `small_cell` (5) of cohort.yaml where
-    the class is COHORT and `share: true`, so that the results leave the house.
+    the class is COHORT and `share: true`, so that the results are exported.
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
     patients, settings, left_out, variables = read_cohort(folder, only=only or None)

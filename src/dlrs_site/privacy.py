@@ -1,4 +1,4 @@
-"""What leaves the house: a finished run searched for patients' identifiers and the personal fields of image headers."""
+"""Exported results: a finished run searched for patients' identifiers and the personal fields of image headers."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ class Search:
 
 
 def scan(folder: str | Path, cohort_dir: str | Path, *, jobs: int = 2) -> tuple[list[Leak], dict]:
-    """Search everything in a run's folder that may leave the house.
+    """Search everything in a run's folder that may be exported.
 
     Parameters
     ----------

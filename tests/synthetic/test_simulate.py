@@ -1,4 +1,4 @@
-"""The synthetic cohort: the paper's counts for any seed, times from the law, phantoms that carry what they should."""
+"""The synthetic cohort: the paper's counts for any seed, times from the model, phantoms that carry what they should."""
 
 import gzip
 import json
@@ -80,7 +80,7 @@ def test_no_time_is_edited(default):
     clinical, truth = default
     seen = (clinical["event"] == 1).to_numpy()
     metastasis, months = truth["metastasis_months"].to_numpy(), clinical["time_months"].to_numpy()
-    # An event stands at the law's own time, rounded up to a tenth; a censored patient's lies later.
+    # An event stands at the model's own time, rounded up to a tenth; a censored patient's lies later.
     np.testing.assert_allclose(months[seen], np.ceil(10 * metastasis[seen]) / 10, atol=1e-9)
     assert (metastasis[~seen] > months[~seen] - 0.1).all()
     assert ((10 * months) % 1 < 1e-9).any() and (months > 0).all()

@@ -119,10 +119,10 @@ def parts_of(network: nn.Module) -> list[str]:
 
 
 def randomised(network: nn.Module, *, seed: int, parts: Sequence[str] | None = None) -> nn.Module:
-    """Return a copy of a network in which some parts have forgotten what they learnt.
+    """Return a copy of a network in which some parts have random weights again.
 
     A map that stays the same shows the network's architecture and the
-    image's edges, not what was learnt (Adebayo 2018).
+    image's edges, not what was trained (Adebayo 2018).
 
     Parameters
     ----------

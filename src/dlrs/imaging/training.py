@@ -111,7 +111,7 @@ def hold_out(target: ArrayLike, *, share: float, seed: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Too few patients of a class to learn from and to watch, or a share outside (0, 1).
+        Too few patients of a class to train and to stop early, or a share outside (0, 1).
     """
     target = np.asarray(target, dtype=float)
     if not np.isin(target, (0, 1)).all():
@@ -208,7 +208,7 @@ def fit(
     target : array of shape (n,)
         1 for metastasis within the horizon, 0 for none.
     held_out : boolean array of shape (n,)
-        Patients that are watched and not learnt from; `hold_out` draws them.
+        The early-stopping set, which the network is not trained on; `hold_out` draws them.
     loss, optimiser, schedule
         torch's own, built on this network; the schedule steps once a batch.
     augment
@@ -286,7 +286,7 @@ def predict(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32, de
 
 
 def data_hash(index: str | Path, sequence: str, patient_ids: Sequence[str], target: ArrayLike) -> str:
-    """Return a hash of what a network learnt from: each patient's box (its hash in `boxes.csv`) and target."""
+    """Return a hash of what a network was trained on: each patient's box (its hash in `boxes.csv`) and target."""
     table = pd.read_csv(resolve(index), dtype=str).query("sequence == @sequence").set_index("patient_id")
     lines = [
         f"{table.at[p, 'sha256']} {t:g}" for p, t in zip(patient_ids, np.asarray(target, dtype=float), strict=True)

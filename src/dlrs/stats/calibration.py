@@ -75,7 +75,7 @@ class SmoothCalibration(NamedTuple):
 
 
 def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float, competing: ArrayLike | None = None) -> float:
-    """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model that knows nothing.
+    """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model without covariates.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def brier_score(
     """Return the Brier score at a horizon under censoring, and the index of prediction accuracy.
 
     The expected squared distance between predicted risk and what happened (1 event by the horizon,
-    0 none); 0 is perfect, and 0.25 is a coin's. It mixes calibration and discrimination.
+    0 none); 0 is perfect, and 0.25 is a risk of one half for everybody. It mixes calibration and discrimination.
 
     Parameters
     ----------

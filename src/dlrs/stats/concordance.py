@@ -97,7 +97,7 @@ def concordance(
     """Estimate Harrell's concordance index (C-index).
 
     Of all pairs of patients in which it is known who had the event first, the share in which that patient had the
-    higher prediction. 0.5 is a coin, 1 a perfect ranking; it says nothing about calibration.
+    higher prediction. 0.5 is chance, 1 a perfect ranking; it says nothing about calibration.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from dlrs.synthetic.phantoms import ACQUISITION, rendered_parameters
 DEFAULT_SEED = 20210621
 COHORTS = ("primary", "validation")
 HORIZON_MONTHS = 36.0
-# The law: a constant baseline hazard, log hazard ratios, and how well each view knows the latent risk.
+# The data-generating model: constant baseline hazard, log hazard ratios, each view's correlation with the latent risk.
 BASELINE_PER_MONTH = 0.002
 LATENT_LOG_HR = 1.5
 CLINICAL_LOG_HR = {
@@ -153,7 +153,7 @@ def _outcomes(
 
 
 def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str) -> tuple[dict, int]:
-    """Redraw whole cohorts from the law until one has the paper's counts; return it and how many were drawn."""
+    """Redraw whole cohorts until one has the paper's counts; return it and how many were drawn."""
     paper, batch = published(), 1000
     within, events = (
         paper["cohort"]["dm_within_3y"][cohort]["n"],
@@ -173,7 +173,9 @@ def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, coh
         if fits.any():
             first = int(fits.argmax())
             return {name: values[first] for name, values in drawn.items()}, attempt * batch + first + 1
-    raise RuntimeError(f"no {cohort} cohort with the paper's counts in a million draws; the law no longer suits them")
+    raise RuntimeError(
+        f"no {cohort} cohort with the paper's counts in a million draws; the data-generating model no longer suits them"
+    )
 
 
 def _draw(
@@ -205,7 +207,7 @@ def _draw(
 
 
 def views(latent_risk, t2w_noise, adc_noise, *, signal: float = 1.0) -> dict[str, np.ndarray]:
-    """Return what the two image views know of the latent risk.
+    """Return the two image views, which depend on the latent risk.
 
     A view is `c * latent + sqrt(1 - c**2) * noise` with `c = signal * VIEW_CORRELATION`; its own distribution is
     standard normal whatever the signal, so images of different signals look alike. `image_score` is the expected
@@ -261,7 +263,7 @@ def draw_cohort(
         The only seed; every purpose draws from its own stream.
     exact_counts : bool
         Whether all printed counts of the paper hold exactly. Times and latent risks of a whole cohort are then
-        redrawn from the law until they do; no time is ever edited.
+        redrawn until they do; no time is ever edited.
     n_primary, n_validation : int
         Cohort sizes; free only where `exact_counts` is false.
     signal : float
