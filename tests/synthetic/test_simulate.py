@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal as signals
 import subprocess
 import sys
@@ -322,13 +323,13 @@ def _hashes(folder):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
-    assert cohort_folder.write_cohort(folder, patients=4, jobs=1) == 4
+    assert cohort_folder.write_cohort(folder, patients=3, jobs=1) == 3
     return folder
 
 
 def test_a_second_call_does_nothing(small):
     before = {p: p.stat().st_mtime_ns for p in small.rglob("*.[ngcyj]*") if p.name != "manifest.json"}
-    assert cohort_folder.write_cohort(small, patients=4, jobs=1) == 0
+    assert cohort_folder.write_cohort(small, patients=3, jobs=1) == 0
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
@@ -347,7 +348,7 @@ def test_a_few_patients_come_from_both_cohorts_and_outcomes(small):
 
 
 def test_bytes_do_not_depend_on_the_number_of_jobs(small, tmp_path):
-    cohort_folder.write_cohort(tmp_path, patients=4, jobs=2)
+    cohort_folder.write_cohort(tmp_path, patients=3, jobs=2)
     assert _hashes(tmp_path) == _hashes(small)
 
 
@@ -370,20 +371,20 @@ def test_a_damaged_file_and_a_missing_folder_are_rendered_again(small):
     damaged[5000] ^= 1  # same size
     (first / "t2w.nii.gz").write_bytes(damaged)
     (second / "dwi_b0.nii.gz").unlink()
-    assert cohort_folder.write_cohort(small, patients=4, jobs=1) == 2
+    assert cohort_folder.write_cohort(small, patients=3, jobs=1) == 2
     assert _hashes(small / "images") == whole
 
 
 def test_another_signal_renders_anew_and_other_patients_go(small, tmp_path):
-    cohort_folder.write_cohort(tmp_path, patients=2, jobs=1)
-    one = _hashes(tmp_path)
-    assert cohort_folder.write_cohort(tmp_path, patients=2, jobs=1, signal=0.0) == 2
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    informative = _hashes(tmp_path)
+    assert cohort_folder.write_cohort(tmp_path, patients=3, jobs=1, signal=0.0) == 3
     blind = _hashes(tmp_path)
-    assert one["clinical.csv"] == blind["clinical.csv"] and one["truth.csv"] != blind["truth.csv"]
-    roi = [name for name in one if name.endswith("roi.nii.gz")]
-    t2w = [name for name in one if name.endswith("t2w.nii.gz")]
-    assert len(roi) == 4 and all(one[name] == blind[name] for name in roi)
-    assert all(one[name] != blind[name] for name in t2w)
+    assert informative["clinical.csv"] == blind["clinical.csv"] and informative["truth.csv"] != blind["truth.csv"]
+    roi = [name for name in informative if name.endswith("roi.nii.gz")]
+    t2w = [name for name in informative if name.endswith("t2w.nii.gz")]
+    assert len(roi) == 6 and all(informative[name] == blind[name] for name in roi)
+    assert len(t2w) == 3 and all(informative[name] != blind[name] for name in t2w)
     cohort_folder.write_cohort(tmp_path, patients=1, jobs=1)
     assert len([p for p in (tmp_path / "images").iterdir() if p.is_dir()]) == 1
 
@@ -396,7 +397,7 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
         "--out",
         str(tmp_path),
         "--patients",
-        "4",
+        "3",
         "--jobs",
         "1",
     ]
@@ -412,7 +413,7 @@ def test_a_killed_run_leaves_no_half_folder_and_goes_on(small, tmp_path):
     assert not (tmp_path / "images/manifest.json").exists()
     for folder in tmp_path.glob("images/P*"):
         assert {p.name for p in folder.iterdir()} == {*phantoms.FILES, phantoms.RECORD}
-    assert 1 <= cohort_folder.write_cohort(tmp_path, patients=4, jobs=1) <= 4
+    assert 1 <= cohort_folder.write_cohort(tmp_path, patients=3, jobs=1) <= 3
     assert not list(tmp_path.glob("images/.partial-*"))
     assert _hashes(tmp_path) == _hashes(small)
 
