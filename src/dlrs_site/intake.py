@@ -817,5 +817,4 @@ def probabilities(run_dir: str | Path, cohort_dir: str | Path) -> None:
     patients = pd.read_csv(interim / "clinical.csv", dtype=str)[["patient_id", "cohort", "row"]]
     found = survey_probabilities(resolve(cohort_dir), patients)
     _refuse(resolve(cohort_dir), [*found.problems])
-    with whole_file(interim / PROBABILITIES) as partial:
-        patients.drop(columns="row").merge(found.table, on="patient_id").to_csv(partial, index=False)
+    save_csv(patients.drop(columns="row").merge(found.table, on="patient_id"), interim / PROBABILITIES)

@@ -17,6 +17,8 @@ from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs.stats import cox
 from dlrs_run import calculator, stages
+from dlrs_site import intake
+from executed import execute
 
 FORMULA = "ct_stage + cea + ypn_stage + dl_prob"
 FACTORS = ["ct_stage", "cea", "ypn_stage"]
@@ -48,14 +50,7 @@ def test_a_variable_of_the_hospital_has_its_place_on_the_page(run, browser, tmp_
     (folder / "cohort.yaml").write_text(json.dumps(said))
     intake.stage(tmp_path, folder)
     shutil.copy(tmp_path / "interim" / "clinical.csv", tmp_path / "interim" / "patients.csv")
-    parameters = {"run_dir": str(tmp_path), "clinical_formula": "ct_stage + cea + ypn_stage + emvi + mrf_mm"}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "05_nomogram.ipynb",
-        tmp_path / "05_nomogram.ipynb",
-        parameters=parameters,
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-    )
+    execute("05_nomogram", tmp_path, clinical_formula="ct_stage + cea + ypn_stage + emvi + mrf_mm")
     stages.nomogram_page(tmp_path)
     saved = results.load_json(tmp_path / "interim" / "nomogram.json")
     assert saved["formula"] == "ct_stage + cea + emvi + mrf_mm + dl_prob"
