@@ -357,6 +357,12 @@ def evaluate(asked) -> int:
     return call("dlrs_run.evaluate", asked.table, f"--out={asked.out}", *words, cwd=None)
 
 
+def multiverse(asked) -> int:
+    """all defensible analyses of a finished run at once, or one of them by its id"""
+    words = [f"--{name}={value}" for name in ("run", "out", "universe") if (value := getattr(asked, name))]
+    return call("dlrs_run.universes", *words, *(f"--also={word}" for word in asked.also or []), cwd=None)
+
+
 def plan(asked) -> int:
     """plan a study: the patients that it needs, how precise and how optimistic it will be, what it finds by chance"""
     return call("dlrs_run.new_study", f"--settings={asked.settings}", f"--out={asked.out}", cwd=None)
@@ -490,6 +496,11 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--clinical", "COL,COL", "clinical variables, for subgroups")
     option(added, "--smallest-count", "N", "hide counts of patients from 1 to N - 1 (0: none)", type=int)
     option(added, "--map", "FILE", "YAML with the same names, and more settings: see docs/evaluate.md")
+    added = command("multiverse", multiverse, "--run runs/default --out runs/multiverse")
+    option(added, "--run", "FOLDER", "a finished run (the newest)")
+    option(added, "--out", "FOLDER", "a new folder, or that of an earlier multiverse (runs/multiverse)")
+    option(added, "--universe", "ID", "show this universe of tables/multiverse_universes.csv only")
+    option(added, "--also", "NAME=FILE", "further probabilities as dl_prob.csv; may be repeated", action="append")
     added = command("plan", plan, "--settings paper/plan_example.yaml --out runs/plan")
     option(added, "--settings", "FILE", "YAML, as paper/plan_example.yaml", required=True)
     option(added, "--out", "FOLDER", "a new folder, or that of an earlier plan", required=True)

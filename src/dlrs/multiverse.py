@@ -1,0 +1,820 @@
+"""All defensible analyses of one study at once: the choices, the universes, and their statistics without repetition.
+
+The statistics are those of `dlrs.stats`, written for many predictions or risk groups at a time, so that thousands of
+universes cost little more than the models that they share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.special import chdtrc, ndtr, ndtri, stdtr
+from scipy.stats import rankdata
+
+from dlrs import cohort
+from dlrs.config import InputError, display_path, published, resolve
+from dlrs.stats import checks, cox, roc, survival
+
+COHORTS = ("primary", "validation")
+FIXED = ("training",)  # a choice whose levels are the probabilities that there are
+CATEGORIES = {"nri_two": None, "nri_three": (0.1, 0.3)}  # cut-offs; None: the nomogram's own
+THRESHOLDS = {"benefit_10": 0.1, "benefit_20": 0.2, "benefit_30": 0.3}
+LIMITS = (0.1, 0.9)  # between which shares of the patients the best log-rank cut-off lies
+NOT_ESTIMABLE = (np.nan,) * 4
+CLINICAL = ("ct_stage", "cea", "ypn_stage")
+
+
+# ---------------------------------------------------------------- choices
+
+
+class Multiverse(NamedTuple):
+    """Conclusions, choices with their levels, and impossible combinations, as `paper/multiverse.yaml` has them."""
+
+    conclusions: dict[str, dict]
+    choices: dict[str, dict]
+    impossible: list[dict]
+    version: str  # of the universes' numbers: changes with the choices, levels and what is impossible
+
+
+def read(path: str | Path = "paper/multiverse.yaml") -> Multiverse:
+    """Read the choices.
+
+    Raises
+    ------
+    InputError
+        A choice without levels, a level without a reason, or a name that is not there.
+    """
+    path = resolve(path)
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def stop(found, expected):
+        raise InputError(display_path(path), found, expected=expected, remedy="Correct it.")
+
+    for name, choice in said["choices"].items():
+        levels = choice.get("levels") or {}
+        if not levels and name not in FIXED:
+            stop(f"the choice {name} has no levels", "at least one level with `label`, `why` and `who`")
+        for level, about in levels.items():
+            if not isinstance(about, dict) or {"label", "why", "who"} - set(about):
+                stop(f"{name}, {level}: {about!r}", "`label`, `why` and `who`")
+    for name, conclusion in said["conclusions"].items():
+        unknown = [choice for choice in conclusion["choices"] if choice not in said["choices"]]
+        if unknown:
+            stop(f"{name} has the choice {unknown[0]}", f"one of {', '.join(said['choices'])}")
+        for choice, level in conclusion["paper"].items():
+            if choice not in FIXED and level not in said["choices"][choice]["levels"]:
+                stop(f"{name}, the paper's {choice}: {level}", f"one of {', '.join(said['choices'][choice]['levels'])}")
+    for one in said["impossible"]:
+        for choice, levels in one["when"].items():
+            known = said["conclusions"] if choice == "conclusion" else said["choices"].get(choice, {}).get("levels", {})
+            if set(levels) - set(known):
+                stop(f"impossible: {choice} {sorted(set(levels) - set(known))[0]}", f"one of {', '.join(known)}")
+    numbered = [
+        {name: one["choices"] for name, one in said["conclusions"].items()},
+        {name: list(one["levels"]) for name, one in said["choices"].items()},
+        [one["when"] for one in said["impossible"]],
+    ]
+    version = hashlib.sha256(json.dumps(numbered).encode()).hexdigest()[:6]
+    return Multiverse(said["conclusions"], said["choices"], said["impossible"], version)
+
+
+def universes(multiverse: Multiverse, conclusion: str, training: Sequence[str] = ("this run",)) -> pd.DataFrame:
+    """Return the possible universes of a conclusion: a column a choice, and `universe`, the id.
+
+    Parameters
+    ----------
+    training
+        The names of the networks' probabilities that there are.
+
+    Returns
+    -------
+    DataFrame
+        Every combination that is not impossible. The id holds conclusion, version, number and training; a number means
+        the same whichever networks there are.
+    """
+    about = multiverse.conclusions[conclusion]
+    names = [name for name in about["choices"] if name not in FIXED]
+    paths = itertools.product(*(multiverse.choices[name]["levels"] for name in names))
+    rows = [(number, *path) for number, path in enumerate(paths) if possible(multiverse, conclusion, names, path)]
+    frame = pd.DataFrame(rows, columns=["number", *names])
+    frames = [frame.assign(training=name) for name in training]
+    frame = pd.concat(frames, ignore_index=True)
+    ids = [
+        f"{conclusion}-{multiverse.version}-{n:04d}-{slug(t)}"
+        for n, t in zip(frame["number"], frame["training"], strict=True)
+    ]
+    return frame[about["choices"]].assign(universe=ids)
+
+
+def slug(name: str) -> str:
+    """Return a training's name as an id writes it."""
+    return "_".join("".join(sign if sign.isalnum() else " " for sign in name.lower()).split())
+
+
+def possible(multiverse: Multiverse, conclusion: str, names: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether a combination of levels makes sense."""
+    levels = dict(zip(names, path, strict=True)) | {"conclusion": conclusion}
+    return not any(
+        all(levels.get(choice) in listed for choice, listed in one["when"].items()) for one in multiverse.impossible
+    )
+
+
+def find(multiverse: Multiverse, universe: str, training: Sequence[str]) -> tuple[str, pd.Series]:
+    """Return a universe by its id: the conclusion, and its levels.
+
+    Raises
+    ------
+    ValueError
+        In one sentence: no id, of another version, of networks that are not there, or an impossible number.
+    """
+    parts = universe.split("-", 3)
+    if len(parts) != 4 or parts[0] not in multiverse.conclusions:
+        raise ValueError(f"A universe is named CONCLUSION-VERSION-NUMBER-NETWORKS, not {universe!r}.")
+    if parts[1] != multiverse.version:
+        raise ValueError(
+            f"{universe} is of version {parts[1]} of the choices, which now are version {multiverse.version}: "
+            "look its choices up in the table that it stands in."
+        )
+    there = {slug(name): name for name in training}
+    if parts[3] not in there:
+        raise ValueError(f"{universe} needs networks that are not here; there are {', '.join(there)}.")
+    all_of_them = universes(multiverse, parts[0], [there[parts[3]]])
+    row = all_of_them[all_of_them["universe"] == universe]
+    if row.empty:
+        raise ValueError(f"{universe} is no possible universe of {parts[0]}: its number is that of none.")
+    return parts[0], row.iloc[0]
+
+
+# ---------------------------------------------------------------- statistics for many columns at once
+
+
+class Group(NamedTuple):
+    """Patients in whom universes are judged; `order` sorts by time."""
+
+    time: np.ndarray
+    event: np.ndarray
+    rows: np.ndarray  # of the study
+
+
+class Steps(NamedTuple):
+    """Event times up to a horizon, and who is at risk: shared by all groups of the same patients."""
+
+    at_risk: np.ndarray  # (events, n) boolean
+    died: np.ndarray  # (events, n) boolean
+
+
+def _steps(time: np.ndarray, event: np.ndarray, horizon: float = np.inf) -> Steps:
+    at = np.unique(time[event & (time <= horizon)])[:, None]
+    return Steps((time >= at).astype(float), ((time == at) & event).astype(float))
+
+
+def logrank(time: np.ndarray, event: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return observed less expected events at high risk, and its variance, for many groupings, shape (k,).
+
+    Parameters
+    ----------
+    high : boolean array of shape (n, k)
+        Who is at high risk, a column a grouping.
+
+    Notes
+    -----
+    As `survival.logrank` of each column; a variance of 0 means that one group is empty.
+    """
+    steps, high = _steps(time, event), high.astype(float)
+    y, d = steps.at_risk.sum(axis=1), steps.died.sum(axis=1)
+    share = steps.at_risk @ high / y[:, None]
+    spread = d * (y - d) / np.maximum(y - 1, 1)
+    return event @ high - d @ share, spread @ (share * (1 - share))
+
+
+def kaplan_meier(
+    time: np.ndarray, event: np.ndarray, group: np.ndarray, horizon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return survival at the horizon in many groups, shape (k,), and each patient's influence on it, shape (n, k).
+
+    A curve that ends before the horizon is carried on; an empty group survives. As `reclassification`'s, by columns.
+    """
+    steps, group = _steps(time, event, horizon), group.astype(float)
+    y, d = steps.at_risk @ group, steps.died @ group
+    value = np.prod(1 - d / np.maximum(y, 1), axis=0)
+    left = np.maximum(y - d, 1)
+    hazard = np.where(y > 0, d / (np.maximum(y, 1) * left), 0.0)
+    influence = value * group * (steps.at_risk.T @ hazard - steps.died.T @ (1 / left))
+    return value, np.where(value > 0, influence, 0.0)
+
+
+class Pairs(NamedTuple):
+    """Of each prediction and row: pairs won less lost, and tied; comparable pairs of each row."""
+
+    balance: np.ndarray  # (m, n)
+    tied: np.ndarray  # (m, n)
+    comparable: np.ndarray  # (n,)
+
+
+def rank_pairs(
+    time: np.ndarray, event: np.ndarray, predictions: np.ndarray, weight: np.ndarray | None, *, skip: bool = False
+) -> Pairs:
+    """Compare all pairs of patients once for many predictions, shape (m, n); see `concordance.concordance`.
+
+    `weight` of the pair's earlier event; `skip` leaves out an event and a censoring at the same time.
+    """
+    first = np.flatnonzero(event)
+    later = time > time[first, None]
+    if not skip:
+        later |= (time == time[first, None]) & ~event
+    later = later * (1.0 if weight is None else weight[first, None])
+    sign = np.sign(predictions[:, first, None] - predictions[:, None, :])
+    lead, tie = sign * later, (sign == 0) * later
+
+    def both(values):  # every pair is in the sums of both its rows
+        total = values.sum(axis=-2)
+        total[..., first] += values.sum(axis=-1)
+        return total
+
+    return Pairs(both(lead), both(tie), both(later))
+
+
+def c_index(pairs: Pairs, *, drop: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return C of each prediction, shape (m,), and each row's influence, shape (m, n)."""
+    comparable = pairs.comparable - pairs.tied if drop else np.broadcast_to(pairs.comparable, pairs.tied.shape)
+    total = comparable.sum(axis=1) / 2
+    if not (total > 0).all():
+        raise ValueError("no comparable pair")
+    c = (1 + pairs.balance.sum(axis=1) / 2 / total) / 2
+    return c, (pairs.balance - (2 * c[:, None] - 1) * comparable) / (2 * total[:, None])
+
+
+def noether_se(pairs: Pairs) -> np.ndarray:
+    """Return the standard error of survcomp, ties dropped, shape (m,)."""
+    n, comparable = pairs.comparable.size, pairs.comparable - pairs.tied
+    won, lost = (comparable + pairs.balance) / 2, (comparable - pairs.balance) / 2
+    pc, pd_ = won.sum(axis=1) / (n * (n - 1)), lost.sum(axis=1) / (n * (n - 1))
+    triples = n * (n - 1) * (n - 2)
+    pcc, pdd = (won * (won - 1)).sum(axis=1) / triples, (lost * (lost - 1)).sum(axis=1) / triples
+    v = 4 / (pc + pd_) ** 4 * (pd_**2 * pcc - 2 * pc * pd_ * (won * lost).sum(axis=1) / triples + pc**2 * pdd)
+    return np.sqrt(np.maximum(v, 0) / n)
+
+
+def auc_survivalroc(
+    time: np.ndarray, event: np.ndarray, prediction: np.ndarray, horizon: float, *, neighbours: bool
+) -> tuple[float, float]:
+    """Return survivalROC's AUC at the horizon and its standard error by the infinitesimal jackknife.
+
+    `roc.survivalroc_km` or, with `neighbours`, `roc.survivalroc_nne`, whose windows count as fixed.
+    """
+    n, distinct = time.size, np.unique(prediction)
+    above = (prediction[:, None] > distinct).astype(float)
+    share = above.mean(axis=0)
+    if neighbours:
+        place = np.searchsorted(distinct, prediction)
+        local, d_local = kaplan_meier(time, event, _windows(prediction, distinct), horizon)
+        pooled, alive = local[place].mean(), local[place] @ above / n
+    else:
+        (pooled,), d_pooled = kaplan_meier(time, event, np.ones((n, 1)), horizon)
+        local, d_local = kaplan_meier(time, event, above, horizon)
+        alive = local * share
+    if not 0 < pooled < 1:
+        raise ValueError("everybody or nobody has the event by the horizon")
+    sensitivity, specificity = (share - alive) / (1 - pooled), 1 - alive / pooled
+    sensitivity[-1], specificity[-1] = 0, 1
+    x, y = np.append(1, 1 - specificity), np.append(1, sensitivity)
+    area = ((x[:-1] - x[1:]) * (y[:-1] + y[1:]) / 2).sum()
+    # What the area gains with each point's sensitivity and specificity; the last point is fixed.
+    by_sensitivity = np.append(x[:-2] - x[2:], 0) / 2
+    by_specificity = np.append(y[2:] - y[:-2], 0) / -2
+    by_alive = -by_sensitivity / (1 - pooled) - by_specificity / pooled
+    by_pooled = by_sensitivity @ sensitivity / (1 - pooled) + by_specificity @ (alive / pooled**2)
+    by_share = by_sensitivity / (1 - pooled)
+    if neighbours:
+        own = np.bincount(place, weights=above @ by_alive + by_pooled, minlength=distinct.size) / n
+        influence = (local[place] * (above @ by_alive) - alive @ by_alive) / n + d_local @ own
+        influence += by_pooled * (local[place] - pooled) / n
+    else:
+        influence = d_local @ (by_alive * share) + by_pooled * d_pooled[:, 0]
+        by_share = by_share + by_alive * local
+    influence += (above @ by_share - share @ by_share) / n
+    return float(area), float(np.sqrt((influence**2).sum()))
+
+
+def _windows(prediction: np.ndarray, distinct: np.ndarray) -> np.ndarray:
+    """Return who is a neighbour of each distinct prediction, shape (n, m), as R's survivalROC."""
+    n, x = prediction.size, np.sort(prediction)
+    upper = np.minimum(np.searchsorted(x, distinct) + int(0.25 * n**-0.2 * n + 0.5), n - 1)
+    width = np.abs(x[upper] - distinct)
+    apart = prediction[:, None] - distinct
+    return ((apart >= -width) & (apart <= width)).astype(float)
+
+
+def youden(prediction: np.ndarray, case: np.ndarray, control: np.ndarray) -> tuple[float, float] | None:
+    """Return the two neighbouring values between which sensitivity plus specificity is largest, by weights.
+
+    The lowest of several, as `roc.youden_cutoff`; None where no cut between two values is better than none.
+    """
+    distinct, place = np.unique(prediction, return_inverse=True)
+    case, control = (np.bincount(place, weights=w, minlength=distinct.size) / w.sum() for w in (case, control))
+    total = np.round(1 - np.cumsum(case) + np.cumsum(control), 12)[:-1]
+    if not total.size or total.max() <= 1:
+        return None
+    at = int(total.argmax())
+    return distinct[at], distinct[at + 1]
+
+
+# ---------------------------------------------------------------- one study
+
+
+class _Model(NamedTuple):
+    lp: np.ndarray  # of all patients
+    baseline: tuple[np.ndarray, np.ndarray]  # times, cumulative hazard
+
+    def risk(self, horizon: float) -> np.ndarray:
+        h0 = survival.step(*self.baseline, horizon, start=0.0)
+        return -np.expm1(-h0 * np.exp(self.lp))
+
+
+def _row(value, se, p=None):
+    """Return estimate, limits and P, two-sided unless it is given."""
+    half = checks.critical_value(0.95) * se
+    if p is None:
+        p = 2 * ndtr(-abs(value / se)) if se > 0 else float(value == 0)
+    return value, value - half, value + half, p
+
+
+def _columns(study: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
+    """Return a model's columns: a factor's levels against its first, numbers as they are."""
+    found = []
+    for name in names:
+        values = study[name]
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            found += [(values == level).to_numpy(float) for level in values.cat.categories[1:]]
+        else:
+            found.append(values.to_numpy(float))
+    return np.column_stack(found)
+
+
+class Study:
+    """One study's patients and one set of probabilities, with the models that all its universes share.
+
+    Parameters
+    ----------
+    patients
+        `cohort`, `time_months`, `event`, the clinical factors as categories, `t2w_prob`, `adc_prob`, `dl_prob`.
+    """
+
+    def __init__(self, patients: pd.DataFrame):
+        self.patients = patients
+        self.time, self.event = checks.survival(patients["time_months"], patients["event"])
+        primary = (patients["cohort"] == "primary").to_numpy()
+        rows = {"primary": primary, "validation": ~primary, "both": np.ones(primary.size, bool)}
+        self.rows = {name: np.flatnonzero(mask) for name, mask in rows.items() if mask.any()}
+        scores = {name: patients[f"{name}_prob"].to_numpy(float)[:, None] for name in ("t2w", "adc")}
+        dl_prob = patients["dl_prob"].to_numpy(float)[:, None]
+        self.scores = {"sum": dl_prob, "two": np.hstack([scores["t2w"], scores["adc"]]), **scores}
+        clinical = _columns(patients, CLINICAL)
+        clinical = clinical[:, np.ptp(clinical[self.rows["primary"]], axis=0) > 0]
+        self.clinical = self._fit(clinical)
+        self.dlrs = {name: self._fit(x) for name, x in self.scores.items()}
+        self.nomogram = {name: self._fit(np.hstack([clinical, x])) for name, x in self.scores.items()}
+
+    def _fit(self, x: np.ndarray) -> _Model:
+        time, event = (v[self.rows["primary"]] for v in (self.time, self.event))
+        fit = cox.cox_fit(time, event, x[self.rows["primary"]], tolerance=1e-9)
+        lp = np.round((x - x[self.rows["primary"]].mean(axis=0)) @ fit.coefficients, 10)
+        baseline = cox.baseline_hazard(time, event, lp[self.rows["primary"]])
+        return _Model(lp, (baseline["time"].to_numpy(), baseline["cumulative_hazard"].to_numpy()))
+
+    def data(self, patients: str, horizon: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return time and event of a group, censored at a horizon, and its rows."""
+        rows = self.rows[patients]
+        time, event = self.time[rows], self.event[rows]
+        if horizon is not None:
+            time, event = np.minimum(time, horizon), event & (time <= horizon)
+        return time, event, rows
+
+    def states(self, patients: str, lost: str, horizon: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of those with the event by the horizon and of those without."""
+        time, event, _ = self.data(patients)
+        if lost == "weighted":
+            groups = roc.horizon_groups(time, event, horizon)
+            return groups.cases, groups.controls
+        case = event & (time <= horizon)
+        known = case | (time >= horizon) if lost == "left_out" else np.ones(time.size, bool)
+        return case.astype(float), (known & ~case).astype(float)
+
+
+def months(horizon: str) -> float | None:
+    """Return a horizon's months; None for all follow-up."""
+    return None if horizon.startswith("all") else float(horizon.split()[0])
+
+
+def predicts(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield (joined, patients, measure, horizon) and estimate above 0.5 with limits and P."""
+    for patients, horizon in itertools.product(levels["patients"], levels["horizon"]):
+        at = months(horizon)
+        time, event, rows = study.data(patients, at)
+        x = np.array([study.dlrs[name].lp[rows] for name in levels["joined"]])
+        pairs, unskipped = rank_pairs(time, event, x, None, skip=True), rank_pairs(time, event, x, None)
+        uno = survival.censoring_survival(*study.data(patients)[:2], time, before=True) ** -2.0
+        c, influence = c_index(unskipped)
+        found = {"harrell": (c, np.sqrt((influence**2).sum(axis=1)))}
+        found["survcomp"] = c_index(pairs, drop=True)[0], noether_se(pairs)
+        c, influence = c_index(rank_pairs(time, event, x, uno))
+        found["uno"] = c, np.sqrt((influence**2).sum(axis=1))
+        if at is not None:
+            found |= _aucs(study, patients, x, at)
+        for measure, (values, errors) in found.items():
+            for name, value, se in zip(levels["joined"], values, errors, strict=True):
+                yield (name, patients, measure, horizon), _row(value - 0.5, se)
+
+
+def _aucs(study: Study, patients: str, x: np.ndarray, at: float) -> dict[str, tuple]:
+    time, event, _ = study.data(patients)
+    at_time = [roc.time_dependent_auc(time, event, one, times=[at]).iloc[0] for one in x]
+    found = {"auc_ipcw": ([row["auc"] for row in at_time], [row["se"] for row in at_time])}
+    for measure, neighbours in {"auc_km": False, "auc_nne": True}.items():
+        both = [auc_survivalroc(time, event, one, at, neighbours=neighbours) for one in x]
+        found[measure] = tuple(zip(*both, strict=True))
+    for measure, lost in {"auc_left_out": "left_out", "auc_as_free": "as_free"}.items():
+        case, control = study.states(patients, lost, at)
+        known = case + control > 0
+        both = [roc.delong(case[known] > 0, one[known])[:2] for one in x]
+        found[measure] = tuple(zip(*both, strict=True))
+    return found
+
+
+def _groupings(study: Study, models: Mapping[str, _Model], levels: Mapping[str, Sequence[str]], printed: bool):
+    """Return (joined, cut-off, horizon, scale) of each grouping that there is, and who is at high risk, (n, k)."""
+    primary = study.rows["primary"]
+    keys, columns = [], []
+    for name, model in models.items():
+        own = model.lp[primary]
+        for cutoff, horizon in itertools.product(levels["cutoff"], levels["horizon"]):
+            by_state = cutoff.startswith("youden")
+            if cutoff == "printed" or (months(horizon) is None if by_state else horizon != "36 months"):
+                continue
+            found = _between(study, own, cutoff, months(horizon))
+            for scale in levels["scale"]:
+                values = model.lp if scale == "score" else model.risk(months(horizon))
+                a, b = (np.nan, np.nan) if found is None else (values[primary[own == edge][0]] for edge in found)
+                keys.append((name, cutoff, horizon, scale))
+                columns.append(values > (a + b) / 2)
+    if printed:
+        keys.append(("sum", "printed", "36 months", "score"))
+        columns.append(study.scores["sum"][:, 0] > published()["fig2"]["cutoff_dlrs"])
+    return keys, np.column_stack(columns)
+
+
+def _between(study: Study, own: np.ndarray, cutoff: str, horizon: float) -> tuple[float, float] | None:
+    """Return the neighbouring values of the primary cohort between which a rule cuts."""
+    distinct = np.unique(own)
+    if cutoff.startswith("youden"):
+        lost = {"youden_left_out": "left_out", "youden_as_free": "as_free", "youden_ipcw": "weighted"}[cutoff]
+        return youden(own, *study.states("primary", lost, horizon))
+    if cutoff == "logrank":
+        cuts = distinct[:-1]
+        share = (own[:, None] > cuts).mean(axis=0)
+        cuts = cuts[(share >= LIMITS[0]) & (share <= LIMITS[1])]
+        excess, variance = logrank(*study.data("primary")[:2], own[:, None] > cuts)
+        at = int(np.searchsorted(distinct, cuts[(excess**2 / np.where(variance > 0, variance, np.inf)).argmax()]))
+    else:  # those above the quantile are at high risk
+        quantile = np.quantile(own, {"median": 0.5, "third": 2 / 3}[cutoff])
+        at = int(np.searchsorted(distinct, quantile, side="right")) - 1
+    return (distinct[at], distinct[at + 1]) if 0 <= at < distinct.size - 1 else None
+
+
+def _logrank_rows(time, event, high):
+    """Return estimate (log hazard ratio of Peto), limits and P of each grouping; NaN where a group is empty."""
+    excess, variance = logrank(time, event, high)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, se = excess / variance, 1 / np.sqrt(variance)
+    empty = ~(variance > 0) | high.all(axis=0) | ~high.any(axis=0)
+    return [NOT_ESTIMABLE if gone else _row(v, s) for v, s, gone in zip(value, se, empty, strict=True)]
+
+
+def divides(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield (joined, patients, cutoff, horizon, scale) and Peto's log hazard ratio with limits and log-rank P."""
+    models = {name: study.dlrs[name] for name in levels["joined"]}
+    keys, high = _groupings(study, models, levels, "printed" in levels["cutoff"])
+    for patients in levels["patients"]:
+        time, event, rows = study.data(patients)
+        for (name, *rest), row in zip(keys, _logrank_rows(time, event, high[rows]), strict=True):
+            yield (name, patients, *rest), row
+
+
+def responders(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield (joined, patients, cutoff, horizon, scale, pcr) and the row of the group that is divided least."""
+    models = {name: study.nomogram[name] for name in levels["joined"]}
+    keys, high = _groupings(study, models, levels, False)
+    ypt, node_free = study.patients["ypt_stage"].to_numpy(str), study.patients["ypn_stage"].to_numpy(str) == "ypN0"
+    downstaged = np.isin(ypt, ["ypT0", "ypT1", "ypT2"]) & node_free
+    pcr = {"ypT0 ypN0": (ypt == "ypT0") & node_free, "ypT0": ypt == "ypT0"}
+    for patients in levels["patients"]:
+        time, event, rows = study.data(patients)
+        groups = {"down": downstaged, "not": ~downstaged} | {n: m for n, m in pcr.items() if n in levels["pcr"]}
+        groups |= {f"no {n}": ~m for n, m in pcr.items() if n in levels["pcr"]}
+        found = {n: _logrank_rows(time[m[rows]], event[m[rows]], high[rows][m[rows]]) for n, m in groups.items()}
+        for definition in levels["pcr"]:
+            four = zip(*(found[n] for n in ("down", "not", definition, f"no {definition}")), strict=True)
+            for (name, *rest), rows_of_it in zip(keys, four, strict=True):
+                yield (name, patients, *rest, definition), _least(rows_of_it)
+
+
+def _least(rows: Sequence[tuple]) -> tuple:
+    """Return the row with the smallest signed z; not estimable where one of them is not."""
+    if any(np.isnan(row[3]) for row in rows):
+        return NOT_ESTIMABLE
+    return min(rows, key=lambda row: np.sign(row[0]) * (1 - row[3]))
+
+
+def independent(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield (joined, patients, adjusted, ties, test) and the score's log hazard ratio per SD with limits and P.
+
+    Of two covariates: the sum of the two coefficients per SD, without limits, and the P of both.
+    """
+    adjust = {"three": CLINICAL, "five": (*CLINICAL, "age", "gender")}
+    for patients, adjusted in itertools.product(levels["patients"], levels["adjusted"]):
+        time, event, rows = study.data(patients)
+        known = _columns(study.patients, adjust[adjusted])[rows]
+        known = known[:, np.ptp(known, axis=0) > 0]
+        for ties in levels["ties"]:
+            options = dict(ties=ties, tolerance=1e-9)
+            without, reason = checks.estimate_or_reason(cox.cox_fit, time, event, known, **options)
+            for name in levels["joined"]:
+                x = study.scores[name][rows]
+                x = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
+                fit, why = checks.estimate_or_reason(cox.cox_fit, time, event, np.hstack([known, x]), **options)
+                for test in levels["test"]:
+                    gone = reason or why
+                    row = NOT_ESTIMABLE if gone else _coefficient(fit, without, x.shape[1], test)
+                    yield (name, patients, adjusted, ties, test), row
+
+
+def _coefficient(fit: cox.CoxFit, without: cox.CoxFit, df: int, test: str) -> tuple:
+    b, v = fit.coefficients[-df:], fit.covariance[-df:, -df:]
+    chi2 = (
+        2 * (fit.log_likelihood - without.log_likelihood) if test == "likelihood_ratio" else b @ np.linalg.solve(v, b)
+    )
+    value, p = float(b.sum()), float(chdtrc(df, max(chi2, 0.0)))
+    return (value, np.nan, np.nan, p) if df > 1 else _row(value, float(np.sqrt(v[0, 0])), p)
+
+
+def improves(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
+    """Yield (joined, patients, gain, lost, horizon) and nomogram less clinical model with limits and P."""
+    own_cutoff = {name: _nomogram_cutoff(study, study.nomogram[name]) for name in levels["joined"]}
+    for patients, horizon in itertools.product(levels["patients"], levels["horizon"]):
+        for (gain, lost), rows in _gains(study, patients, months(horizon), levels, own_cutoff):
+            if gain in levels["gain"]:
+                for name, row in zip(levels["joined"], rows, strict=True):
+                    yield (name, patients, gain, lost, horizon), row
+
+
+def _nomogram_cutoff(study: Study, model: _Model) -> float:
+    """Return the nomogram's cut-off on its risk at 36 months, as notebook 05 has it; NaN where there is none."""
+    primary = study.rows["primary"]
+    found = youden(model.risk(36.0)[primary], *study.states("primary", "left_out", 36.0))
+    return np.nan if found is None else sum(found) / 2
+
+
+def _gains(study, patients, at, levels, own_cutoff):
+    yield from _c_gains(study, patients, at, levels["joined"])
+    if at is None:
+        return
+    time, event, rows = study.data(patients)
+    old, new = (
+        study.clinical.risk(at)[rows],
+        np.array([study.nomogram[name].risk(at)[rows] for name in levels["joined"]]),
+    )
+    moves = {"nri_continuous": np.sign(new - old)}
+    three = np.array(CATEGORIES["nri_three"])
+    moves["nri_three"] = np.sign(np.searchsorted(three, new, "right") - np.searchsorted(three, old, "right"))
+    # Two categories: risks at 36 months, whose cut-off it is.
+    at_36 = study.clinical.risk(36.0)[rows], [study.nomogram[name].risk(36.0)[rows] for name in levels["joined"]]
+    cut = [own_cutoff[name] for name in levels["joined"]]
+    two = [(n >= c).astype(float) - (at_36[0] >= c) for n, c in zip(at_36[1], cut, strict=True)]
+    moves["nri_two"] = np.where(np.isnan(cut)[:, None], np.nan, two)
+    for lost in ("left_out", "as_free"):
+        case, control = (w > 0 for w in study.states(patients, lost, at))
+        for gain, move in moves.items():
+            yield (gain, lost), _nri_known(move, case, control)
+        yield ("idi", lost), _idi_known(new - old, case, control)
+        for gain, threshold in THRESHOLDS.items():
+            yield (gain, lost), _benefit_known(old, new, threshold, case, control)
+    yield from _censored_gains(time, event, at, moves, old, new)
+
+
+def _c_gains(study, patients, at, joined):
+    time, event, rows = study.data(patients, at)
+    x = np.array([study.clinical.lp[rows], *(study.nomogram[name].lp[rows] for name in joined)])
+    c, influence = c_index(rank_pairs(time, event, x, None))
+    found = [
+        (float(a - c[0]), float(np.sqrt(((i - influence[0]) ** 2).sum())))
+        for a, i in zip(c[1:], influence[1:], strict=True)
+    ]
+    yield ("c_jackknife", "weighted"), [_row(*one) for one in found]
+    pairs = rank_pairs(time, event, x, None, skip=True)
+    (c, _), se, n = c_index(pairs, drop=True), noether_se(pairs), time.size
+    one_sided, two_sided, ranks = [], [], rankdata(x, axis=1)
+    for k in range(1, len(x)):
+        r = float(np.corrcoef(ranks[k], ranks[0])[0, 1])
+        error = np.sqrt(max(se[k] ** 2 + se[0] ** 2 - 2 * r * se[k] * se[0], 0.0))
+        value, same = float(c[k] - c[0]), abs(r) >= 1 - 1e-12
+        t = value / error if error > 0 else 0.0
+        one_sided.append(_row(value, float(error), 1.0 if same else float(stdtr(n - 1, -t))))
+        two_sided.append(_row(value, float(error), 1.0 if same else float(2 * stdtr(n - 1, -abs(t)))))
+    yield ("c_survcomp_one_sided", "weighted"), one_sided
+    yield ("c_survcomp_two_sided", "weighted"), two_sided
+
+
+def _nri_known(move, case, control):
+    rows, n = [], (case.sum(), control.sum())
+    for one in move:
+        if np.isnan(one).any():
+            rows.append(NOT_ESTIMABLE)
+            continue
+        (u1, u0), (d1, d0) = ([(one[g] == sign).mean() for g in (case, control)] for sign in (1, -1))
+        spread = [u + d - (u - d) ** 2 for u, d in ((u1, d1), (u0, d0))]
+        rows.append(_row(u1 - d1 + d0 - u0, float(np.sqrt(spread[0] / n[0] + spread[1] / n[1]))))
+    return rows
+
+
+def _idi_known(change, case, control):
+    means = change[:, case].mean(axis=1) - change[:, control].mean(axis=1)
+    variance = sum(change[:, g].var(axis=1, ddof=1) / g.sum() for g in (case, control))
+    return [_row(float(m), float(s)) for m, s in zip(means, np.sqrt(variance), strict=True)]
+
+
+def _benefit_known(old, new, threshold, case, control):
+    """Difference of net benefits, its error that of a mean."""
+    known = case | control
+    worth = np.where(case, 1.0, -threshold / (1 - threshold))[known]
+    each = ((new >= threshold).astype(float) - (old >= threshold))[:, known] * worth
+    se = each.std(axis=1, ddof=1) / np.sqrt(known.sum())
+    return [_row(float(m), float(s)) for m, s in zip(each.mean(axis=1), se, strict=True)]
+
+
+def _censored_gains(time, event, at, moves, old, new):
+    n, k = time.size, len(new)
+    names = list(moves)
+    stacked = np.concatenate([moves[name] for name in names]).T  # (n, 3k)
+    high = [np.column_stack([risk >= t for risk in (old, *new)]) for t in THRESHOLDS.values()]
+    groups = np.hstack([stacked == 1, stacked == -1, *high, np.ones((n, 1), bool)]).astype(float)
+    value, influence = kaplan_meier(time, event, groups, at)
+    share, d_share = groups.mean(axis=0), (groups - groups.mean(axis=0)) / n
+    alive, d_alive = value[-1], influence[:, -1:]
+    if not 0 < alive < 1:
+        raise ValueError("everybody or nobody has the event by the horizon")
+    kept, d_kept = value * share, influence * share + value * d_share  # free of it then, of all
+    died, d_died = share - kept, d_share - d_kept
+    with_event = died / (1 - alive), (d_died + died / (1 - alive) * d_alive) / (1 - alive)
+    without = kept / alive, (d_kept - kept / alive * d_alive) / alive
+    size = stacked.shape[1]
+    up, down = slice(0, size), slice(size, 2 * size)
+    total = with_event[0][up] - with_event[0][down] - without[0][up] + without[0][down]
+    d_total = with_event[1][:, up] - with_event[1][:, down] - without[1][:, up] + without[1][:, down]
+    se = np.sqrt((d_total**2).sum(axis=0))
+    missing = np.isnan(stacked).any(axis=0)
+    rows = [NOT_ESTIMABLE if gone else _row(float(v), float(s)) for v, s, gone in zip(total, se, missing, strict=True)]
+    for place, name in enumerate(names):
+        yield (name, "kaplan_meier"), rows[place * k : (place + 1) * k]
+    for place, (gain, t) in enumerate(THRESHOLDS.items()):
+        start = 2 * size + place * (k + 1)
+        w = t / (1 - t)
+        benefit = died - w * kept
+        d_benefit = d_died - w * d_kept
+        first, rest = start, slice(start + 1, start + k + 1)
+        d = d_benefit[:, rest] - d_benefit[:, [first]]
+        both = zip(benefit[rest] - benefit[first], np.sqrt((d**2).sum(axis=0)), strict=True)
+        yield (gain, "kaplan_meier"), [_row(float(v), float(s)) for v, s in both]
+    yield from _weighted_gains(time, event, at, moves, new - old)
+
+
+def _weighted_gains(time, event, at, moves, change):
+    """NRI and IDI with events weighted by the inverse of the censoring curve, as `reclassification`'s "ipw"."""
+    case, later = event & (time <= at), time > at
+    weight = np.zeros(time.size)
+    weight[case] = 1 / survival.censoring_survival(time, event, time[case], before=True)
+    for name, values in {**moves, "idi": change}.items():
+        rows = []
+        for one in values:
+            if np.isnan(one).any():
+                rows.append(NOT_ESTIMABLE)
+                continue
+            means = weight @ one / weight.sum(), one[later].mean()
+            away = weight * (one - means[0])
+            influence = (away + survival.censoring_influence(time, event, away)) / weight.sum()
+            influence = influence - later * (one - means[1]) / later.sum()
+            rows.append(_row(float(means[0] - means[1]), float(np.sqrt((influence**2).sum()))))
+        yield (name, "weighted"), rows
+
+
+STATISTICS = {f.__name__: f for f in (predicts, divides, independent, improves, responders)}
+
+
+def evaluate(multiverse: Multiverse, conclusion: str, patients: pd.DataFrame | Study) -> dict[tuple, tuple]:
+    """Return estimate, limits and P of every universe of a conclusion, by its levels but the training.
+
+    Parameters
+    ----------
+    patients
+        See `Study`; one that is made already shares its models.
+
+    Returns
+    -------
+    dict
+        Levels in the order of the conclusion's choices to (estimate, lower, upper, P). The estimate is positive when
+        it is in favour; NaN where the patients do not allow it. An estimate in favour with P below 0.05 holds.
+    """
+    study = patients if isinstance(patients, Study) else Study(patients)
+    levels = {name: list(multiverse.choices[name]["levels"]) for name in multiverse.conclusions[conclusion]["choices"]}
+    levels["patients"] = [name for name in levels["patients"] if name in study.rows]
+    return dict(STATISTICS[conclusion](study, levels))
+
+
+def signed_z(estimate: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return P as a normal deviate with the sign of the estimate: one scale for every measure; cut at 8."""
+    return np.sign(estimate) * np.minimum(-ndtri(np.maximum(p, 1e-300) / 2), 8.0)
+
+
+def parts(frame: pd.DataFrame, choices: Sequence[str], value: str) -> pd.DataFrame:
+    """Return how much each choice moves a quantity over the universes: parts of its variance.
+
+    Parameters
+    ----------
+    frame
+        One row a universe, a column a choice, and `value` without gaps.
+
+    Returns
+    -------
+    DataFrame
+        ``choice``, ``alone``: the variance of the means by this choice, and ``total``: the mean variance that is left
+        when all other choices are fixed, both as shares of the variance; ``interactions`` is total less alone, what it
+        does together with others. Impossible combinations make choices overlap, so that parts need not add up and the
+        last may be negative (Sobol's indices are those of a full factorial).
+    """
+    variance, rows = frame[value].var(ddof=0), []
+    for choice in choices:
+        others = [name for name in choices if name != choice]
+        if not variance > 0 or frame[choice].nunique() < 2:
+            rows.append((choice, np.nan, np.nan))
+            continue
+        means = frame.groupby(choice)[value].transform("mean")
+        left = frame[value] - frame.groupby(others)[value].transform("mean")
+        rows.append((choice, means.var(ddof=0) / variance, (left**2).mean() / variance))
+    found = pd.DataFrame(rows, columns=["choice", "alone", "total"])
+    return found.assign(interactions=found["total"] - found["alone"])
+
+
+def networks(patients: pd.DataFrame, own: str | Path, others: Mapping[str, str | Path], alternatives: str | Path = ""):
+    """Return the patients with each network's probabilities, by name: `this run`, `alternatives`, and the others.
+
+    Parameters
+    ----------
+    patients
+        Included patients, without probabilities.
+    own, others
+        Tables as `dl_prob.csv`: this run's, and by name those of other seeds or out-of-fold.
+    alternatives
+        A table of several, named in its column `alternative`; empty: none.
+    """
+    found = {"this run": cohort.with_probabilities(patients, own)}
+    if alternatives:
+        table = pd.read_csv(resolve(alternatives), dtype={"patient_id": str})
+        columns = ["patient_id", "t2w_prob", "adc_prob", "dl_prob"]
+        for name, rows in table.groupby("alternative", sort=False):
+            if not set(patients["patient_id"]) <= set(rows["patient_id"]):
+                found_here = f"{name} lacks included patients"
+                raise InputError(display_path(alternatives), found_here, expected="all of them", remedy="Train again.")
+            name = "trained again" if name == "default" else name
+            found[name] = patients.merge(rows[columns], on="patient_id", validate="one_to_one")
+    return found | {name: cohort.with_probabilities(patients, resolve(path)) for name, path in others.items()}
+
+
+def table(multiverse: Multiverse, conclusion: str, studies: Mapping[str, Study], significance: float) -> pd.DataFrame:
+    """Return a conclusion's universes with their results, for each network's study.
+
+    Returns
+    -------
+    DataFrame
+        As `universes`, with ``conclusion``, ``estimate``, ``lower``, ``upper``, ``p``, ``z`` (`signed_z`), ``holds``:
+        in favour with P below `significance`; ``paper``: whether it is the paper's own path.
+    """
+    about = multiverse.conclusions[conclusion]
+    names = [name for name in about["choices"] if name not in FIXED]
+    frames = []
+    for training, study in studies.items():
+        found, frame = evaluate(multiverse, conclusion, study), universes(multiverse, conclusion, [training])
+        frame = frame[frame["patients"].isin(study.rows)]
+        rows = [found[path] for path in frame[names].itertuples(index=False, name=None)]
+        frames.append(frame.assign(**dict(zip(["estimate", "lower", "upper", "p"], np.array(rows).T, strict=True))))
+    frame = pd.concat(frames, ignore_index=True).assign(conclusion=conclusion)
+    frame["z"] = signed_z(frame["estimate"].to_numpy(), frame["p"].to_numpy())
+    frame["holds"] = (frame["estimate"] > 0) & (frame["p"] < significance)
+    frame["paper"] = (frame[list(about["paper"])] == pd.Series(about["paper"])).all(axis=1)
+    return frame

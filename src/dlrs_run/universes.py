@@ -1,0 +1,128 @@
+"""The multiverse of a finished run: gather the networks' probabilities, run notebook 06c and make its page."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from dlrs import cohort, config, multiverse, results
+from dlrs.config import ROOT
+from dlrs_run import evaluate
+
+NOTEBOOK = "06c_multiverse"
+NOT_RUN = {  # networks that come with another command: where their probabilities lie, below runs/
+    "out-of-fold": (
+        "python3 run.py validity --only crossfit",
+        "validity/interim/controls/crossfit/interim/dl_prob.csv",
+    ),
+    "other seeds": ("python3 run.py bands", "bands/seed-*/interim/dl_prob.csv"),
+}
+CURVES = [f"multiverse_{name}" for name in multiverse.STATISTICS]
+# Section of the page: its tables, its figures, and what to read in them.
+PARTS = {
+    "How often each conclusion holds": (
+        ["multiverse"],
+        [],
+        "A universe is one way through all choices that the paper leaves open. A share of universes is no probability.",
+    ),
+    "Specification curves": (
+        [],
+        CURVES,
+        "All universes of a conclusion in the order of their z; below, which level of each choice they have.",
+    ),
+    "What each choice moves": (
+        ["multiverse_parts", "multiverse_levels"],
+        [],
+        "A choice that moves a conclusion much has to be made before the data are seen.",
+    ),
+    "Choices": (
+        ["multiverse_choices", "multiverse_impossible"],
+        [],
+        "Each level can be defended, and somebody does so.",
+    ),
+}
+
+
+def networks(run: Path, also: dict[str, str]) -> dict:
+    """Return notebook 06c's parameters that say which probabilities a run's patients have, and which not."""
+    ids = set(pd.read_csv(run / "interim" / "patients.csv", dtype={"patient_id": str})["patient_id"])
+
+    def theirs(path: Path) -> bool:
+        return path.is_file() and ids <= set(pd.read_csv(path, dtype={"patient_id": str})["patient_id"])
+
+    found, missing = dict(also), {}
+    for name, (command, pattern) in NOT_RUN.items():
+        files = [path for path in sorted((ROOT / "runs").glob(pattern)) if theirs(path)]
+        for path in files:
+            found[name if "*" not in pattern else path.parents[1].name.replace("-", " ")] = str(path)
+        if not files:
+            missing[name] = command
+    tables = [folder / "alternatives.csv" for folder in (run / "interim", ROOT / "data_synthetic")]
+    tables = [str(path) for path in tables if theirs(path)]
+    if not tables:
+        missing["other choices about the images"] = "python3 run.py reproduce alternatives"
+    return {"alternatives": tables[0] if tables else "", "others": found, "not_run": missing}
+
+
+def one(run: Path, universe: str, given: dict) -> str:
+    """Return a universe's choices and result in words."""
+    choices = multiverse.read()
+    patients = cohort.read_patients(run / "interim" / "patients.csv")
+    trained = multiverse.networks(patients, run / "interim" / "dl_prob.csv", given["others"], given["alternatives"])
+    name, levels = multiverse.find(choices, universe, list(trained))
+    found = multiverse.table(choices, name, {levels["training"]: multiverse.Study(trained[levels["training"]])}, 0.05)
+    row = found[found["universe"] == universe].iloc[0]
+    lines = [f"{universe}: {choices.conclusions[name]['title']}"]
+    for choice in choices.conclusions[name]["choices"]:
+        about = choices.choices[choice]
+        level = about["levels"].get(levels[choice], {"label": levels[choice], "why": "trained"})
+        lines.append(f"  {about['label']}: {level['label']} ({level['why']})")
+    estimate = results.format_estimate(row["estimate"], row["lower"], row["upper"])
+    holds = "holds" if row["holds"] else "does not hold"
+    return "\n".join([*lines, f"  Estimate {estimate}, P {results.format_p(row['p'])}: it {holds}."])
+
+
+def main(words: list[str] | None = None) -> int:
+    """Do as asked; 0 with a page or a universe, 1 where something is missing or impossible, 2 where the words are."""
+    made = argparse.ArgumentParser(prog="python3 run.py multiverse", allow_abbrev=False)
+    made.add_argument("--run", default="")
+    made.add_argument("--out", default=str(ROOT / "runs" / "multiverse"))
+    made.add_argument("--universe")
+    made.add_argument("--also", action="append", default=[])
+    asked = made.parse_args(words)
+    out = Path(asked.out).resolve()
+    try:
+        run = config.run_folder(Path(asked.run).resolve() if asked.run else "")
+        if any("=" not in word for word in asked.also):
+            raise evaluate.Usage("--also must be NAME=FILE, a table as dl_prob.csv.")
+        given = networks(run, {name: str(Path(file).resolve()) for name, file in (w.split("=", 1) for w in asked.also)})
+        if asked.universe:
+            print(one(run, asked.universe, given))
+            return 0
+        evaluate.clear(out, "multiverse.html", NOTEBOOK)
+    except (ValueError, FileNotFoundError, evaluate.Usage) as why:
+        print(why, file=sys.stderr)
+        return 2 if isinstance(why, evaluate.Usage) else 1
+    (out / "interim").mkdir(parents=True, exist_ok=True)
+    for name in ("study.json", "patients.csv", "dl_prob.csv"):
+        shutil.copyfile(run / "interim" / name, out / "interim" / name)
+    if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **given}):
+        return 1
+    provenance = results.load_json(out / "interim" / "study.json")["class"]
+    parts = [evaluate.part(out, title, PARTS) for title in PARTS]
+    answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
+    shown = [("Run", config.display_path(run)), *((name, str(value)) for name, value in given.items() if value)]
+    said = dict(stamp=provenance, notebook=NOTEBOOK, settings_are="The run that was analysed.", settings=shown)
+    evaluate.write_page(out / "multiverse.html", "All defensible analyses at once", answer=answer, parts=parts, **said)
+    print(
+        f"{out / 'multiverse.html'}: curves and tables; tables/multiverse_universes.csv has every universe by its id."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
