@@ -6,6 +6,7 @@ universes cost little more than the models that they share.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -21,7 +22,7 @@ from scipy.stats import rankdata
 
 from dlrs import cohort
 from dlrs.config import InputError, display_path, published, resolve
-from dlrs.stats import checks, cox, roc, survival
+from dlrs.stats import checks, cox, pairs, roc, survival
 
 COHORTS = ("primary", "validation")
 FIXED = ("training",)  # a choice whose levels are the probabilities that there are
@@ -242,20 +243,22 @@ def rank_pairs(
     return Pairs(both(lead), both(tie), both(later))
 
 
-def c_index(pairs: Pairs, *, drop: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def c_index(compared: Pairs, *, drop: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return C of each prediction, shape (m,), and each row's influence, shape (m, n)."""
-    comparable = pairs.comparable - pairs.tied if drop else np.broadcast_to(pairs.comparable, pairs.tied.shape)
+    comparable = (
+        compared.comparable - compared.tied if drop else np.broadcast_to(compared.comparable, compared.tied.shape)
+    )
     total = comparable.sum(axis=1) / 2
     if not (total > 0).all():
         raise ValueError("no comparable pair")
-    c = (1 + pairs.balance.sum(axis=1) / 2 / total) / 2
-    return c, (pairs.balance - (2 * c[:, None] - 1) * comparable) / (2 * total[:, None])
+    c = (1 + compared.balance.sum(axis=1) / 2 / total) / 2
+    return c, (compared.balance - (2 * c[:, None] - 1) * comparable) / (2 * total[:, None])
 
 
-def noether_se(pairs: Pairs) -> np.ndarray:
+def noether_se(compared: Pairs) -> np.ndarray:
     """Return the standard error of survcomp, ties dropped, shape (m,)."""
-    n, comparable = pairs.comparable.size, pairs.comparable - pairs.tied
-    won, lost = (comparable + pairs.balance) / 2, (comparable - pairs.balance) / 2
+    n, comparable = compared.comparable.size, compared.comparable - compared.tied
+    won, lost = (comparable + compared.balance) / 2, (comparable - compared.balance) / 2
     pc, pd_ = won.sum(axis=1) / (n * (n - 1)), lost.sum(axis=1) / (n * (n - 1))
     triples = n * (n - 1) * (n - 2)
     pcc, pdd = (won * (won - 1)).sum(axis=1) / triples, (lost * (lost - 1)).sum(axis=1) / triples
@@ -342,8 +345,8 @@ class _Model(NamedTuple):
 def _row(value, se, p=None):
     """Return estimate, limits and P, two-sided unless it is given."""
     half = checks.critical_value(0.95) * se
-    if p is None:
-        p = 2 * ndtr(-abs(value / se)) if se > 0 else float(value == 0)
+    if p is None:  # a model against itself moves nobody; otherwise no spread is no information
+        p = 2 * ndtr(-abs(value / se)) if se > 0 else 1.0 if value == 0 == se else np.nan
     return value, value - half, value + half, p
 
 
@@ -420,32 +423,43 @@ def predicts(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tupl
         at = months(horizon)
         time, event, rows = study.data(patients, at)
         x = np.array([study.dlrs[name].lp[rows] for name in levels["joined"]])
-        pairs, unskipped = rank_pairs(time, event, x, None, skip=True), rank_pairs(time, event, x, None)
+        skipped, unskipped = rank_pairs(time, event, x, None, skip=True), rank_pairs(time, event, x, None)
         uno = survival.censoring_survival(*study.data(patients)[:2], time, before=True) ** -2.0
+        used = int((event & (unskipped.comparable > 0)).sum())
         c, influence = c_index(unskipped)
-        found = {"harrell": (c, np.sqrt((influence**2).sum(axis=1)))}
-        found["survcomp"] = c_index(pairs, drop=True)[0], noether_se(pairs)
+        found = {"harrell": (c, np.sqrt((influence**2).sum(axis=1)), used)}
+        found["survcomp"] = c_index(skipped, drop=True)[0], noether_se(skipped), None
         c, influence = c_index(rank_pairs(time, event, x, uno))
-        found["uno"] = c, np.sqrt((influence**2).sum(axis=1))
+        found["uno"] = c, np.sqrt((influence**2).sum(axis=1)), used
         if at is not None:
             found |= _aucs(study, patients, x, at)
-        for measure, (values, errors) in found.items():
+        for measure, (values, errors, fewer) in found.items():
             for name, value, se in zip(levels["joined"], values, errors, strict=True):
-                yield (name, patients, measure, horizon), _row(value - 0.5, se)
+                yield (name, patients, measure, horizon), _above_half(float(value), float(se), fewer)
+
+
+def _above_half(value: float, se: float, fewer: int | None) -> tuple:
+    """Return by how much a C-index or AUC is above one half; `fewer` events or controls, None for a normal interval."""
+    if fewer is None:
+        return _row(value - 0.5, se)
+    lower, upper, p = pairs.logit_interval(value, se, 0.95, fewer - 1)
+    return value - 0.5, lower - 0.5, upper - 0.5, p
 
 
 def _aucs(study: Study, patients: str, x: np.ndarray, at: float) -> dict[str, tuple]:
     time, event, _ = study.data(patients)
+    states = {lost: study.states(patients, lost, at) for lost in ("weighted", "left_out", "as_free")}
+    fewer = {lost: int(min((case > 0).sum(), (control > 0).sum())) for lost, (case, control) in states.items()}
     at_time = [roc.time_dependent_auc(time, event, one, times=[at]).iloc[0] for one in x]
-    found = {"auc_ipcw": ([row["auc"] for row in at_time], [row["se"] for row in at_time])}
+    found = {"auc_ipcw": ([row["auc"] for row in at_time], [row["se"] for row in at_time], fewer["weighted"])}
     for measure, neighbours in {"auc_km": False, "auc_nne": True}.items():
         both = [auc_survivalroc(time, event, one, at, neighbours=neighbours) for one in x]
-        found[measure] = tuple(zip(*both, strict=True))
+        found[measure] = (*zip(*both, strict=True), fewer["weighted"])
     for measure, lost in {"auc_left_out": "left_out", "auc_as_free": "as_free"}.items():
-        case, control = study.states(patients, lost, at)
+        case, control = states[lost]
         known = case + control > 0
         both = [roc.delong(case[known] > 0, one[known])[:2] for one in x]
-        found[measure] = tuple(zip(*both, strict=True))
+        found[measure] = (*zip(*both, strict=True), fewer[lost])
     return found
 
 
@@ -467,8 +481,13 @@ def _groupings(study: Study, models: Mapping[str, _Model], levels: Mapping[str, 
                 columns.append(values > (a + b) / 2)
     if printed:
         keys.append(("sum", "printed", "36 months", "score"))
-        columns.append(study.scores["sum"][:, 0] > published()["fig2"]["cutoff_dlrs"])
+        columns.append(study.scores["sum"][:, 0] > _printed_cutoff())
     return keys, np.column_stack(columns)
+
+
+@functools.cache
+def _printed_cutoff() -> float:
+    return published()["fig2"]["cutoff_dlrs"]
 
 
 def _between(study: Study, own: np.ndarray, cutoff: str, horizon: float) -> tuple[float, float] | None:
@@ -618,8 +637,8 @@ def _c_gains(study, patients, at, joined):
         for a, i in zip(c[1:], influence[1:], strict=True)
     ]
     yield ("c_jackknife", "weighted"), [_row(*one) for one in found]
-    pairs = rank_pairs(time, event, x, None, skip=True)
-    (c, _), se, n = c_index(pairs, drop=True), noether_se(pairs), time.size
+    skipped = rank_pairs(time, event, x, None, skip=True)
+    (c, _), se, n = c_index(skipped, drop=True), noether_se(skipped), time.size
     one_sided, two_sided, ranks = [], [], rankdata(x, axis=1)
     for k in range(1, len(x)):
         r = float(np.corrcoef(ranks[k], ranks[0])[0, 1])
@@ -633,14 +652,18 @@ def _c_gains(study, patients, at, joined):
 
 
 def _nri_known(move, case, control):
-    rows, n = [], (case.sum(), control.sum())
+    """Limits from the unpooled variance, P from the one of the null, as `reclassification`."""
+    rows, n = [], np.array([case.sum(), control.sum()])
     for one in move:
         if np.isnan(one).any():
             rows.append(NOT_ESTIMABLE)
             continue
-        (u1, u0), (d1, d0) = ([(one[g] == sign).mean() for g in (case, control)] for sign in (1, -1))
-        spread = [u + d - (u - d) ** 2 for u, d in ((u1, d1), (u0, d0))]
-        rows.append(_row(u1 - d1 + d0 - u0, float(np.sqrt(spread[0] / n[0] + spread[1] / n[1]))))
+        up, down = (np.array([(one[g] == sign).mean() for g in (case, control)]) for sign in (1, -1))
+        value = float(up[0] - down[0] + down[1] - up[1])
+        se = np.sqrt((up + down - (up - down) ** 2) / n)
+        se[(se < 1e-7) & (up != down)] = np.nan  # all of a class were moved the same way
+        null = np.sqrt(((up + down) / n).sum())
+        rows.append(_row(value, float(np.hypot(*se)), float(2 * ndtr(-abs(value) / null)) if null else 1.0))
     return rows
 
 
@@ -676,9 +699,13 @@ def _censored_gains(time, event, at, moves, old, new):
     without = kept / alive, (d_kept - kept / alive * d_alive) / alive
     size = stacked.shape[1]
     up, down = slice(0, size), slice(size, 2 * size)
-    total = with_event[0][up] - with_event[0][down] - without[0][up] + without[0][down]
+    shares = np.array([of[0][: 2 * size] for of in (with_event, without)])
+    outside = ((shares < -1e-9) | (shares > 1 + 1e-9)).any(axis=0)
+    outside = outside[up] | outside[down]  # Kaplan-Meier estimates that do not fit together: no interval
+    shares = np.clip(shares, 0, 1)
+    total = shares[0][up] - shares[0][down] - shares[1][up] + shares[1][down]
     d_total = with_event[1][:, up] - with_event[1][:, down] - without[1][:, up] + without[1][:, down]
-    se = np.sqrt((d_total**2).sum(axis=0))
+    se = np.where(outside, np.nan, np.sqrt((d_total**2).sum(axis=0)))
     missing = np.isnan(stacked).any(axis=0)
     rows = [NOT_ESTIMABLE if gone else _row(float(v), float(s)) for v, s, gone in zip(total, se, missing, strict=True)]
     for place, name in enumerate(names):
@@ -697,7 +724,7 @@ def _censored_gains(time, event, at, moves, old, new):
 
 def _weighted_gains(time, event, at, moves, change):
     """NRI and IDI with events weighted by the inverse of the censoring curve, as `reclassification`'s "ipw"."""
-    case, later = event & (time <= at), time > at
+    case, later = event & (time <= at), survival.free_at(time, event, at).mask
     weight = np.zeros(time.size)
     weight[case] = 1 / survival.censoring_survival(time, event, time[case], before=True)
     for name, values in {**moves, "idi": change}.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -110,6 +111,7 @@ def main(words: list[str] | None = None) -> int:
     (out / "interim").mkdir(parents=True, exist_ok=True)
     for name in ("study.json", "patients.csv", "dl_prob.csv"):
         shutil.copyfile(run / "interim" / name, out / "interim" / name)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products: threads would only wait for each other
     if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **given}):
         return 1
     provenance = results.load_json(out / "interim" / "study.json")["class"]
