@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,15 +20,26 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-# Files of which some tests need torch or MONAI; `run.py test --quick` installs neither, and two need them at once.
-IMAGING = {"test_dicom", "test_explain", "test_images", "test_release", "test_run", "test_study", "test_train"}
+# What a file imports says whether its tests need torch or MONAI, which `run.py test --quick` does not install.
+NEEDS_TORCH = re.compile(
+    r"^\s*(?:import|from) (?:torch|torchvision|monai)\b"
+    r"|^\s*from dlrs\.imaging import .*\b(?:cropping|gradcam|resnet|textures|training)\b",
+    re.MULTILINE,
+)
+
+
+@functools.cache
+def needs_torch(path: Path) -> bool:
+    return bool(NEEDS_TORCH.search(path.read_text(encoding="utf-8")))
+
+
 if importlib.util.find_spec("torch") is None:
     collect_ignore = ["imaging/test_explain.py", "imaging/test_train.py"]
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem in IMAGING:
+        if needs_torch(item.path):
             item.add_marker(pytest.mark.imaging)
 
 

@@ -10,6 +10,7 @@ import pytest
 from dlrs.config import ROOT
 from executed import entries, execute
 
+pytestmark = pytest.mark.slow
 CHAIN = ["00_paper_audit", "01_cohort", "04_signature", "05_nomogram", "06_evaluation", "07_subgroups"]
 
 

@@ -15,6 +15,7 @@ from dlrs_run import report as report_page
 from dlrs_run import stages
 from executed import entries, execute
 
+pytestmark = pytest.mark.slow
 # Nothing but the horizon can say 36 months: neither the times of the ROC curves nor those of the numbers at risk.
 OTHERWISE = {
     "04_signature": {"times_months": [12.0, 48.0], "at_risk_months": [0, 12, 24, 48, 60], "n_boot": 20},

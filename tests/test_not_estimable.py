@@ -10,6 +10,7 @@ from dlrs.config import ROOT
 from dlrs_site import intake
 from executed import execute
 
+pytestmark = pytest.mark.slow
 PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
 
 

@@ -490,6 +490,7 @@ def test_bad_input_is_refused_before_anything_starts(project, change, words, mes
     assert "starts" not in said and "Traceback" not in said and len(said) < 600
 
 
+@pytest.mark.slow
 def test_the_last_stage_stops_a_run_that_names_a_patient(project):
     import test_doctor
 
@@ -527,6 +528,7 @@ def test_bands_train_at_several_seeds_on_the_default_runs_boxes(run, monkeypatch
     assert calls == [("bands", {"profile": "default", "cores": 1, "part": "seeds", "seeds": 2})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["run.py", "snakemake"])
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
     running = project.start()
@@ -820,6 +822,7 @@ def no_patient_is_named_in(folder: Path) -> None:
             assert not re.search(r"\bP\d{3}\b", text), f"{path} names a patient"
 
 
+@pytest.mark.slow
 def test_the_statistics_need_neither_torch_nor_what_reads_images(tmp_path):
     for name in ("torch", "torchvision", "monai", "nibabel", "pydicom", "highdicom"):
         (tmp_path / "blocked" / name).mkdir(parents=True)
@@ -945,6 +948,7 @@ def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> Non
     assert again.returncode == 0 and "nothing to do" in again.stdout and "starts" not in again.stdout
 
 
+@pytest.mark.imaging
 @pytest.mark.slow
 def test_the_smoke_profile_runs_every_stage_and_then_nothing(tmp_path):
     run_dir = tmp_path / "run"
