@@ -20,10 +20,11 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-# What a file imports says whether its tests need torch or MONAI, which `run.py test --quick` does not install.
+# What a file imports or calls says whether its tests need torch or MONAI, which `run.py test --quick` does not install.
 NEEDS_TORCH = re.compile(
     r"^\s*(?:import|from) (?:torch|torchvision|monai)\b"
-    r"|^\s*from dlrs\.imaging import .*\b(?:cropping|gradcam|resnet|textures|training)\b",
+    r"|^\s*from dlrs\.imaging import .*\b(?:cropping|gradcam|resnet|textures|training)\b"
+    r"|\bread_(?:sequence|volume)\(",
     re.MULTILINE,
 )
 
