@@ -105,7 +105,7 @@ rule nomogram:
     output:
         "{at}interim/predictions.csv",
         "{at}interim/nomogram.json",
-        table("cox", "tableS3", "nomogram_points", "nomogram_total"),
+        table("cox", "equation", "tableS3", "nomogram_points", "nomogram_total"),
         figure("fig3a"),
         "{at}results/05_nomogram.json",
     log:

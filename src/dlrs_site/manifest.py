@@ -162,6 +162,34 @@ class Nomogram(BaseModel):
     scales: Annotated[list[Scale], Field(max_length=100)] = []
 
 
+RISK = "1 - baseline_survival[months] ** exp(sum of coefficient * (value - mean)); of a level value is 1 or 0"
+
+
+class Term(_Part):
+    """One coefficient: of a number, or of a level against the reference, which is the first in `levels`."""
+
+    term: Label
+    level: Mark | None
+    coefficient: Real
+    mean: Real = Field(description="in the patients that the model was fitted on")
+
+
+class EquationOfModel(_Part):
+    """A Cox model as far as risks at 12, 24 and 36 months take it."""
+
+    terms: Annotated[list[Term], Field(min_length=1, max_length=100)]
+    levels: dict[Label, Annotated[list[Mark], Field(min_length=2, max_length=100)]]
+    baseline_survival: dict[Literal["12", "24", "36"], Probability] = Field(description="at the means, by months")
+
+
+class Equation(_Part):
+    """`equation.json`: the probability of distant metastasis by 12, 24 or 36 months, by model."""
+
+    class_: CohortClass = Field(alias="class")
+    risk: Literal[RISK]
+    models: Annotated[dict[str, EquationOfModel], Field(min_length=1, max_length=20)]
+
+
 class Unfit(ValueError):
     """An entry is not what a release of this package has."""
 

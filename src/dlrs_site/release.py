@@ -22,16 +22,28 @@ from dlrs import cohort, results
 from dlrs.config import InputError, display_path, resolve, session_information, sha256
 from dlrs.stats import cox, survival
 from dlrs.templates import template
-from dlrs_site.manifest import MAX_BYTES, MONTHS, SEQUENCES, Manifest, Network, Nomogram, Unfit, check
+from dlrs_site.manifest import (
+    MAX_BYTES,
+    MONTHS,
+    RISK,
+    SEQUENCES,
+    Equation,
+    Manifest,
+    Network,
+    Nomogram,
+    Unfit,
+    check,
+)
 from dlrs_site.settings import VARIABLE_OPTIONS, OwnVariable
 
 MANIFEST = "model.json"
-FORMAT = 1  # of the folder; a release with a higher one was made by a later version
+FORMAT = 2  # of the folder; a release with a higher one was made by a later version
 MODELS = ("DLRS", "T2W", "ADC", "Clinical", "Nomogram")
 PROBABILITIES = ("t2w_prob", "adc_prob", "dl_prob")
 BOX_OPTIONS = ("interpolation", "zscore", "keep_outside_roi", "nonpositive_adc")
 NETWORK_FILES = tuple(f"{name}/model.{ending}" for name in SEQUENCES for ending in ("safetensors", "json"))
-FILES = (*NETWORK_FILES, "nomogram.json", "MODEL_CARD.md")
+EQUATION_FILES = ("equation.json", "equation.schema.json", "risk.py", "risk.R")  # not in releases of format 1
+FILES = (*NETWORK_FILES, "nomogram.json", "MODEL_CARD.md", *EQUATION_FILES)
 PACKAGES = ("torch", "torchvision", "monai", "lifelines", "numpy", "scipy", "pandas", "safetensors", "dlrs")
 WHOLE = "Get the whole folder again from whoever released it, or make it with `python3 run.py release`."
 FINISH = "Give the folder of a finished run; the command that made it goes on where it stopped."
@@ -132,6 +144,42 @@ def variables_of(manifest: Mapping) -> dict[str, cohort.Variable]:
     return cohort.VARIABLES | own
 
 
+def _equation(manifest: Mapping) -> dict:
+    """Return every model's equation: terms, centring and baseline survival, all that a risk at `MONTHS` takes."""
+    models, known = {}, cohort.levels(variables_of(manifest))
+    for name, model in manifest["cox"].items():
+        split = {column: (*column.removesuffix("]").split("[T."), None)[:2] for column in model["coefficients"]}
+        terms = [
+            dict(term=term, level=level, coefficient=model["coefficients"][column], mean=model["means"][column])
+            for column, (term, level) in split.items()
+        ]
+        levels = {term: list(known[term]) for term, level in split.values() if level}
+        models[name] = {"terms": terms, "levels": levels, "baseline_survival": model["baseline_survival"]}
+    return {"class": manifest["class"], "risk": RISK, "models": models}
+
+
+def _functions(manifest: Mapping, equation: Mapping) -> dict[str, str]:
+    """Return the combination model as one function of Python and one of R, each of which needs nothing else."""
+    model, levels = manifest["cox"]["Nomogram"], equation["models"]["Nomogram"]["levels"]
+    numbers = {name: model[f"{name}s"] for name in ("coefficient", "mean")}
+    survival = {int(months): value for months, value in model["baseline_survival"].items()}
+    horizon = manifest["horizon_months"] if manifest["horizon_months"] in survival else max(survival)
+    about = {"class": manifest["class"], "horizon": f"{horizon:g}", "digest": _digest(manifest["cox"])[:12]}
+
+    def in_r(values: Mapping) -> str:
+        return "c(" + ", ".join(f"{json.dumps(str(name))} = {value!r}" for name, value in values.items()) + ")"
+
+    of_r = {name: in_r(values) for name, values in (numbers | {"survival": survival}).items()}
+    listed = (f"{term} = c({', '.join(map(json.dumps, known))})" for term, known in levels.items())
+    of_r["levels"] = f"list({', '.join(listed)})"
+    of_python = numbers | {"survival": survival, "levels": levels}
+    folder = Path(__file__).parent / "templates"
+    return {
+        "risk.py": template(folder / "risk_python.txt").render(about | of_python) + "\n",
+        "risk.R": template(folder / "risk_R.txt").render(about | of_r) + "\n",
+    }
+
+
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     """Gather what the model is from the run's files; return the manifest, without hashes, and the nomogram."""
     signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
@@ -228,6 +276,11 @@ def _write(folder: Path, run: Path, manifest: dict, nomogram: dict) -> None:
         (folder / name / "model.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     (folder / "nomogram.json").write_text(json.dumps(nomogram, indent=1), encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(_card(manifest), encoding="utf-8")
+    equation = _equation(manifest)
+    for name, content in {"equation.json": equation, "equation.schema.json": Equation.model_json_schema()}.items():
+        (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    for name, text in _functions(manifest, equation).items():
+        (folder / name).write_text(text, encoding="utf-8")
     manifest["files"] = {name: sha256(folder / name) for name in FILES}
     manifest["sha256"] = _digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -261,11 +314,13 @@ def load(folder: str | Path) -> dict:
         raise InputError(file, f"the release has format {number}", expected=f"{FORMAT} at most", remedy=remedy)
     if _digest(manifest) != manifest.get("sha256"):
         raise InputError(file, "was changed after the release", expected="the content of its sha256", remedy=WHOLE)
-    if not isinstance(manifest["files"], dict) or set(manifest["files"]) != set(FILES):
-        raise InputError(file, "lists other files", expected=", ".join(FILES), remedy=WHOLE)
+    files = FILES if number != 1 else tuple(name for name in FILES if name not in EQUATION_FILES)
+    if not isinstance(manifest["files"], dict) or set(manifest["files"]) != set(files):
+        raise InputError(file, "lists other files", expected=", ".join(files), remedy=WHOLE)
     for name, digest in manifest["files"].items():
         _check_file(folder, name, digest)
     parts = {MANIFEST: Manifest, "nomogram.json": Nomogram} | {f"{name}/model.json": Network for name in SEQUENCES}
+    parts |= {"equation.json": Equation} if number != 1 else {}
     for name, model in parts.items():
         try:
             check(model, _json(folder / name, WHOLE))
@@ -319,6 +374,8 @@ def _check_parts(folder: Path, manifest: dict) -> None:
     """Raise what the other files of a release say differently from its manifest."""
     if _json(folder / "nomogram.json", WHOLE)["cutoff_risk"] != manifest["cutoffs"]["risk_Nomogram"]:
         raise Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
+    if "equation.json" in manifest["files"] and _json(folder / "equation.json", WHOLE) != _equation(manifest):
+        raise Unfit("equation.json has other numbers than the manifest", "the same models")
     asked = manifest["preprocessing"]["n_slices"]
     for sequence in SEQUENCES:
         description = _json(folder / sequence / "model.json", WHOLE)

@@ -5,8 +5,10 @@ import math
 import pickle
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -208,6 +210,92 @@ def test_the_card_says_what_it_is(released):
         assert not line.startswith("|") or line.endswith("|"), line
 
 
+# ---------------------------------------------------------------- the equation
+
+
+def by_equation(equation, patients, months):
+    """Compute the combination model's risks from equation.json, as its `risk` says."""
+    model, lp = equation["models"]["Nomogram"], 0.0
+    for term in model["terms"]:
+        value = patients[term["term"]] if term["level"] is None else (patients[term["term"]] == term["level"])
+        lp = lp + term["coefficient"] * (value.astype(float) - term["mean"])
+    return 1 - model["baseline_survival"][str(months)] ** np.exp(lp)
+
+
+def of_model(predicted, months):
+    fit = predicted["Nomogram"]
+    return cox.risk_at(fit.linear_predictor, pd.DataFrame(fit.saved["baseline"]), months)
+
+
+@pytest.mark.parametrize("months", [12, 24, 36])
+def test_the_equation_as_json_and_as_python_gives_the_models_risks(released, patients, predicted, months):
+    equation, schema = (json.loads((released / f"equation{end}.json").read_text()) for end in ("", ".schema"))
+    jsonschema.validate(equation, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(equation | {"models": {}}, schema)
+    expected = of_model(predicted, months)
+    assert by_equation(equation, patients, months).to_numpy() == pytest.approx(expected, abs=1e-9)
+    text, named = (released / "risk.py").read_text(), {}
+    exec(compile(text, "risk.py", "exec"), named)
+    assert len(text.splitlines()) <= 26
+    assert named["risk"](patients, months).to_numpy() == pytest.approx(expected, abs=1e-9)
+    one = patients[["ct_stage", "cea", "ypn_stage", "dl_prob"]].iloc[3].to_dict()
+    assert named["risk"](one, months) == pytest.approx(expected[3], abs=1e-9)
+    with pytest.raises(ValueError, match="ct_stage must be one of .*; found 'T4'"):
+        named["risk"](one | {"ct_stage": "T4"})
+    with pytest.raises(ValueError, match=r"months must be one of \[12, 24, 36\]; found 60"):
+        named["risk"](one, 60)
+
+
+def constants(text, name):
+    """Return a named vector of an R function as a dict."""
+    (inside,) = re.findall(rf"^  {name} <- c\((.*)\)$", text, flags=re.MULTILINE)
+    return {key: float(value) for key, value in re.findall(r'"([^"]+)" = ([-+.\de]+)', inside)}
+
+
+def test_the_r_function_has_the_models_constants_and_the_form_that_r_ran(released):
+    """Without R: every constant is bitwise the model's, and what surrounds them is the template that R has run."""
+    text, model = (released / "risk.R").read_text(), release.load(released)["cox"]["Nomogram"]
+    assert constants(text, "coefficient") == model["coefficients"] and constants(text, "mean") == model["means"]
+    assert constants(text, "survival") == model["baseline_survival"]
+    form = (Path(release.__file__).parent / "templates" / "risk_R.txt").read_text().splitlines()
+    assert text.splitlines()[7:] == form[7:] and len(form) <= 26
+    assert 'ct_stage = c("cT3", "cT4")' in text
+
+
+@pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
+def test_r_gives_the_models_risks(released, patients, predicted, tmp_path):
+    columns = [
+        f"{name} = c({', '.join(json.dumps(str(x)) if name != 'dl_prob' else repr(float(x)) for x in patients[name])})"
+        for name in ("ct_stage", "cea", "ypn_stage", "dl_prob")
+    ]
+    script = tmp_path / "run.R"
+    asked = "for (m in c(12, 24, 36)) cat(format(risk(patients, m), digits = 17), sep = '\\n', fill = TRUE)"
+    data = f"patients <- data.frame({', '.join(columns)}, stringsAsFactors = TRUE)"
+    script.write_text(f"source({json.dumps(str(released / 'risk.R'))})\n{data}\n{asked}\n")
+    printed = subprocess.run(["Rscript", "--vanilla", str(script)], capture_output=True, text=True, check=True).stdout
+    expected = np.concatenate([of_model(predicted, months) for months in (12, 24, 36)])
+    assert np.array(printed.split(), dtype=float) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_release_of_format_1_has_no_equation_and_is_read(released):
+    def older(manifest):
+        manifest["format"] = 1
+        for name in release.EQUATION_FILES:
+            del manifest["files"][name]
+
+    rewrite(released, older)
+    assert release.load(released)["format"] == 1
+
+
+def test_an_equation_of_another_model_is_refused(released):
+    path = released / "equation.json"
+    path.write_text(path.read_text().replace('"coefficient": ', '"coefficient": 1', 1))
+    rewrite(released, lambda manifest: None)
+    with pytest.raises(InputError, match=r"equation\.json has other numbers than the manifest"):
+        release.load(released)
+
+
 # ---------------------------------------------------------------- packing
 
 
@@ -281,7 +369,7 @@ def other(term, **coefficients):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(format=2), "the release has format 2; expected 1 at most. Update this repository"),
+        (lambda m: m.update(format=3), "the release has format 3; expected 2 at most. Update this repository"),
         (lambda m: m.update(format="x"), "is not the manifest of a release"),
         (
             other("ypn", **{"ypn_stage[T.ypN1]": 0.5}),
