@@ -350,7 +350,19 @@ def validate(asked) -> int:
 
 def evaluate(asked) -> int:
     """judge somebody's predictions, of any disease and any model, from a table of times, events and risks or scores"""
-    names = ("id", "time", "time_unit", "event", "horizon", "cohort", "centre", "clinical", "smallest_count", "map")
+    names = (
+        "id",
+        "time",
+        "time_unit",
+        "event",
+        "horizon",
+        "cohort",
+        "centre",
+        "clinical",
+        "model",
+        "smallest_count",
+        "map",
+    )
     given = {name: getattr(asked, name) for name in names}
     words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     words += [f"--{kind}={name}" for kind in ("risk", "survival", "score") for name in getattr(asked, kind) or []]
@@ -478,7 +490,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     profile(added)
     example = "predictions.csv --time days --time-unit days --event died --horizon 730 --risk model_a --out runs/judged"
     added = command("evaluate", evaluate, example)
-    option(added, "table", "TABLE", "CSV or XLSX, a row a patient")
+    option(added, "table", "TABLE", "CSV, XLSX or Parquet, a row a patient")
     option(added, "--out", "FOLDER", "a new folder, or that of an earlier evaluation", required=True)
     option(added, "--id", "COL", "names the patients, so that duplicates are seen")
     option(added, "--time", "COL", "time from the prediction to the event or the last follow-up")
@@ -494,6 +506,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--cohort", "COL", "cohorts, judged apart")
     option(added, "--centre", "COL", "centres")
     option(added, "--clinical", "COL,COL", "clinical variables, for subgroups")
+    option(added, "--model", "COLUMNS", 'a Cox model to fit and draw as a nomogram, such as "age + stage"')
     option(added, "--smallest-count", "N", "hide counts of patients from 1 to N - 1 (0: none)", type=int)
     option(added, "--map", "FILE", "YAML with the same names, and more settings: see docs/evaluate.md")
     added = command("multiverse", multiverse, "--run runs/default --out runs/multiverse")

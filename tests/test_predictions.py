@@ -333,6 +333,13 @@ def test_a_constant_risk_is_allowed_as_a_model_that_knows_nothing(tmp_path, fram
     assert "constant" in warned(tmp_path, frame, risk=["risk", "null"])
 
 
+def test_two_predictions_that_are_one(tmp_path, frame):
+    frame["again"], frame["free"] = frame["risk"], 1 - frame["risk"]
+    found = warned(tmp_path, frame, risk=["risk", "again"])["alike"]
+    assert found.column == "again" and "equals risk in every row" in found.found
+    assert "--survival" in warned(tmp_path, frame, risk=["risk", "free"])["alike"].remedy
+
+
 def test_risks_of_0_and_1(tmp_path, frame):
     frame.loc[:1, "risk"] = [0, 1]
     assert warned(tmp_path, frame)["risk-edge"].row == 2
@@ -390,6 +397,9 @@ def test_a_mapping_file_is_read(tmp_path):
     path = tmp_path / "map.yaml"
     path.write_text("time: days\nrisk: [a, b]\ncodes: {censored: 0, event: 1, competing: [2, 3]}\n")
     assert predictions.read_map(path)["codes"]["competing"] == ["2", "3"]
+    path.write_text("time-unit: days\ncodes: {0: censored, 1: event, 2: competing, 3: competing}\n")
+    by_code = {"censored": ["0"], "event": ["1"], "competing": ["2", "3"]}
+    assert predictions.read_map(path) == {"time_unit": "days", "codes": by_code}
     path.write_text("codes: {censored: no, event: yes}\n")
     assert predictions.read_map(path)["codes"] == {"censored": "no", "event": "yes"}
 

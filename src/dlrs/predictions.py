@@ -122,7 +122,9 @@ def read_map(path: str | Path) -> dict:
         raise Findings(path.name, [finding])
     if "codes" in said:  # as they are written: YAML takes `no` for false and 01 for 1
         said["codes"] = yaml.load(text, yaml.BaseLoader)["codes"]
-    return said
+    if isinstance(codes := said.get("codes"), dict) and codes and {*map(str, codes.values())} <= {*STATES}:
+        said["codes"] = {state: [code for code, name in codes.items() if name == state] for state in codes.values()}
+    return {str(name).replace("-", "_"): value for name, value in said.items()}
 
 
 def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
@@ -559,4 +561,19 @@ def _strange_predictions(roles: Roles, table: Table) -> list[Finding]:
         elif c.c == 1:
             said = "C is 1: it ranks every pair rightly"
             found.append(Finding("outcome", said, "a prediction made before the outcome", "Is it made from it?", name))
+    return found + _alike(table.predictions)
+
+
+def _alike(values: pd.DataFrame) -> list[Finding]:
+    """Warn of two predictions that are the same, or one minus each other."""
+    found, names = [], list(values)
+    for place, name in enumerate(names):
+        for earlier in names[:place]:
+            if values[name].equals(values[earlier]):
+                said, remedy = f"it equals {earlier} in every row", "Name another column, or one of them only."
+            elif np.allclose(values[name] + values[earlier], 1, atol=1e-9):
+                said, remedy = f"it is 1 - {earlier} in every row", "Is one of them survival (--survival)?"
+            else:
+                continue
+            found.append(Finding("alike", said, "two predictions", remedy, name))
     return found

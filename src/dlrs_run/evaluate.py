@@ -19,12 +19,12 @@ NOTEBOOK = "12_evaluate"
 # Each setting of a mapping file, and the notebook's parameter that it becomes.
 PARAMETERS = {name: f"{name}_column" for name in ("time", "event", "id", "cohort", "centre")}
 PARAMETERS |= {name: f"{name}_columns" for name in ("risk", "survival", "score", "clinical")}
-PARAMETERS |= {name: name for name in ("time_unit", "horizon", "codes", "learn_in", "cutoffs", "threshold")}
+PARAMETERS |= {name: name for name in ("time_unit", "horizon", "codes", "learn_in", "cutoffs", "model", "threshold")}
 PARAMETERS |= {name: name for name in ("n_boot", "n_boot_curve", "most_resampled", "seed")}
 LISTS = ("risk", "survival", "score", "clinical", "cutoffs")
 NUMBERS = {"horizon": float, "threshold": float, "cutoffs": float}
 NEEDED = ("time", "time_unit", "event", "horizon")
-EMPTY = {"id": "", "cohort": "", "centre": "", "codes": {}, **dict.fromkeys(LISTS)}
+EMPTY = {"id": "", "cohort": "", "centre": "", "model": "", "codes": {}, **dict.fromkeys(LISTS)}
 MOST_ROWS = 100  # of a table on the page
 LARGEST_SVG = 300_000  # bytes of a figure on the page; a larger one is shown as PNG
 # Section of the page: its tables, its figures, and what to read in them.
@@ -60,6 +60,12 @@ PARTS = {
         [],
         "A subgroup differs where the P for interaction says so, not where C looks lower.",
     ),
+    "Nomogram": (
+        ["cox_model", "nomogram_points", "nomogram_total"],
+        ["nomogram"],
+        "Read the points of each value, add them, and read the risk below the total. The model was fitted on these "
+        "patients: it has to be validated in others.",
+    ),
 }
 
 
@@ -72,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python3 run.py evaluate", allow_abbrev=False)
     made.add_argument("table")
     made.add_argument("--out", required=True)
-    for name in ("id", "time", "time-unit", "event", "cohort", "centre", "clinical", "map"):
+    for name in ("id", "time", "time-unit", "event", "cohort", "centre", "clinical", "model", "map"):
         made.add_argument(f"--{name}")
     for name in ("risk", "survival", "score"):
         made.add_argument(f"--{name}", action="append")
@@ -118,6 +124,9 @@ def settings(asked: argparse.Namespace) -> dict:
             except (TypeError, ValueError):
                 raise Usage(f"{name} must be a number; found {said[name]!r}.") from None
             said[name] = numbers
+    in_model = [name.strip() for name in str(said["model"]).split("+") if name.strip()]
+    predicted = [name for kind in predictions.KINDS for name in said[kind]]
+    said["clinical"] += [name for name in in_model if name not in (*said["clinical"], *predicted)]
     if not isinstance(said["codes"], dict):
         raise Usage("codes must say `{censored: 0, event: 1}`, and `competing:` where there are such.")
     return said

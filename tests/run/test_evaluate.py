@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dlrs.config import ROOT
-from dlrs.stats import calibration, competing, concordance, decision, roc
+from dlrs.stats import calibration, competing, concordance, cox, decision, roc
 from dlrs_run import evaluate
 
 N = 120
@@ -47,7 +47,7 @@ def entries(folder):
 def judged(tmp_path_factory):
     """Two risks and a score, small counts hidden, two quick settings from a mapping file."""
     folder = tmp_path_factory.mktemp("judged")
-    (folder / "map.yaml").write_text("n_boot: 100\nn_boot_curve: 20\nthreshold: 0.3\nclinical: [sex]\n")
+    (folder / "map.yaml").write_text("n_boot: 100\nn_boot_curve: 20\nthreshold: 0.3\nmodel: sex + points\n")
     words = ["--risk=good", "--risk=half", "--score=points", "--centre=hospital", f"--map={folder / 'map.yaml'}"]
     assert run(folder, made(), *words) == 0
     return folder
@@ -76,6 +76,41 @@ def test_every_measure_of_the_issue_has_its_key(judged):
     difference = found["evaluate.net_benefit_difference.good_vs_half.all"]
     assert difference["ci"][0] <= difference["value"] <= difference["ci"][1]
     assert {entry["class"] for entry in found.values()} == {"COHORT"}
+
+
+def test_differences_between_models_have_bands_and_a_sentence(judged):
+    bands = pd.read_csv(judged / "out" / "tables" / "net_benefit_bands.csv")
+    assert set(bands["comparison"]) == {"good", "half", "good vs half", "good vs treat all", "half vs treat all"}
+    inside = bands.dropna()
+    assert len(inside) > 100 and (inside["lower"] <= inside["upper"]).all()
+    at = inside[(inside["threshold"] == 0.3) & (inside["comparison"] == "good vs half")]["value"].item()
+    assert entries(judged)["evaluate.net_benefit_difference.good_vs_half.all"]["value"] == pytest.approx(at, abs=1e-12)
+    page = (judged / "out" / "evaluate.html").read_text(encoding="utf-8")
+    assert re.search(r"good against half: difference in C 0\.\d\d \(.*\), good is better", page)
+    for measure in ("ici", "ipa"):
+        assert None not in entries(judged)[f"evaluate.{measure}.half.all"]["ci"]
+
+
+def test_a_cox_model_of_columns_is_drawn_as_a_nomogram(judged):
+    frame = made()
+    frame["sex"] = pd.Categorical(frame["sex"], frame["sex"].value_counts().index)  # the most frequent is the reference
+    design, _ = cox.design("sex + points", frame)
+    fit = cox.cox_fit(frame["days"], frame["event"], design)
+    table = pd.read_csv(judged / "out" / "tables" / "cox_model.csv")
+    assert table["name"].tolist() == list(design) and table["coef"].to_numpy() == pytest.approx(
+        fit.coefficients, abs=1e-9
+    )
+    lp = design.to_numpy() @ fit.coefficients
+    c = concordance.concordance(frame["days"], frame["event"], lp).c
+    assert entries(judged)["evaluate.model_cindex.all"]["value"] == pytest.approx(c, abs=1e-9)
+    points, total = (pd.read_csv(judged / "out" / "tables" / f"nomogram_{name}.csv") for name in ("points", "total"))
+    axis = points[points["variable"] == "points"]
+    own = np.interp(frame["points"], axis["value"].astype(float), axis["points"])
+    sex = points[points["variable"] == "sex"].set_index("value")["points"]
+    read = np.interp(own + frame["sex"].astype(str).map(sex), total["total_points"], total["linear_predictor"])
+    assert read == pytest.approx(lp, abs=1e-9)
+    page = (judged / "out" / "evaluate.html").read_text(encoding="utf-8")
+    assert 'id="Nomogram"' in page and "Cox model of sex + points, fitted in all" in page
 
 
 def test_a_score_has_no_calibration_and_that_is_said(judged):
@@ -207,6 +242,12 @@ def test_real_patients_give_the_published_auc(tmp_path):
     assert found["evaluate.events_by_horizon.external"]["value"] == 7
     assert found["evaluate.auc_known.cnn_prob.tuning"]["value"] == pytest.approx(0.8941, abs=5e-5)
     assert found["evaluate.cindex.cnn_prob.external"]["value"] == pytest.approx(0.854, abs=5e-4)
-    assert found["evaluate.cindex.cnn_prob.external"]["ci"] == pytest.approx([0.766, 0.941], abs=5e-4)
+    table = pd.read_csv(real_table()).dropna(subset=["days"])
+    external = table[table["cohort"] == "external"]
+    columns = (external[name] for name in ("days", "event", "cnn_prob"))
+    plain = concordance.concordance(*columns, interval="jackknife")
+    assert (plain.lower, plain.upper) == pytest.approx((0.766, 0.941), abs=5e-4)
+    ours = found["evaluate.cindex.cnn_prob.external"]["ci"]
+    assert ours[0] < plain.lower and ours[1] < plain.upper  # on the logit scale, with few events
     left_out = pd.read_csv(tmp_path / "out" / "tables" / "left_out.csv")
     assert left_out[["row", "reason"]].values.tolist() == [[87, "no days"], [151, "no days"]]

@@ -24,10 +24,12 @@ SINGLE = 2 * np.finfo(np.float32).eps  # of a time given and the same one in sin
 def aligned(statistic: Callable) -> Callable:
     """Let a statistic refuse patients' columns whose pandas indexes differ: rows are matched by position.
 
-    Looks at the positional arguments and `offset`; those named otherwise are options, not patients.
+    Looks at the positional arguments, `offset` and `competing`; those named otherwise are options, not patients.
     """
     kinds = inspect.signature(statistic).parameters
-    of_patients = [name for name, p in kinds.items() if p.kind is p.POSITIONAL_OR_KEYWORD or name == "offset"]
+    of_patients = [
+        name for name, p in kinds.items() if p.kind is p.POSITIONAL_OR_KEYWORD or name in ("offset", "competing")
+    ]
 
     @functools.wraps(statistic)
     def checked(*args, **options):

@@ -11,6 +11,7 @@ from scipy import optimize
 from dlrs.stats import checks, survival
 
 
+@checks.aligned
 def restricted_mean(time: ArrayLike, event: ArrayLike, *, horizon: float) -> tuple[float, float]:
     """Return the mean time free of the event up to a horizon, and its standard error.
 
@@ -43,6 +44,7 @@ class Incidence(NamedTuple):
     upper: float
 
 
+@checks.aligned
 def cumulative_incidence(time: ArrayLike, cause: ArrayLike, *, horizon: float, level: float = 0.95) -> Incidence:
     """Return the probability of the event by a horizon where another event may come first (Aalen and Johansen).
 
@@ -82,6 +84,7 @@ def cumulative_incidence(time: ArrayLike, cause: ArrayLike, *, horizon: float, l
     return Incidence(risk, se, float(lower), float(upper))
 
 
+@checks.aligned
 def incidence_influence(time: ArrayLike, cause: ArrayLike, *, horizon: float) -> tuple[float, np.ndarray]:
     """Return the Aalen-Johansen risk at a horizon, and every patient's influence on it.
 
@@ -107,6 +110,7 @@ def incidence_influence(time: ArrayLike, cause: ArrayLike, *, horizon: float) ->
     return float(risk), time.size * (jump - np.cumsum((steps - later * d) / y)[place])
 
 
+@checks.aligned
 def pseudo_regression(
     time: ArrayLike, cause: ArrayLike, covariates: ArrayLike, *, horizon: float
 ) -> tuple[np.ndarray, np.ndarray]:
