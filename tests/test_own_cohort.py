@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from lifelines import CoxPHFitter
 
-from dlrs import results
+from dlrs import cohort, results
 from dlrs.config import ROOT
+from dlrs.stats import groups
 from dlrs_site import doctor, intake
 from test_run import load_run
 
@@ -222,3 +225,75 @@ def test_its_report_says_what_is_not_there_and_names_nobody(made):
     assert len(rows) == 2 and "Ypt stage" not in report and "Emvi" not in report
     assert json.loads((made / "interim" / "privacy.json").read_text())["n_identifiers"] == 235
     assert (made / "nomogram.html").is_file() and json.loads((made / "results_missing.json").read_text()) == []
+
+
+# ---------------------------------------------------------------- what is shared
+
+
+def p_of(test: str, cells: np.ndarray) -> float:
+    """Return P of one of Table 1's tests, from the counts of two levels in two cohorts."""
+    tests = {"fisher_freeman_halton": groups.fisher_freeman_halton, "exact_chi_square": groups.exact_chi_square}
+    return tests[test](cells) if test in tests else groups.chi_square(cells, correction=True).p
+
+
+def solutions(rows: pd.DataFrame, pooled: dict[str, str]) -> list[tuple[int, int]]:
+    """List the counts of a factor's first level in the two cohorts that agree with all that is shown of it.
+
+    `rows` are Table 1's, of a factor with two levels; `pooled` holds Fig. S4's counts of both cohorts by level.
+    """
+
+    def agrees(n: int, shown: str) -> bool:
+        return n == int(float(shown)) if shown[:1].isdigit() else 0 < n < 5 if shown[:1] == "<" else True
+
+    first, second = rows["level"].unique()
+    shown = {(row.cohort, row.level): row.n for row in rows.itertuples()}
+    of = {row.cohort: int(row.of) for row in rows.itertuples()}
+    possible = [
+        [n for n in range(of[c] + 1) if agrees(n, shown[c, first]) and agrees(of[c] - n, shown[c, second])]
+        for c in ("primary", "validation")
+    ]
+    found = [pair for pair in product(*possible) if first not in pooled or agrees(sum(pair), pooled[first])]
+    test, p = rows["test"].iloc[0], pd.to_numeric(rows["p"], errors="coerce").iloc[0]
+    if np.isnan(p):
+        return found
+    sizes = np.array([of["primary"], of["validation"]])
+    return [pair for pair in found if np.isclose(p_of(test, np.array([pair, sizes - pair])), p, rtol=1e-9)]
+
+
+@pytest.mark.slow
+def test_a_hidden_count_does_not_follow_from_p_or_from_both_cohorts_together(tmp_path):
+    """Three patients of a level in the primary cohort, in four factors: each count is solved for from what is shown."""
+    own, run = tmp_path / "own", tmp_path / "run"
+    own.mkdir()
+    table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv")
+    primary = table["cohort"] == "primary"
+    rare = {"lymph_node_status": "negative", "adjuvant_radiotherapy": "Yes", "gender": "Female", "ct_stage": "cT4"}
+    for name, level in rare.items():
+        other = next(one for one in cohort.LEVELS[name] if one != level)
+        table.loc[primary, name] = np.where(np.arange(primary.sum()) < 3, level, other)
+    table.to_csv(own / "clinical.csv", index=False)
+    (own / "cohort.yaml").write_text("name: Here\nclass: COHORT\nshare: true\n")
+    intake.stage(run, own)
+    results.save_csv(cohort.read_study(run).patients, run / "interim" / "patients.csv")
+    predictions = table[["patient_id", "cohort"]].assign(lp_Nomogram=0.0, risk_Nomogram=table["age"] / 100)
+    results.save_csv(predictions, run / "interim" / "predictions.csv")
+    results.save_json(dict(cutoff_risk=0.6, horizon_months=36.0), run / "interim" / "nomogram.json")
+    for name in ("01_cohort", "07_subgroups"):
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb",
+            tmp_path / f"{name}.ipynb",
+            parameters={"run_dir": str(run)},
+            cwd=ROOT / "notebooks",
+            progress_bar=False,
+        )
+    shown = pd.read_csv(run / "tables" / "table1.csv", dtype=str, keep_default_na=False)
+    strata = pd.read_csv(run / "tables" / "figS4_strata.csv", dtype=str, keep_default_na=False)
+    for name in rare:
+        of_it = strata[strata["factor"] == name]
+        rows = shown[shown["characteristic"] == name]
+        assert "<5" in set(rows["n"]) and len(solutions(rows, dict(zip(of_it["level"], of_it["n"], strict=True)))) > 1
+    assert set(shown.loc[~shown["characteristic"].isin([*rare, "age"]), "n"]) >= {"<5"}
+    entries = json.loads((run / "results" / "01_cohort.json").read_text())["entries"]
+    hidden = entries["table1.gender.p"]
+    assert hidden["value"] is None and hidden["p"] is None and hidden["reason"] == "a count too small to show"
+    assert 0 < entries["table1.cea.p"]["value"] < 1

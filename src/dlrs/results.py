@@ -285,6 +285,8 @@ def masked(
     within: Sequence[str] = (),
     parts: Sequence[str] = (),
     with_them: Sequence[str] = (),
+    tests: Sequence[str] = (),
+    tested: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Hide counts of patients that are so small that they may point to somebody.
 
@@ -303,6 +305,9 @@ def masked(
         Two or more of `counts` that add up to another one in their row.
     with_them
         Columns computed from the counts, emptied in rows that lose one.
+    tests, tested
+        Columns such as P, computed from all counts of the rows that are equal in the columns `tested`; not shown where
+        one of those is hidden, since an exact P and the totals give it away.
 
     Returns
     -------
@@ -345,6 +350,11 @@ def masked(
         frame[name] = texts
     for name in with_them:
         frame[name] = frame[name].mask(pd.Series(cover.any(axis=1), index=frame.index))
+    if tests:
+        lost = pd.Series(cover.any(axis=1), index=frame.index)
+        lost = lost.groupby([frame[name] for name in tested], observed=True).transform("any")
+        for name in tests:
+            frame[name] = frame[name].astype(object).mask(lost, NOT_SHOWN)
     return frame
 
 
@@ -423,7 +433,7 @@ def _without_small(entry: Mapping, smallest: int) -> dict:
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         return value == NOT_SHOWN or (isinstance(value, str) and value[:1] == "<") or (whole and 0 < value < smallest)
 
-    lost = [name for name in ("value", "n", "of") if name in entry and hidden(entry[name])]
+    lost = [name for name in ("value", "n", "of", "p") if name in entry and hidden(entry[name])]
     if not lost:
         return dict(entry)
     made_from_it = ["percent", *(["value", "ci"] if isinstance(entry.get("value"), float) else [])]
