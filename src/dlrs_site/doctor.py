@@ -57,7 +57,7 @@ SAYS_SIZE = (
     "spacing-units",
     "spacing-implausible",
 )
-SAYS_PLACE = ("affine-identity", "spacing-units", "image-not-axial")
+SAYS_PLACE = ("affine-identity", "spacing-units", "spacing-implausible", "image-not-axial")
 MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}
 FEW_EVENTS = {"primary": 40, "validation": 20}  # ten per factor of the nomogram; half of it to judge one
@@ -575,6 +575,19 @@ def _outline_findings(outlines: dict[str, Outline], explained: set[str]) -> list
     return said
 
 
+def _places_of_most(findings: list[Finding], n_patients: int) -> list[Finding]:
+    """Say once, of the cohort, that outlines lie apart where they do in most patients: no slip of single masks."""
+    apart = [finding for finding in findings if finding.code == "roi-places-differ"]
+    if len(apart) <= max(5, n_patients / 2):
+        return findings
+    message = (
+        f"the outlines on T2W and DWI lie apart in {len(apart)} of {n_patients} patients: "
+        "either all masks lie upside down, or the sequences' headers do not share the scanner's axes"
+    )
+    once = _finding("roi-places-differ", "images", None, message)
+    return [*(finding for finding in findings if finding.code != "roi-places-differ"), once]
+
+
 def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Finding], set[str]]:
     """Point out volumes and masks that equal those of a patient further up, voxel by voxel; name both patients."""
     found, concerned, first = [], set(), {}
@@ -683,6 +696,7 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False, statisti
     examined = {name: (rows[name], result) for name, result in zip(rows, shown, strict=True)}
     repeated, suspicious = _repeated(examined)
     findings += [finding for _, result in examined.values() for finding in result.findings] + repeated
+    findings = _places_of_most(findings, len(rows))
     facts["n_volumes"] = sum(result.n_volumes for _, result in examined.values())
     suspicious |= {finding.file.split("/")[1] for finding in findings if finding.file.startswith("images/")}
     pictures = {

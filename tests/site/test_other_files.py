@@ -193,6 +193,13 @@ def test_an_outline_that_lies_upside_down_is_warned_of(patient):
     assert finding.message == "the outline on DWI lies away from that on T2W: 15 mm foot to head"
 
 
+def test_outlines_that_lie_apart_in_most_patients_are_said_once():
+    apart = [doctor._finding("roi-places-differ", f"images/P{n}/dwi_roi", n, "apart") for n in range(20)]
+    [once] = doctor._places_of_most(apart, 24)
+    assert once.message.startswith("the outlines on T2W and DWI lie apart in 20 of 24 patients")
+    assert doctor._places_of_most(apart[:3], 3) == apart[:3] and doctor._places_of_most(apart[:9], 24) == apart[:9]
+
+
 def test_a_blanked_b_value_counts_as_not_said(patient):
     series = single_slices({0: phantom_volumes()["dwi_b0"]}, "P1", "dwi_b0", say=siemens)
     for data in series:

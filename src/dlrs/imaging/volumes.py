@@ -195,12 +195,12 @@ def _uncropped(mask: Volume, on: Volume) -> Volume:
 def _cropped_at(shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine: np.ndarray) -> np.ndarray | None:
     """Return where in its image a mask begins that was cropped to the tumour, as 3D Slicer saves masks; None if not.
 
-    Its origin must say so along every axis that is shorter: one that starts
-    where the image does was more likely saved with the image's header.
+    It must lie within the image along every axis that is shorter: one that
+    starts or ends where the image does was more likely saved with its header.
     """
     step = np.linalg.inv(like_affine) @ affine
     start, part, whole = np.round(step[:3, 3]), np.array(shape), np.array(like_shape)
-    inside = ((part < whole) & (start > 0) | (part == whole) & (start == 0)) & (start + part <= whole)
+    inside = (start > 0) & (start + part < whole) | (part == whole) & (start == 0)
     exact = np.eye(4)
     exact[:3, 3] = start
     if tuple(shape) == tuple(like_shape) or not inside.all():
