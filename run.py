@@ -31,6 +31,11 @@ SIZES = {"statistics": (269, 885), "io": (23, 92), "imaging": (2749, 4600), "dev
 USED = "ipykernel.kernelapp, lifelines, nbconvert, numba, papermill, seaborn, snakemake.cli, statsmodels.api"
 LAB = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 LAB["@jupyterlab/docmanager-extension:plugin"] = {"defaultViewers": {"markdown": "Markdown Preview"}}
+SAVED = " ".join(
+    f"metadata.language_info.{key}"
+    for key in ("codemirror_mode", "file_extension", "mimetype", "nbconvert_exporter", "pygments_lexer", "version")
+)
+STRIP = ["--keep-id", f"--extra-keys={SAVED}"]  # of a notebook: outputs, and what JupyterLab adds when it saves
 AGAIN = "What is done is kept: the same command goes on from there."
 ONCE_MENDED = "Once that is mended, the same command goes on."
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -421,6 +426,11 @@ def lab(asked) -> int:
     return call("jupyterlab", *words, *asked.rest)
 
 
+def clean(asked) -> int:
+    """take the outputs out of the notebooks, as they are committed"""
+    return call("nbstripout", *STRIP, *map(str, sorted((ROOT / "notebooks").glob("*.ipynb"))))
+
+
 def environment(asked) -> int:
     """write environment.yml, for conda's users, from uv.lock"""
     (ROOT / "environment.yml").write_text(environment_yml(), encoding="utf-8")
@@ -536,6 +546,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "folder", "RUN", "a finished run, or what is to be handed on of it")
     option(added, "--cohort", "FOLDER", "the cohort folder that it was made from", required=True)
     command("lab", lab, "--no-browser --port 8890", rest="[JUPYTERLAB'S OPTIONS]")
+    command("clean", clean)
     command("environment", environment)
     return whole, found
 

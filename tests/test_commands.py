@@ -184,6 +184,22 @@ def test_what_a_command_does_not_know_is_refused(run, words, capsys):
     assert not run.started
 
 
+def test_clean_leaves_a_notebook_that_was_run_and_saved_as_it_was_committed(run, tmp_path):
+    committed = ROOT / "notebooks" / "10_report.ipynb"
+    path = tmp_path / "notebooks" / committed.name
+    path.parent.mkdir()
+    saved = json.loads(committed.read_text(encoding="utf-8"))
+    saved["metadata"]["language_info"] |= {"codemirror_mode": {"name": "ipython", "version": 3}, "version": "3.11.7"}
+    saved["metadata"]["language_info"] |= {"mimetype": "text/x-python", "file_extension": ".py"}
+    saved["metadata"]["language_info"] |= {"pygments_lexer": "ipython3", "nbconvert_exporter": "python"}
+    cell = next(cell for cell in saved["cells"] if cell["cell_type"] == "code")
+    cell["execution_count"], cell["outputs"] = 7, [{"name": "stdout", "output_type": "stream", "text": ["24"]}]
+    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert run.main(["clean"]) == 0
+    subprocess.Popen([sys.executable, *run.started[-1][1:]]).wait()
+    assert path.read_bytes() == committed.read_bytes()
+
+
 def test_lab_starts_as_root_on_the_list_of_notebooks_and_asks_for_no_news(run, monkeypatch, tmp_path):
     kernel, cached = (
         tmp_path / ".venv" / "share" / "jupyter" / "kernels" / "python3" / "kernel.json",

@@ -207,8 +207,7 @@ START = """# Notebooks
 
 Each answers one question; open one and choose *Run*, *Run All Cells*. An empty `run_dir` is the newest finished run; a
 missing run is named with the command that makes it. What a notebook run by hand changed is marked in the run's report
-until the rest is run again. Outputs are taken out with *Edit*, *Clear Outputs of All Cells*, or before a commit with
-`.venv/bin/nbstripout --keep-id notebooks/*.ipynb`.
+until the rest is run again. `python3 run.py clean` takes the outputs out.
 
 | notebook | question | made by `python3 run.py` |
 |---|---|---|
