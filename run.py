@@ -188,7 +188,7 @@ def study(
         known = ", ".join(sorted(path.parent.name for path in options.parents[1].glob("*/config.yaml")))
         raise Stop(f"There is no profile {profile}; there are {known}.")
     elsewhere = bool(re.search(r"^executor:", options.read_text(encoding="utf-8"), re.MULTILINE))
-    python = set_up(*(for_headers() if settings.get("part") == "statistics" else IMAGING))
+    python = set_up(*(for_headers(settings.get("cohort_dir")) if settings.get("part") == "statistics" else IMAGING))
     command = [python, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(run_dir)]
     command += [*targets, "--workflow-profile", str(options.parent), "--rerun-incomplete"]
     command += ["--nolock"]  # `alone` is the lock
@@ -224,9 +224,9 @@ def study(
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
 
 
-def for_headers() -> tuple[str, ...]:
-    """Return the groups that 01 needs: it reads the headers of images that were rendered here."""
-    return IO if (ROOT / "data_synthetic" / "images").is_dir() else ()
+def for_headers(cohort: Path | None = None) -> tuple[str, ...]:
+    """Return the groups that 01 needs: it reads the headers of images where the cohort folder has them."""
+    return IO if ((cohort or ROOT / "data_synthetic") / "images").is_dir() else ()
 
 
 def statistics(*, cores: int | None = None, force: bool = False) -> Path:

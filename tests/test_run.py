@@ -340,6 +340,13 @@ def test_a_command_installs_the_groups_that_it_needs(run, monkeypatch, tmp_path,
     if words[0] in ("statistics", "check", "lab"):  # 01 reads the headers of images that are there
         (tmp_path / "data_synthetic" / "images").mkdir(parents=True)
         assert run.main(words) == 0 and set().union(*asked) == {"io"}
+    if words == ["statistics"]:  # of the folder that is asked for
+        asked.clear()
+        monkeypatch.setattr(run, "examine", lambda *_: None)
+        (tmp_path / "own" / "images").mkdir(parents=True)
+        for folder, added in (("own", {"io"}), ("tables_only", set())):
+            assert run.main(["statistics", "--cohort", str(tmp_path / folder), "--out", "O"]) == 0
+            assert asked.pop() == added
 
 
 def test_what_a_command_says_that_it_fetches_is_the_locks_sum(run):
