@@ -127,3 +127,12 @@ def test_published_and_rerun_stand_in_one_row_each_from_the_top(ax):
     published, rerun = ax.collections
     assert len(rerun.get_segments()) == 2
     np.testing.assert_allclose(published.get_segments()[0], [[0.7, 0.16], [0.9, 0.16]])
+
+
+def test_calibration_is_square_with_the_risks_below(ax):
+    curve = pd.DataFrame({"predicted": [0.1, 0.5], "observed": [0.2, 0.4], "lower": [0.1, 0.3], "upper": [0.3, 0.6]})
+    quarters = pd.DataFrame({"mean_predicted": [0.2], "observed": [0.3], "lower": [0.2], "upper": [0.5]})
+    plots.calibration(curve, quarters, [0.1, 0.2, 0.5], ax=ax)
+    assert ax.get_aspect() == 1 and ax.lines[1].get_ydata().tolist() == [0.2, 0.4]
+    rug = next(c for c in ax.collections if len(c.get_paths()) == 3 and len(c.get_segments()[0]) == 2)
+    assert max(segment[:, 1].max() for segment in rug.get_segments()) < 0

@@ -142,7 +142,10 @@ rule evaluation:
         "{at}interim/nomogram.json",
         sources=repository("notebooks/06_evaluation.ipynb", *STATISTICS),
     output:
-        table("table2", "cindex_comparison"),
+        table(
+            "table2", "cindex_comparison", "calibration", "decision_difference", "performance_by_group", "validation_size"
+        ),
+        figure("calibration", "decision_difference"),
         [
             f"{{at}}tables/{name}_{cohort}.csv"
             for name in ("decision_curves", "roc_components_impact")

@@ -254,6 +254,38 @@ def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> 
     return ax
 
 
+def calibration(
+    curve: pd.DataFrame,
+    quarters: pd.DataFrame | None,
+    risk: Sequence[float],
+    *,
+    color: str = "C0",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw observed against predicted risk: smooth curve with band, groups with intervals, and the predicted risks.
+
+    Parameters
+    ----------
+    curve
+        predicted, observed, lower, upper, from `dlrs.stats.calibration.calibration_band`; may be empty.
+    quarters
+        mean_predicted, observed, lower, upper, from `dlrs.stats.calibration.grouped_calibration`, or None.
+    risk
+        The patients' predicted risks, drawn as a rug.
+    """
+    ax = ax or plt.gca()
+    ax.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls="--")
+    ax.fill_between(curve["predicted"], curve["lower"], curve["upper"], color=color, alpha=0.2, lw=0)
+    ax.plot(curve["predicted"], curve["observed"], color=color)
+    if quarters is not None:
+        known = quarters.dropna(subset=["lower", "upper"])
+        spread = np.clip([known["observed"] - known["lower"], known["upper"] - known["observed"]], 0, None)
+        ax.errorbar(known["mean_predicted"], known["observed"], spread, fmt="o", ms=3, lw=0.8, color=color)
+    ax.vlines(risk, -0.06, -0.02, color="0.4", lw=0.3)
+    ax.set(xlim=(0, 1), ylim=(-0.06, 1), aspect="equal", xlabel="Predicted risk", ylabel="Observed risk")
+    return ax
+
+
 def forest(
     frame: pd.DataFrame, *, value: str, label: str, offset: float = 0.0, ax: Axes | None = None, **style
 ) -> Axes:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weighted
-from dlrs.stats import calibration, cox
+from dlrs.stats import calibration, cox, resample
 
 
 def cohort(n=150, seed=0):
@@ -182,3 +182,27 @@ def test_brier_error_messages(wrong, message):
 def test_error_messages(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_band_holds_the_curve_and_few_levels_have_none():
+    time, event, risk, _ = cohort(120, 3)
+    weights = resample.bootstrap_weights(120, 30, seed=1)
+    band = calibration.calibration_band(time, event, risk, weights, horizon=float(np.median(time)))
+    inner = band[band["predicted"].between(*np.quantile(risk, [0.2, 0.8]))]
+    assert (inner["lower"] <= inner["observed"]).all() and (inner["observed"] <= inner["upper"]).all()
+    assert band["predicted"].iloc[[0, -1]].tolist() == pytest.approx(np.quantile(risk, [0.02, 0.98]).tolist())
+    levels = np.where(risk > 0.5, 0.6, 0.2)
+    assert calibration.calibration_band(time, event, levels, weights, horizon=float(np.median(time))).empty
+
+
+def test_the_summary_says_why_a_measure_is_missing():
+    time, event, risk, _ = cohort(120, 3)
+    horizon = float(np.median(time))
+    row = calibration.summary(time, event, risk, horizon=horizon)
+    ratio = calibration.observed_expected_at(time, event, risk, horizon=horizon)
+    assert row["ratio"] == ratio.ratio and row["upper"] == pytest.approx(np.exp(ratio.upper))
+    assert row["ici"] == calibration.smooth_calibration(time, event, risk, horizon=horizon).ici and row["reason"] == ""
+    few = calibration.summary(time, event, np.where(risk > 0.5, 0.6, 0.2), horizon=horizon)
+    assert np.isnan(few["ici"]) and np.isfinite(few["ratio"]) and "at least three knots" in few["reason"]
+    none = calibration.summary(time, np.zeros(120), risk, horizon=horizon)
+    assert np.isnan(none["ratio"]) and none["reason"].startswith("horizon must have an event")

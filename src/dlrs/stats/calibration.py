@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from dlrs.stats import checks, cox, survival
+from dlrs.stats import checks, cox, resample, survival
 from dlrs.stats import competing as competing_risks
 
 
@@ -509,6 +509,57 @@ def calibration_curve(
     knots, coefficients, risk_of = _smooth_fit(time, event, risk, horizon, competing)
     observed = risk_of(spline_basis(_cloglog(at, "at"), knots) @ coefficients)
     return pd.DataFrame({"predicted": at, "observed": observed})
+
+
+def calibration_band(
+    time: ArrayLike, event: ArrayLike, risk: ArrayLike, weights: ArrayLike, *, horizon: float, level: float = 0.95
+) -> pd.DataFrame:
+    """Return the smooth calibration curve over the bulk of the risks with a pointwise bootstrap band.
+
+    Parameters
+    ----------
+    time, event, risk, horizon
+        As in `smooth_calibration`.
+    weights : array of shape (B, n)
+        How often each patient was drawn (`resample.bootstrap_weights`); the spline is fitted again on each resample.
+    level : float
+        Coverage at one risk, not of the whole curve.
+
+    Returns
+    -------
+    pandas.DataFrame
+        predicted, from the 2nd to the 98th percentile of the risks, observed, lower, upper; without rows where the
+        risks take too few values for a spline.
+    """
+    time, event, risk, horizon = _arguments(time, event, risk, horizon)
+    grid = np.linspace(*np.quantile(risk, [0.02, 0.98]), 60)
+    curve, _ = checks.estimate_or_reason(calibration_curve, time, event, risk, horizon=horizon, at=grid)
+    if curve is None:
+        return pd.DataFrame(columns=["predicted", "observed", "lower", "upper"], dtype=float)
+    draws = np.full((len(weights), grid.size), np.nan)
+    for k, counts in enumerate(resample.check_weights(weights, time.size).astype(int)):
+        drawn = np.repeat(np.arange(time.size), counts)
+        again, _ = checks.estimate_or_reason(
+            calibration_curve, time[drawn], event[drawn], risk[drawn], horizon=horizon, at=grid
+        )
+        draws[k] = np.nan if again is None else again["observed"]
+    limits = resample.interval(draws, level=level)
+    return curve.assign(lower=limits.lower, upper=limits.upper)
+
+
+def summary(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float) -> dict:
+    """Return observed over expected risk with its interval and the ICI at a horizon; NaN with a reason where not.
+
+    Keys: ``observed``, ``expected``, ``ratio``, ``lower``, ``upper`` (`observed_expected_at`), ``ici``
+    (`smooth_calibration`), ``reason``.
+    """
+    ratio, no_ratio = checks.estimate_or_reason(observed_expected_at, time, event, risk, horizon=horizon)
+    smooth, no_curve = checks.estimate_or_reason(smooth_calibration, time, event, risk, horizon=horizon)
+    row = dict.fromkeys(["observed", "expected", "ratio", "lower", "upper"], np.nan)
+    if ratio:
+        row = dict(observed=ratio.observed, expected=ratio.expected, ratio=ratio.ratio)
+        row |= dict(lower=float(np.exp(ratio.lower)), upper=float(np.exp(ratio.upper)))
+    return row | dict(ici=smooth.ici if smooth else np.nan, reason=no_ratio or no_curve)
 
 
 def _cloglog(risk: np.ndarray, name: str = "risk") -> np.ndarray:
