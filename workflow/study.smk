@@ -106,7 +106,7 @@ rule nomogram:
         "{at}interim/predictions.csv",
         "{at}interim/nomogram.json",
         table("cox", "equation", "tableS3", "nomogram_points", "nomogram_total"),
-        figure("fig3a"),
+        figure("fig3a", "stability"),
         "{at}results/05_nomogram.json",
     log:
         "{at}notebooks/05_nomogram.ipynb",

@@ -217,3 +217,22 @@ def test_spearman_by_hand():
 def test_error_messages(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_holm_by_hand():
+    # ordered 0.01 0.02 0.03 times 3 2 1: 0.03 0.04 0.03, and never below the one before
+    assert groups.holm([0.03, 0.01, np.nan, 0.02]).tolist() == pytest.approx([0.04, 0.03, np.nan, 0.04], nan_ok=True)
+    assert groups.holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_standardised_difference_by_hand():
+    # two levels: (p - q) / sqrt((p (1 - p) + q (1 - q)) / 2)
+    expected = 0.2 / np.sqrt((0.4 * 0.6 + 0.2 * 0.8) / 2)
+    assert groups.standardised_difference([[40, 20], [60, 80]]) == pytest.approx(expected)
+    assert groups.standardised_difference([[4, 40], [6, 60], [0, 0]]) == pytest.approx(0)
+    three = [[10, 20], [30, 20], [60, 60]]
+    assert groups.standardised_difference(three) == pytest.approx(groups.standardised_difference(three[::-1]))
+    assert np.isnan(groups.standardised_difference([[3, 4]])) and np.isnan(
+        groups.standardised_difference([[3, 0], [2, 0]])
+    )
+    assert groups.standardised_difference([[3, 0], [0, 4]]) == np.inf
