@@ -59,7 +59,7 @@ rule cohort:
         sources=repository("notebooks/01_cohort.ipynb", *STATISTICS, "src/dlrs/imaging/volumes.py"),
     output:
         "{at}interim/patients.csv",
-        table("table1", "tableS1"),
+        table("table1", "tableS1", "missing_values"),
         figure("figS1"),
         "{at}results/01_cohort.json",
     log:
