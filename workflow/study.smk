@@ -194,7 +194,7 @@ rule subgroups:
         sources=repository("notebooks/07_subgroups.ipynb", *STATISTICS),
     output:
         table("fig4_counts", "figS4_strata"),
-        figure("fig4", "figS4"),
+        figure("fig4", "figS4", "figS4_forest"),
         "{at}results/07_subgroups.json",
     log:
         "{at}notebooks/07_subgroups.ipynb",

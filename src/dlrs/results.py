@@ -121,6 +121,18 @@ def format_p(p: float, digits: int = 3) -> str:
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
 
 
+def groups_text(found, horizon_months: float) -> str:
+    """Write what `dlrs.stats.cox.compare_groups` finds: hazard ratio, and survival at the horizon of both groups."""
+    survivals = [
+        f"{100 * s:.0f}%" if math.isfinite(s) else NOT_ESTIMABLE for s in (found.survival_high, found.survival_low)
+    ]
+    ratio = [found.hr, found.lower, found.upper] if 0 < found.hr < math.inf else [math.nan] * 3
+    return (
+        f"HR {format_estimate(*ratio, digits=2)}\n"
+        f"survival at {horizon_months:.0f} months {survivals[0]} and {survivals[1]}"
+    )
+
+
 def format_count(count: int | str, total: int | str) -> str:
     """Return `7/22 (31.8%)`; a hidden count leaves its share out."""
     if isinstance(count, str) or isinstance(total, str):

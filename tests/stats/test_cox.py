@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
-from dlrs.stats import cox
+from dlrs.stats import cox, survival
 from patients import follow_ups
 
 
@@ -249,3 +249,31 @@ def test_added_value_is_the_model_with_the_addition_against_the_one_without():
     # neither the old model's centre and slope nor the addition's unit changes the test
     again = cox.added_value(time, event, 3 * lp + 7, addition / 2)
     assert (again.chi2, again.hr) == approx((added.chi2, added.hr**2), rel=1e-8)
+
+
+def test_groups_are_compared_by_the_hazard_ratio_of_one_column():
+    rng = np.random.default_rng(4)
+    high = rng.random(120) < 0.4
+    time, event = rng.exponential(20 / np.where(high, 3, 1)), rng.random(120) < 0.8
+    found = cox.compare_groups(time, event, high, horizon=10)
+    expected = cox.cox_table(cox.cox_fit(time, event, high.astype(float))).iloc[0]
+    assert found[:3] == pytest.approx(tuple(expected[["hr", "hr_lower", "hr_upper"]]))
+    assert found.survival_low == survival.kaplan_meier(time[~high], event[~high], at=10)["survival"].iloc[0]
+    nobody = cox.compare_groups(time, event, np.zeros(120), horizon=10)
+    assert np.isnan(nobody[:4]).all() and 0 < nobody.survival_low < 1
+
+
+def test_interaction_is_the_likelihood_ratio_of_the_products():
+    rng = np.random.default_rng(8)
+    high, level = rng.random(300) < 0.5, rng.choice(["a", "b", "c"], 300)
+    lp = np.where(level == "c", 1.5, 0.0) * high
+    time, event = rng.exponential(10 / np.exp(lp)), rng.random(300) < 0.8
+    found = cox.interaction(time, event, high, level)
+    dummies = np.column_stack([level == "b", level == "c"]).astype(float)
+    columns = np.column_stack([high, dummies, dummies * high[:, None]])
+    expected = cox.cox_term_tests(time, event, columns, terms=["g", "f", "f", "product", "product"]).iloc[2]
+    assert found == pytest.approx(tuple(expected[["chi2", "df", "p"]])) and found.p < 0.05
+    only_high = np.where(level == "b", True, high)  # a level in which all are in the group has no product
+    assert cox.interaction(time, event, only_high, level).df == 1
+    with pytest.raises(ValueError, match="factor must have two levels with patients in and out of the group"):
+        cox.interaction(time, event, level == "a", level)

@@ -689,3 +689,87 @@ def ph_test(
             raise ValueError("event must happen at different times to show a change over time; found one time only")
         rows.append((term, *chi2_test(score[j] @ np.linalg.solve(schur, score[j]), j.sum())))
     return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
+
+
+class TwoGroups(NamedTuple):
+    """Patients above a cut-off against those below it; NaN where not estimable."""
+
+    hr: float
+    lower: float
+    upper: float
+    survival_high: float
+    survival_low: float
+
+
+def compare_groups(time: ArrayLike, event: ArrayLike, high: ArrayLike, *, horizon: float) -> TwoGroups:
+    """Return the hazard ratio of patients at high risk against low, and the survival of both at a horizon.
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    high : array of shape (n,)
+        Who is in the group at high risk.
+    horizon : float
+        In the units of `time`.
+
+    Returns
+    -------
+    TwoGroups
+        Cox's hazard ratio with Wald limits, and each group's Kaplan-Meier survival; NaN where a group is empty, has no
+        event (a hazard ratio of 0 or infinity) or was not followed to the horizon.
+
+    Examples
+    --------
+    >>> found = compare_groups([1, 2, 3, 4, 5, 6], [1, 1, 0, 1, 0, 1], [1, 1, 0, 0, 1, 0], horizon=3)
+    >>> round(found.hr, 2), round(found.survival_high, 2), found.survival_low
+    (3.05, 0.33, 1.0)
+    """
+    time, event = checks.survival(time, event)
+    high = checks.flag(high, "high", time.size)
+    fit, _ = checks.estimate_or_reason(cox_fit, time, event, high)
+    ratio = cox_table(fit).iloc[0][["hr", "hr_lower", "hr_upper"]] if fit else [np.nan] * 3
+    curves = [
+        checks.estimate_or_reason(kaplan_meier, time[group], event[group], at=horizon)[0] for group in (high, ~high)
+    ]
+    survivals = [np.nan if curve is None else curve["survival"].iloc[0] for curve in curves]
+    return TwoGroups(*map(float, (*ratio, *survivals)))
+
+
+def interaction(time: ArrayLike, event: ArrayLike, high: ArrayLike, factor: ArrayLike) -> Test:
+    """Test whether a group's hazard ratio differs between the levels of a factor.
+
+    The likelihood-ratio test of the products of group and level in a Cox model that has both; a small P says that the
+    group separates patients better in some levels than in others. Significance in one level and not in another
+    is no evidence of that.
+
+    Parameters
+    ----------
+    time, event : arrays of shape (n,)
+        Follow-up time and whether the event was observed.
+    high : array of shape (n,)
+        Who is in the group.
+    factor : array of shape (n,)
+        Levels; one in which all or none are in the group has no product of its own.
+
+    Raises
+    ------
+    ValueError
+        As `cox_fit`, and where no level but one has patients in and out of the group.
+
+    Notes
+    -----
+    Where a level has no event the likelihoods are their limits, as in `cox_term_tests`.
+    """
+    time, event = checks.survival(time, event)
+    high = checks.flag(high, "high", time.size).astype(float)
+    levels = pd.get_dummies(pd.Series(np.asarray(factor, dtype=object)).astype(str)).to_numpy(dtype=float)
+    inside = (levels * high[:, None]).sum(axis=0)
+    both = (inside > 0) & (inside < levels.sum(axis=0))
+    if both.sum() < 2:
+        raise ValueError("factor must have two levels with patients in and out of the group; found fewer")
+    main = np.column_stack([high, levels[:, 1:]])
+    products = levels[:, np.flatnonzero(both)[1:]] * high[:, None]
+    without = cox_fit(time, event, main, at_limit=True)
+    full = cox_fit(time, event, np.column_stack([main, products]), at_limit=True)
+    return chi2_test(2 * (full.log_likelihood - without.log_likelihood), products.shape[1])
