@@ -127,10 +127,7 @@ def groups_text(found, horizon_months: float) -> str:
         f"{100 * s:.0f}%" if math.isfinite(s) else NOT_ESTIMABLE for s in (found.survival_high, found.survival_low)
     ]
     ratio = [found.hr, found.lower, found.upper] if 0 < found.hr < math.inf else [math.nan] * 3
-    return (
-        f"HR {format_estimate(*ratio, digits=2)}\n"
-        f"survival at {horizon_months:.0f} months {survivals[0]} and {survivals[1]}"
-    )
+    return f"HR {format_estimate(*ratio, digits=2)}\nat {horizon_months:.0f} months {survivals[0]} and {survivals[1]}"
 
 
 def format_count(count: int | str, total: int | str) -> str:

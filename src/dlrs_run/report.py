@@ -400,7 +400,19 @@ def _item(run: Run, item: Mapping, columns: Mapping[str, str], on_page: set[str]
     author = "author must supply" if item.get("author") else ""
     note = "; ".join(filter(None, [author, item.get("note", "")]))
     links = [_evidence(run, path, on_page) for path in item.get("evidence", [])]
-    return dict(n=item["n"], text=item["item"], cells=[item[name] for name in columns], links=links, note=note)
+    found = [
+        f"{said} {_number(run.results[key])}" for said, key in item.get("numbers", {}).items() if key in run.results
+    ]
+    cells = [item[name] for name in columns]
+    return dict(n=item["n"], text=item["item"], cells=cells, links=links, note=note, found="; ".join(found))
+
+
+def _number(entry: Mapping) -> str:
+    """Write a number of the run with its interval; one that could not be estimated with its reason."""
+    value, ci = entry["value"], entry.get("ci") or [None, None]
+    if value is None:
+        return f"{results.NOT_ESTIMABLE}: {entry['reason']}"
+    return results.format_estimate(value, *ci) if isinstance(value, float) and value != round(value) else f"{value:.0f}"
 
 
 def _evidence(run: Run, path: str, on_page: set[str]) -> dict[str, str]:

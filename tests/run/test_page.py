@@ -308,3 +308,14 @@ def test_published_pages_name_no_patient_and_no_folder_of_this_machine():
     for path in [*ROOT.glob("reports/*.html"), *ROOT.glob("reports/notebooks/*.html")]:
         said = re.sub(r'"data:[^"]*"', '""', path.read_text(encoding="utf-8"))
         assert not named.search(said), path.name
+
+
+def test_an_items_numbers_are_those_of_the_run():
+    found = {"a": {"value": 0.5, "ci": [0.4, 0.6]}, "b": {"value": None, "reason": "one class only"}, "c": {"value": 3}}
+    run = report_page.Run(ROOT, found, "SYNTHETIC", {}, ".html", "")
+    item = dict(n="1", item="Performance", numbers={"C": "a", "AUC": "b", "n": "c", "of a stage that did not run": "d"})
+    entry = report_page._item(run, item, {}, set())
+    assert entry["found"] == "C 0.500 (0.400 to 0.600); AUC not estimable: one class only; n 3"
+    for listed in LISTED.values():
+        keys = [key for item in listed["items"] for key in item.get("numbers", {}).values()]
+        assert len(set(keys)) == len(keys) and all(re.fullmatch(r"\w+(\.[\w -]+)+", key) for key in keys)
