@@ -110,7 +110,7 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
     as_run(tmp_path, "09g_calibration_optimism", said, {"validity_expected": calibrated})
     centre = dict(value=0.5, ci=[0.4, 0.6], by_guessing=0.5)
     shortcuts = {f"validity/shortcuts/centre_from_features/{name}": centre for name in ("T2W", "ADC")}
-    one_control = dict(value=0.6, n=1, mc_se=None, within_3_se=None)  # not judged, so no leak
+    one_control = dict(value=0.6, n=1, mc_se=None, p=0.2, accepted=True)  # no leak
     shortcuts |= {"validity/shortcuts/permuted_labels/auc": one_control, "validity/run/shortcuts": dict(said="1")}
     as_run(tmp_path, "09f_negative_controls", shortcuts, {"validity_shortcuts": [control]})
     intake.stage(tmp_path, ROOT / "data_synthetic")

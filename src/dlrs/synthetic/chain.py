@@ -6,11 +6,15 @@ patients, so it lies under `interim/`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 from dlrs import cohort
 from dlrs.config import resolve, stream
@@ -136,3 +140,65 @@ def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataF
             rows.append((folder.name, seed, sequence, *areas))
     found = pd.DataFrame(rows, columns=["control", "seed", "sequence", "training_auc", "auc"])
     return found.astype({"training_auc": float, "auc": float})  # also where there is no control
+
+
+class Gate(NamedTuple):
+    """Mean AUC of controls against permuted outcomes, and how well that would show a leak.
+
+    `null_sd` is the standard deviation over permutations, `p` the two-sided P, `power` the chance of P < 0.05 where a
+    leak moves the mean AUC to the one asked for, `detectable` the mean AUC that is found in 80 %.
+    """
+
+    mean: float
+    null_sd: float
+    p: float
+    power: float
+    detectable: float
+
+
+def permutation_gate(
+    outcome: ArrayLike,
+    predictions: Sequence[ArrayLike],
+    *,
+    seed: int,
+    leak: float = 0.64,
+    n_permutations: int = 5000,
+) -> Gate:
+    """Judge whether controls that cannot know the outcome predict it, by permuting the outcomes of the judged patients.
+
+    All controls meet the same outcomes, so that their AUCs go together: the standard error over controls takes them for
+    independent and says nothing of these patients. A permutation of the outcomes moves all of them at once.
+
+    Parameters
+    ----------
+    outcome : array of shape (n,)
+        Of the patients that no control was trained on, both classes present.
+    predictions : sequence of arrays of shape (n,)
+        One a control.
+    seed, n_permutations
+        Of the permutations.
+    leak : float
+        Mean AUC at which the power is given.
+
+    Returns
+    -------
+    Gate
+        `p` counts the observed outcomes as one permutation, so that it is never 0. Power and detectable AUC are by the
+        normal approximation with `null_sd`.
+
+    References
+    ----------
+    Phipson B, Smyth GK. Stat Appl Genet Mol Biol 2010;9:39; Ojala M, Garriga GC. J Mach Learn Res 2010;11:1833-1863.
+    """
+    outcome = checks.outcome(outcome)
+    ranks = np.mean([rankdata(checks.prediction(x, outcome.size, "predictions")) for x in predictions], axis=0)
+    n_events = int(outcome.sum())
+    least, pairs = n_events * (n_events + 1) / 2, n_events * (outcome.size - n_events)
+    generator = stream(seed, "permutation gate")
+    drawn = np.array([ranks[generator.permutation(outcome.size)[:n_events]].sum() for _ in range(n_permutations)])
+    null, mean = (drawn - least) / pairs, (ranks[outcome].sum() - least) / pairs
+    away = (np.abs(null - 0.5) >= abs(mean - 0.5) - 1e-12).sum()
+    sd = float(null.std())
+    away_at_leak = (abs(leak - 0.5) / sd if sd else np.inf) - ndtri(0.975)
+    detectable = 0.5 + (ndtri(0.975) + ndtri(0.8)) * sd
+    return Gate(float(mean), sd, float((1 + away) / (1 + n_permutations)), float(ndtr(away_at_leak)), float(detectable))
