@@ -273,7 +273,7 @@ def idi(outcome: ArrayLike, old_risk: ArrayLike, new_risk: ArrayLike, *, level: 
     -----
     ``SE^2 = var(d | event) / n1 + var(d | non-event) / n0`` with n - 1 variances of the change d.
     Equals ``Hmisc::improveProb`` (its improveSens and improveSpec) and PredictABEL.
-    Somewhat narrow: of a nominal 95 %, 400 simulated studies (reports/validity) found 92 % in 65 new patients.
+    Coverage in simulated studies: `validity_coverage` of 09d (reports/validity/tables).
 
     References
     ----------

@@ -185,8 +185,7 @@ def time_dependent_auc(
     included, exact when times tie. The defaults equal ``riskRegression::Score(metrics = "auc", cens.model = "km")``;
     with ``event_at_horizon="excluded"`` the AUC equals ``timeROC``'s, whose standard error takes tied times as
     distinct, in the order of the rows. n log n in time, linear in memory.
-    Few events make the interval too narrow: of a nominal 95 %, 400 simulated studies (reports/validity) found 88 % at
-    12 months and 91 to 92 % at 24 and 36 in 65 patients, 92 % in 170.
+    Coverage in simulated studies: `validity_coverage` of 09d (reports/validity/tables).
 
     References
     ----------
@@ -556,8 +555,7 @@ def delong(
     -----
     var = var(V10)/m + var(V01)/k with V the placements. Equals ``pROC::ci.auc(method = "delong")``, with
     ``interval="wald"`` the limits too. n log n in time.
-    Somewhat narrow in small groups: 92 % of a nominal 95 % in 400 simulated studies of 65 and 170 patients
-    (reports/validity).
+    Coverage in simulated studies: `validity_coverage` of 09d (reports/validity/tables).
 
     References
     ----------

@@ -320,7 +320,7 @@ def performance(
     -------
     DataFrame
         ``quantity``, ``estimate``, ``lower``, ``upper``. Intervals: C-index, infinitesimal jackknife; AUC(t), inverse
-        weighting and influence function; AUC, DeLong; NRI, IDI, calibration slope, Wald; net benefit and its parts,
+        weighting and influence function; AUC, DeLong, all three on the logit scale with Student's t; NRI, IDI, calibration slope, Wald; net benefit and its parts,
         percentile bootstrap. `09d_interval_coverage` reports in how many simulated studies they cover the fitted
         model's value: nominal 95 %, less for AUC(t) in 65 patients, and for every measure of a fitted model in the
         patients that it was fitted on (`reports/validity/tables/validity_coverage.csv`).
@@ -336,7 +336,7 @@ def _performance(j: Judged, design: Design, n_boot: int, seed):
         yield f"C-index, {name}", c.c, c.lower, c.upper
     d = concordance.compare_concordance(*data, j.lp["Nomogram"], j.lp["Clinical"])
     yield "Difference of C-indices, Nomogram less Clinical", d.difference, d.lower, d.upper
-    c = concordance.uno_concordance(*data, j.lp["Nomogram"])
+    c = concordance.uno_concordance(*data, j.lp["Nomogram"], horizon=design.horizon_months)
     yield "Uno's C, Nomogram", c.c, c.lower, c.upper
     for r in roc.time_dependent_auc(*data, j.lp["DLRS"], times=design.times_months).itertuples():
         yield f"AUC({r.time:.0f} months), DLRS", r.auc, r.lower, r.upper
