@@ -320,7 +320,8 @@ def performance(
     -------
     DataFrame
         ``quantity``, ``estimate``, ``lower``, ``upper``. Intervals: C-index, infinitesimal jackknife; AUC(t), inverse
-        weighting and influence function; AUC, DeLong, all three on the logit scale with Student's t; NRI, IDI, calibration slope, Wald; net benefit and its parts,
+        weighting and influence function; AUC, DeLong (these three on the logit scale with Student's t);
+        NRI, IDI, calibration slope, Wald; net benefit and its parts,
         percentile bootstrap. `09d_interval_coverage` reports in how many simulated studies they cover the fitted
         model's value: nominal 95 %, less for AUC(t) in 65 patients, and for every measure of a fitted model in the
         patients that it was fitted on (`reports/validity/tables/validity_coverage.csv`).
