@@ -325,7 +325,7 @@ def bands(asked) -> int:
 
 
 def validity(asked) -> int:
-    """what the design finds with uninformative images: negative controls, simulated studies, notebooks 09a to 09h"""
+    """what the design finds with uninformative images: negative controls, simulated studies, notebooks 09a to 09i"""
     if not (ROOT / "runs" / "default" / "results.json").is_file():
         raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; the controls start from it.")
     full = asked.profile == "default"
@@ -486,7 +486,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(command("bands", bands, "--seeds 5", cores=True), "--seeds", "N", "how many (5)", type=int, default=5)
     added = command("validity", validity, "--profile small --only null,coverage", cores=True)
     profile(added, "default: 40 minutes or more, small: ten")
-    option(added, "--only", "QUESTIONS", "some of dial,null,crossfit,coverage,seeds,shortcuts,expected")
+    option(added, "--only", "QUESTIONS", "some of dial,null,crossfit,coverage,seeds,shortcuts,expected,multiverse")
     option(added, "--seeds", "N", "training seeds, kept for `accept --bands` (10)", type=int, default=10)
     added = command("release", release, "--run runs/default --out model")
     option(added, "--run", "FOLDER", "a finished run (runs/default)")

@@ -1,4 +1,4 @@
-"""Notebooks 09a to 09h: what was not run is listed as such, and a fault is listed once, where it matters."""
+"""Notebooks 09a to 09i: what was not run is listed as such, and a fault is listed once, where it matters."""
 
 import os
 import re
@@ -37,7 +37,21 @@ def alone(tmp_path_factory):
     answer = execute("09h_answer", run, base_dir=os.fspath(base))
     small = dict(n_replicates=2, n_boot=10, jobs=1, trained_signals=[], signals=[0.0, 1.0])
     execute("09b_signal_dial", run, base_dir=os.fspath(base), **small)
+    execute("09i_multiverse_null", run, base_dir=os.fspath(base), n_replicates=4, searched=[1, 50], jobs=1)
     return run, null, answer
+
+
+def test_a_search_over_analyses_finds_more_where_scores_are_overfitted(alone):
+    found = pd.read_csv(alone[0] / "tables" / "validity_multiverse_search.csv")
+    assert set(found["law"]) == {"independent", "as overfitted as the paper"}  # no control on permuted labels here
+    assert (
+        found.groupby(["law", "conclusion", "scope"])["some"].apply(lambda some: some.is_monotonic_increasing)
+    ).all()
+    anywhere = found[(found["scope"] == "any patients") & (found["conclusion"] == "independent")]
+    some = anywhere[anywhere["k"] == 50].set_index("law")["some"]
+    assert some["as overfitted as the paper"] == 1.0
+    page = pages.read_table(alone[0] / "tables" / "validity_multiverse_chain.html")
+    assert page.notes.startswith("No control on permuted labels")
 
 
 def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
@@ -45,7 +59,7 @@ def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
     assert null["validity.null.independent.nri_nomogram_against_clinical.validation.any"]["n"] == 4
     assert null["validity.run.null"]["value"] is True
     assert {entry["value"] for name, entry in answer.items() if name.startswith("validity.run.")} == {None}
-    assert len([name for name in answer if name.startswith("validity.run.")]) == 6
+    assert len([name for name in answer if name.startswith("validity.run.")]) == 7
     found = pd.read_csv(run / "tables" / "validity.csv", keep_default_na=False).set_index("question")["found"]
     assert (found.drop("null") == "not run").all() and found["null"] == "4 simulated studies of each null model"
     shares = pd.read_csv(run / "tables" / "validity_answer.csv")

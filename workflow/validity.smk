@@ -1,7 +1,7 @@
-# What the design would find had the images known nothing: simulated studies, controls trained anew, notebooks 09a-09h.
+# What the design would find had the images known nothing: simulated studies, controls trained anew, notebooks 09a-09i.
 BASE = ROOT / str(config.get("base_dir", "runs/default"))  # the finished run that the controls start from
 BASE_DIR = display_path(BASE)
-QUESTIONS = "dial null crossfit coverage seeds shortcuts expected".split()
+QUESTIONS = "dial null crossfit coverage seeds shortcuts expected multiverse".split()
 ASKED = str(config.get("only", ",".join(QUESTIONS))).split(",")
 if set(ASKED) - set(QUESTIONS):
     stop(f"The questions are {', '.join(QUESTIONS)}; found {', '.join(sorted(set(ASKED) - set(QUESTIONS)))}.")
@@ -268,6 +268,25 @@ rule calibration_optimism:
         run("09g_calibration_optimism")
 
 
+rule multiverse_null:
+    input:
+        STUDY,
+        joined(PERMUTED),
+        sources=repository("notebooks/09i_multiverse_null.ipynb", "paper/multiverse.yaml") + JUDGING,
+    output:
+        table("validity_multiverse", "validity_multiverse_search", "validity_multiverse_chain"),
+        figure("validity_multiverse"),
+        "{at}results/09i_multiverse_null.json",
+    log:
+        "{at}notebooks/09i_multiverse_null.ipynb",
+    threads: workflow.cores or 1
+    params:
+        stage="{at}09i_multiverse_null",
+        values=parameters("09i_multiverse_null", base_dir=BASE_DIR, n_replicates=N_REPLICATES // 10),
+    shell:
+        run("09i_multiverse_null")
+
+
 # The questions that were asked and can be answered; 09h says of the others that they were not run.
 ANSWERED = {
     "null_simulation": "null" in ASKED,
@@ -277,6 +296,7 @@ ANSWERED = {
     "training_seeds": "seeds" in ASKED and len(SEEDS) >= 4,
     "negative_controls": len(PERMUTED) > 0 and bool(WANTED.get("centre")),
     "calibration_optimism": "expected" in ASKED,
+    "multiverse_null": "multiverse" in ASKED,
 }
 ANSWERS = made(*(rule for rule, can_be in ANSWERED.items() if can_be))
 

@@ -7,6 +7,7 @@ from joblib import parallel_config
 from lifelines import CoxPHFitter
 from scipy.stats import binom, chi2, norm
 
+from dlrs import multiverse
 from dlrs.config import ROOT, stream
 from dlrs.stats import concordance, roc, survival
 from dlrs.stats.survival import binary_outcome
@@ -160,3 +161,43 @@ def test_an_intervals_target_is_the_fitted_models_value_in_a_large_cohort():
     assert found[["estimate", "target"]].notna().all().all()
     hazard = found[found["quantity"] == "Log hazard ratio, dl_prob"]
     assert hazard["target"].item() == targets.coefficients["Log hazard ratio, dl_prob"]
+
+
+def test_the_shift_of_a_c_index_gives_it():
+    wanted = {"t2w": 0.85, "adc": 0.65}
+    shift = studies.shifts_of_c(wanted, seed=3, n=4000)
+    drawn = simulate.draw_studies(11, 1, n_primary=8000, n_validation=2, signal=0.0)
+    views = studies.view_probabilities(drawn, SCALE, overfit=shift)
+    primary = (drawn["cohort"] == "primary").to_numpy()
+    for view, c in wanted.items():
+        found = concordance.concordance(*(drawn[k][primary] for k in ("time_months", "event")), views[view][primary])
+        assert found.c == pytest.approx(c, abs=0.02)
+    assert (sum(views.values()) == studies.probabilities(drawn, SCALE, overfit=shift)).all()
+
+
+def test_a_search_of_independent_analyses_is_as_sidak_says():
+    """k independent P values: 1 - 0.95^k have one below 0.05; the level that holds 5 % is 1 - 0.95^(1/k)."""
+    p = np.random.default_rng(2).random((4000, 30))
+    found = studies.search(p, [1, 5, 20, 99], generator=stream(1, "search")).set_index("k")
+    assert found.index.tolist() == [1, 5, 20, 30]
+    for k, row in found.iterrows():
+        assert row["some_lower"] < 1 - 0.95**k < row["some_upper"]
+        assert row["level_lower"] <= 1 - 0.95 ** (1 / k) <= row["level_upper"]
+    alike = studies.search(p[:, [0] * 30], [1, 30], generator=stream(1, "search"))
+    assert alike["some"].nunique() == 1  # analyses that say the same gain nothing by searching
+
+
+def test_every_universe_of_a_simulated_study_has_its_p():
+    choices = multiverse.read()
+    universes = pd.concat([multiverse.universes(choices, name).assign(conclusion=name) for name in choices.conclusions])
+    drawn = simulate.draw_studies(3, 2, signal=0.0).assign(dl_prob=lambda d: studies.probabilities(d, SCALE))
+    one = drawn[drawn["study"] == 1].reset_index(drop=True)
+    given = dict(universes=universes, choices=choices)
+    found = studies.in_favour(one, None, log_odds=SCALE, **given)
+    assert found.columns.tolist() == universes["universe"].tolist() and found.iloc[0].between(0, 1).all()
+    views = {f"{name}_prob": values for name, values in studies.view_probabilities(one, SCALE).items()}
+    pd.testing.assert_frame_equal(studies.in_favour(one.assign(**views), None, **given), found)
+    row = multiverse.evaluate(choices, "predicts", one.assign(**views))["sum", "validation", "harrell", "all follow-up"]
+    first = universes[(universes["conclusion"] == "predicts") & (universes["horizon"] == "all follow-up")].iloc[0]
+    assert (first["joined"], first["patients"], first["measure"]) == ("sum", "validation", "harrell")
+    assert found[first["universe"]][0] == pytest.approx(row[3] if row[0] > 0 else 1.0)

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.special import chdtrc, expit, logit, ndtr, ndtri
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
-from dlrs import cohort
+from dlrs import cohort, multiverse
 from dlrs.config import stream
 from dlrs.stats import calibration, checks, concordance, cox, decision, reclassification, resample, roc, survival
 from dlrs.synthetic import simulate
@@ -68,12 +69,22 @@ def probabilities(
     array of shape (n,)
         In [0, 2], higher meaning higher risk.
     """
+    return sum(view_probabilities(study, log_odds, overfit=overfit).values())
+
+
+def view_probabilities(
+    study: pd.DataFrame,
+    log_odds: LogOdds,
+    *,
+    overfit: Mapping[str, float] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the probability of each view, whose sum `probabilities` is; arguments as there."""
     early = study["event"].to_numpy(bool) & (study["time_months"].to_numpy() <= simulate.HORIZON_MONTHS)
     moved = early & (study["cohort"] == "primary").to_numpy()
-    total = np.zeros(len(study))
-    for view, (mean, sd) in log_odds.items():
-        total += expit(mean + sd * (study[f"{view}_view"].to_numpy() + (overfit or {}).get(view, 0.0) * moved))
-    return total
+    return {
+        view: expit(mean + sd * (study[f"{view}_view"].to_numpy() + (overfit or {}).get(view, 0.0) * moved))
+        for view, (mean, sd) in log_odds.items()
+    }
 
 
 def best_reader(latents: pd.DataFrame, *, signal: float) -> np.ndarray:
@@ -121,6 +132,26 @@ def overfit_shifts(permuted: pd.DataFrame) -> dict[str, float]:
     if not {"T2W", "ADC"} <= set(found.index):
         return {}
     return {view: shift_of_auc(found[view.upper()]) for view in VIEWS}
+
+
+def shifts_of_c(c: Mapping[str, float], *, seed: int, n: int = 10_000) -> dict[str, float]:
+    """Return the shift of each view that gives an uninformative view this C-index in the primary cohort.
+
+    Parameters
+    ----------
+    c : mapping of `t2w` and `adc` to a C-index
+        Such as those that a paper prints for the patients of the training.
+    seed, n
+        Of the large primary cohort in which it is solved for.
+    """
+    drawn = by_cohort(simulate.draw_studies(seed, 1, n_primary=n, n_validation=2, signal=0.0))["primary"]
+    time, event = checks.survival(drawn["time_months"], drawn["event"])
+    early = event & (time <= simulate.HORIZON_MONTHS)
+
+    def of(view, shift):
+        return concordance.concordance(time, event, drawn[f"{view}_view"] + shift * early).c
+
+    return {view: float(brentq(lambda shift, v=view: of(v, shift) - c[v], 0.0, 20.0, xtol=1e-3)) for view in c}
 
 
 class Design(NamedTuple):
@@ -479,6 +510,77 @@ def replicates(
     tasks = (delayed(_replicate)(function, chunk, n, seed, model) for chunk, n in enumerate(sizes))
     frames = [frame for chunk in Parallel(n_jobs=n_jobs)(tasks) for frame in chunk]
     return pd.concat(frames, ignore_index=True)
+
+
+def in_favour(
+    study: pd.DataFrame,
+    generator: np.random.Generator | None,
+    *,
+    universes: pd.DataFrame,
+    choices: multiverse.Multiverse,
+    log_odds: LogOdds | None = None,
+    overfit: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Return P of every universe of a multiverse where its estimate is in favour of the images, else 1, in one row.
+
+    Parameters
+    ----------
+    study
+        Both cohorts; without `log_odds` with `t2w_prob`, `adc_prob` and `dl_prob`.
+    generator
+        Nothing is drawn; as `replicates` hands it on.
+    universes
+        `multiverse.universes` of each conclusion, with ``conclusion``.
+    choices, log_odds, overfit
+        The multiverse, and the data-generating model as in `view_probabilities`.
+
+    Returns
+    -------
+    DataFrame
+        A column a universe; 1 where the study does not allow it.
+    """
+    if log_odds is not None:
+        views = view_probabilities(study, log_odds, overfit=overfit)
+        study = study.assign(**{f"{name}_prob": values for name, values in views.items()})
+    shared, columns = multiverse.Study(study), {}
+    for conclusion, frame in universes.groupby("conclusion", sort=False):
+        found = multiverse.evaluate(choices, conclusion, shared)
+        names = [name for name in choices.conclusions[conclusion]["choices"] if name not in multiverse.FIXED]
+        for universe, path in zip(frame["universe"], frame[names].itertuples(index=False, name=None), strict=True):
+            estimate, _, _, p = found[path]
+            columns[universe] = float(p) if estimate > 0 else 1.0
+    return pd.DataFrame([columns]).fillna(1.0)
+
+
+def search(p: np.ndarray, tried: Sequence[int], *, level: float = 0.05, generator: np.random.Generator) -> pd.DataFrame:
+    """Return how often the best of k analyses is significant, and the level at which that is rare enough.
+
+    Parameters
+    ----------
+    p : array of shape (studies, universes)
+        P of each universe in each study, 1 where it is not in favour.
+    tried
+        Numbers of analyses; those above the universes count as all of them.
+    level
+        P below it is significant; also the share of studies that a corrected level is to hold.
+    generator
+        Draws, for every study anew, which analyses are tried; k are among those of a larger number.
+
+    Returns
+    -------
+    DataFrame
+        ``k``; ``some``, the share of studies whose smallest P is below `level`, with exact limits; ``level``, the
+        largest P that is smallest in at most that share of studies, with exact limits from the order statistics.
+    """
+    n, most = p.shape
+    smallest = np.minimum.accumulate(generator.permuted(p, axis=1), axis=1)
+    ranks = [int(binom.ppf(q, n, level)) for q in (0.025, 0.975)]
+    rows = []
+    for k in dict.fromkeys(min(k, most) for k in [*tried, most]):
+        best = np.sort(smallest[:, k - 1])
+        limits = best[[max(int(level * n) - 1, 0), max(ranks[0] - 1, 0), min(ranks[1], n - 1)]]
+        rows.append((k, *share((best < level).sum(), n), *limits))
+    return pd.DataFrame(rows, columns=["k", "some", "some_lower", "some_upper", "level", "level_lower", "level_upper"])
 
 
 def share(count: int, n: int) -> tuple[float, float, float]:
