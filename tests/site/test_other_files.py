@@ -373,6 +373,12 @@ def test_tilted_slices_are_axial_up_to_their_limit(patient, degrees):
     assert codes(patient) <= {"roi-places-differ"}  # turned about the scanner, not about the tumour
 
 
+def test_axes_of_a_damaged_header_have_a_direction_each():
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[0, 0.1, 0.995], [0, 1, 0], [4.5, 0, 2.2]]).T
+    assert set(volumes.orientation_of(affine)[:, 1]) <= {-1.0, 1.0}
+
+
 def test_coronal_slices_stay_refused(patient):
     turn = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     for stem in ("t2w", "t2w_roi"):

@@ -114,7 +114,7 @@ def orientation_of(affine: np.ndarray) -> np.ndarray:
     if abs(ways[0, first]) + abs(ways[1, second]) < abs(ways[1, first]) + abs(ways[0, second]):
         first, second = second, first
     for place, axis in enumerate((first, second, slices)):
-        orientation[axis] = place, np.sign(ways[place, axis])
+        orientation[axis] = place, -1 if ways[place, axis] < 0 else 1  # a damaged header may have 0 there
     return orientation
 
 
