@@ -98,7 +98,7 @@ def table(*names):
 
 
 def figure(*names):
-    return [f"{{at}}figures/{name}.{ending}" for name in names for ending in ("png", "svg", "pdf")]
+    return [f"{{at}}figures/{name}.{ending}" for name in names for ending in ("png", "svg")]
 
 
 def made(*names, **wildcards):

@@ -97,7 +97,6 @@ rule train:
         "{at}models/{sequence}/loss.csv",
         "{at}figures/loss_{sequence}.png",
         "{at}figures/loss_{sequence}.svg",
-        "{at}figures/loss_{sequence}.pdf",
         "{at}results/03_train_{sequence}.json",
     log:
         "{at}notebooks/03_train_{sequence}.ipynb",

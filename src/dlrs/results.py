@@ -610,10 +610,9 @@ class Record:
         save_csv(frame.assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
 
     def figure(self, fig, name: str) -> None:
-        """Write a figure as PNG (300 dpi), SVG and PDF (editable text), stamped with its class, and show it."""
+        """Write a figure as PNG (300 dpi) and SVG (editable text), stamped with its class, and show it."""
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.backends.backend_pdf import FigureCanvasPdf
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         folder = self.run_dir / "figures"
@@ -625,11 +624,9 @@ class Record:
                 fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
             fig.text(0.995, 0.003, STAMPS[self.provenance], ha="right", va="bottom", fontsize=6, color="#8a3b00")
         # By the canvases themselves: `savefig`, and a notebook's own display, would draw everything twice.
-        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "pdf.fonttype": 42}):
+        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
             with whole_file(folder / f"{name}.svg") as partial:
                 FigureCanvasSVG(fig).print_svg(partial, metadata={"Date": None})
-            with whole_file(folder / f"{name}.pdf") as partial:
-                FigureCanvasPdf(fig).print_pdf(partial, metadata={"CreationDate": None})
             fig.set_dpi(300)
             with whole_file(folder / f"{name}.png") as partial:
                 FigureCanvasAgg(fig).print_png(partial, metadata={"Software": None})

@@ -13,7 +13,7 @@ from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 from dlrs.results import collect, load_json, save_csv, save_json, spell_identifier
 from dlrs_site import intake
 
-PUBLISHED_FOLDERS = {"tables": "*", "figures": "*.[ps][nv]g", "notebooks": "*.html"}  # PDFs stay in the run
+PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "*.html")
 NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
 
