@@ -174,7 +174,7 @@ def threshold_curves(
             ax.fill_between(
                 curve["threshold"], curve["lower"], curve["upper"], color=PALETTE[name], alpha=0.15, linewidth=0
             )
-    ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:.0f} months)", ylabel=ylabel, xlim=(0, 1))
+    ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:g} months)", ylabel=ylabel, xlim=(0, 1))
     ax.legend(loc="upper right", handlelength=1.6)
     return ax
 

@@ -84,7 +84,8 @@ def incomplete_entries(results: Mapping[str, Mapping], notebooks: Iterable[str],
     Every entry needs a known class and a source: a notebook that exists (03_train_T2W is a run of
     03_train_sequence). An interval is needed by estimates: entries with a value one part of whose key is `cindex`,
     `auc`, `tdauc_36m` or the like, `nri`, `idi` or `hr`. Counts, shares of counts, P values, parts of an NRI or IDI,
-    settings and the audit's checks of printed numbers do not need one.
+    settings and the audit's checks of printed numbers do not need one. Two limits that are None are an interval that
+    could not be estimated.
     """
     notebooks, classes = set(notebooks), set(classes)
     wrong = []
@@ -95,7 +96,8 @@ def incomplete_entries(results: Mapping[str, Mapping], notebooks: Iterable[str],
         if source_of(entry.get("notebook", "")) not in notebooks:
             wrong.append(f"{key}: no source, found {entry.get('notebook')!r}")
         estimate = parts[0] not in COUNTED and parts[-1] != "p" and any(map(ESTIMATES.fullmatch, parts))
-        if estimate and entry.get("value") is not None and None in (entry.get("ci") or [None]):
+        ci = entry.get("ci") or [None]
+        if estimate and entry.get("value") is not None and None in ci and ci != [None, None]:
             wrong.append(f"{key}: an estimate without an interval")
     return wrong
 
@@ -179,7 +181,8 @@ def _beside_one(results, key: str, printed: Mapping, reasons: Mapping, texts: Ma
         row["why"] = "the same" if row["same"] else _longest(reasons, key)
         if entry.get("reason") == NOT_HERE:
             row |= dict(same=None, why=NOT_HERE)
-        row |= {"class": entry["class"], "n": entry.get("n", ""), "stages": [entry["notebook"]]}
+        row |= {"class": entry["class"], "stages": [entry["notebook"]]}
+        row["n"] = "" if entry.get("n") is None else entry["n"]
     elif parts:
         row |= {"rerun": f"{len(parts)} numbers", "class": results[parts[0]]["class"]}
         row |= dict(why=_longest(texts["not_rerun"], key), stages=sorted({results[p]["notebook"] for p in parts}))

@@ -134,6 +134,8 @@ def format_count(count: int | str, total: int | str) -> str:
     """Return `7/22 (31.8%)`; a hidden count leaves its share out."""
     if isinstance(count, str) or isinstance(total, str):
         return f"{count}/{total}"
+    if not math.isfinite(count):
+        return NOT_ESTIMABLE
     return f"{count}/{total} ({100 * count / total:.1f}%)" if total else "0/0 (no patients)"
 
 

@@ -19,6 +19,11 @@ WARNINGS = {
     "SYNTHETIC": "Trained on synthetic patients: its risks tell of no real patient and cannot confirm the paper.",
     "COHORT": "Trained on this site's own patients, not the paper's: not for decisions about any patient.",
 }
+NOT_ESTIMABLE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Nomogram, research use only</title></head><body>
+<p><strong>Research use only.</strong> {warning}</p>
+<p>The nomogram is not estimable in these patients; notebook 05 gives the reason.</p></body></html>
+"""
 
 
 def risk_bins(risk: ArrayLike, *, width: float = 0.05, at_least: int = SMALLEST_BIN) -> list[list]:
@@ -96,9 +101,12 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
     Returns
     -------
     dict
-        Of plain values. The baseline hazard is read at whole months and at the horizon, since its own
-        steps are patients' times; survival at those months is the Cox model's to the last digits.
+        Of plain values; the class alone where no nomogram could be made. The baseline hazard is read at whole months
+        and at the horizon, since its own steps are patients' times; survival at those months is the Cox model's to
+        the last digits.
     """
+    if saved["points_per_lp"] is None:
+        return {"class": saved["class"]}
     at_least = saved.get("smallest_count") or SMALLEST_BIN
     baseline, horizon = saved["baseline"], saved["horizon_months"]
     months = np.union1d(np.arange(math.floor(baseline["time"][-1]) + 1), [horizon])
@@ -107,6 +115,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "class": saved["class"],
         "horizon_months": horizon,
         "cutoff_risk": saved["cutoff_risk"],
+        "cutoff_chosen_by": saved.get("cutoff_chosen_by", "Youden's index"),
         "variables": [_variable(term, saved) for term in saved["effects"]],
         "points_per_lp": saved["points_per_lp"],
         "points_end": saved["points_end"],
@@ -114,6 +123,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "scales": saved["scales"],
         "months": [int(month) if month == int(month) else month for month in months.tolist()],
         "cumulative_hazard": hazard.tolist(),
+        "center": saved.get("center", 0.0),
         "smallest_bin": at_least,
         "cohorts": [
             {"name": str(name), "n": len(those), "bins": risk_bins(those["risk_Nomogram"], at_least=at_least)}
@@ -124,6 +134,8 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
 
 def as_page(data: Mapping) -> str:
     """Return the page of a model; text from the data is escaped."""
+    if "horizon_months" not in data:
+        return NOT_ESTIMABLE.format(warning=WARNINGS[data["class"]])
     horizon = data["horizon_months"]
     primary = next(those["n"] for those in data["cohorts"] if those["name"] == "primary")
     return template(TEMPLATES / "nomogram.html").render(

@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -233,9 +234,9 @@ def outcome(outcome: ArrayLike) -> np.ndarray:
     return array
 
 
-def horizon(time: ArrayLike, event: ArrayLike, horizon: float) -> float:
-    """Return the horizon as a float when follow-up reaches it and an event happened by then."""
-    time, event = survival(time, event)
+def within_follow_up(time: ArrayLike, horizon: float) -> float:
+    """Return the horizon as a float when follow-up reaches it."""
+    time = np.asarray(time, dtype=float)
     if number(horizon, "horizon") <= 0:
         raise ValueError(f"horizon must be positive; found {horizon!r}")
     value = float(times(horizon, "horizon", time)[0])
@@ -244,6 +245,13 @@ def horizon(time: ArrayLike, event: ArrayLike, horizon: float) -> float:
             f"horizon must lie within follow-up; found {value:g}, but the longest follow-up is {time.max():g} "
             f"at row {int(time.argmax())}"
         )
+    return value
+
+
+def horizon(time: ArrayLike, event: ArrayLike, horizon: float) -> float:
+    """Return the horizon as a float when follow-up reaches it and an event happened by then."""
+    time, event = survival(time, event)
+    value = within_follow_up(time, horizon)
     if not (event & (time <= value)).any():
         if not event.any():
             raise ValueError("horizon must have an event at or before it; found no event in any row")
@@ -284,3 +292,28 @@ def estimate_or_reason(statistic: Callable, *args, **options) -> tuple[Any, str]
         return statistic(*args, **options), ""
     except ValueError as error:
         return None, str(error)
+
+
+def parts_or_reason(statistic: Callable, parts: Mapping[str, str], *args, reason: str = "reason", **options) -> dict:
+    """Return parts of an estimate as a row of a table, NaN where these patients do not allow it, and why.
+
+    Parameters
+    ----------
+    statistic
+        What is called with the other arguments.
+    parts
+        The row's names, each with the estimate's part, such as `{"slope": "slope", "gain": "events.value"}`.
+    reason
+        The row's name for the reason, empty where the estimate is finite.
+
+    Examples
+    --------
+    >>> parts_or_reason(outcome, {"n": "size"}, [1, 0, 1])
+    {'n': 3, 'reason': ''}
+    >>> parts_or_reason(outcome, {"n": "size"}, [1])["n"]
+    nan
+    """
+    found, why = estimate_or_reason(statistic, *args, **options)
+    row = {name: np.nan if found is None else attrgetter(part)(found) for name, part in parts.items()}
+    unknown = why or ("" if np.isfinite(list(row.values())).all() else "too few patients")
+    return row | {reason: unknown}

@@ -295,15 +295,17 @@ def cox_table(fit: CoxFit, *, level: float = 0.95) -> pd.DataFrame:
     """
     se = np.sqrt(np.diag(fit.covariance))
     z, c = fit.coefficients / se, checks.critical_value(level)
+    with np.errstate(over="ignore"):  # a ratio beyond the largest number is infinite
+        ratios = np.exp([fit.coefficients, fit.coefficients - c * se, fit.coefficients + c * se])
     return pd.DataFrame(
         {
             "name": fit.names,
             "term": fit.terms,
             "coef": fit.coefficients,
             "se": se,
-            "hr": np.exp(fit.coefficients),
-            "hr_lower": np.exp(fit.coefficients - c * se),
-            "hr_upper": np.exp(fit.coefficients + c * se),
+            "hr": ratios[0],
+            "hr_lower": ratios[1],
+            "hr_upper": ratios[2],
             "z": z,
             "p": 2 * ndtr(-np.abs(z)),
         }
@@ -455,7 +457,8 @@ def baseline_hazard(
     Returns
     -------
     DataFrame
-        ``time`` (every distinct time), ``hazard`` (the jump), ``cumulative_hazard`` (right-continuous).
+        ``time`` (every distinct time), ``hazard`` (the jump), ``cumulative_hazard`` (right-continuous); 0 throughout
+        where nobody had the event.
 
     Notes
     -----
@@ -468,6 +471,8 @@ def baseline_hazard(
     """
     time, event = checks.survival(time, event)
     lp = checks.prediction(linear_predictor, time.size, "linear_predictor")
+    if not event.any():
+        return pd.DataFrame({"time": np.unique(time), "hazard": 0.0, "cumulative_hazard": 0.0})
     sets = _risk_sets(time, event, ties)
     shift = lp.max()
     jumps = np.zeros(time.size)

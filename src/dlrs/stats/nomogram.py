@@ -19,13 +19,14 @@ class Nomogram(NamedTuple):
 
     `axes` has one row per tick: variable, value, linear_predictor (what the value adds), points.
     A total of t points is the linear predictor ``lp_at_zero_points + t / points_per_lp``, and its
-    survival ``exp(-cumulative_hazard exp(linear predictor))``.
+    survival ``exp(-cumulative_hazard exp(linear predictor - center))``.
     """
 
     axes: pd.DataFrame
     points_per_lp: float
     lp_at_zero_points: float
     cumulative_hazard: float
+    center: float = 0.0
 
 
 def pretty(low: float, high: float, *, n: int = 10) -> np.ndarray:
@@ -118,6 +119,7 @@ def nomogram(
     effects: Mapping[str, Mapping | pd.Series],
     *,
     cumulative_hazard: float,
+    center: float = 0.0,
 ) -> Nomogram:
     """Turn a Cox model into points.
 
@@ -130,8 +132,11 @@ def nomogram(
         Per variable what each value on its axis adds to the linear predictor: `linear_effect` for a
         number, ``{"ypN0": 0, "ypN1": 0.68}`` for a factor (reference level included).
     cumulative_hazard : float
-        Baseline cumulative hazard at the horizon where all contributions are 0
+        Cumulative hazard at the horizon of a patient whose contributions add up to `center`
         (`cox.baseline_hazard`).
+    center : float
+        Linear predictor inside the data, such as the patients' mean. Where all contributions are 0 may lie so
+        far outside that no hazard there is a number.
 
     Returns
     -------
@@ -177,7 +182,7 @@ def nomogram(
     scale = MAX_POINTS / widest
     axes = pd.concat(frames, ignore_index=True)
     axes["points"] *= scale
-    return Nomogram(axes, float(scale), float(lowest), float(cumulative_hazard))
+    return Nomogram(axes, float(scale), float(lowest), float(cumulative_hazard), float(center))
 
 
 def points(nomogram: Nomogram, patients: pd.DataFrame) -> pd.DataFrame:
@@ -254,7 +259,7 @@ def risk_at_points(nomogram: Nomogram, total_points: ArrayLike) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        ``1 - exp(-cumulative_hazard exp(linear predictor))``; equals the Cox model's own risk.
+        ``1 - exp(-cumulative_hazard exp(linear predictor - center))``; equals the Cox model's own risk.
 
     Examples
     --------
@@ -262,7 +267,9 @@ def risk_at_points(nomogram: Nomogram, total_points: ArrayLike) -> np.ndarray:
     >>> risk_at_points(model, [0, 100]).round(4).tolist()
     [0.0952, 0.5224]
     """
-    return -np.expm1(-nomogram.cumulative_hazard * np.exp(linear_predictor_at(nomogram, total_points)))
+    with np.errstate(over="ignore"):  # an infinite hazard is a risk of 1
+        ratio = np.exp(linear_predictor_at(nomogram, total_points) - nomogram.center)
+    return -np.expm1(-nomogram.cumulative_hazard * ratio)
 
 
 def points_at_risk(nomogram: Nomogram, risk: ArrayLike) -> np.ndarray:
@@ -290,7 +297,7 @@ def points_at_risk(nomogram: Nomogram, risk: ArrayLike) -> np.ndarray:
     if ((risk == 0) | (risk == 1)).any():
         row = int(((risk == 0) | (risk == 1)).argmax())
         raise ValueError(f"risk must lie strictly inside (0, 1); found {risk[row]:g} at row {row}")
-    lp = np.log(-np.log1p(-risk) / nomogram.cumulative_hazard)
+    lp = nomogram.center + np.log(-np.log1p(-risk) / nomogram.cumulative_hazard)
     return (lp - nomogram.lp_at_zero_points) * nomogram.points_per_lp
 
 

@@ -331,7 +331,7 @@ def binary_outcome(time: ArrayLike, event: ArrayLike, *, horizon: float) -> np.n
     [1.0, 1.0, 0.0, nan, 0.0]
     """
     time, event = checks.survival(time, event)
-    horizon = checks.horizon(time, event, horizon)
+    horizon = checks.within_follow_up(time, horizon)
     return np.where(event & (time <= horizon), 1.0, np.where(time >= horizon, 0.0, np.nan))
 
 
