@@ -345,6 +345,7 @@ def test_results_that_are_shared_hold_no_small_count(record, tmp_path):
 
 def test_names_are_spelt_as_in_the_field():
     spelt = {"ypn_stage[T.ypN2]": "ypN stage ypN2", "C(cea, Treatment('Normal'))[T.Elevated]": "CEA Elevated"}
+    spelt |= {"ct_stage[T.cT4]:cea[T.Elevated]": "cT stage cT4 × CEA Elevated", "bs(age, 3)[2]": "bs(Age, 3), column 2"}
     spelt |= {"dl_prob": "DL-prob", "n_high": "Patients, high risk", "horizon_months": "Horizon months"}
     assert {name: results.spell(name) for name in spelt} == spelt
     assert results.spell_identifier("age") == "age" and results.spell_identifier("P [two-sided]") == "P [two-sided]"

@@ -5,11 +5,18 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from dlrs.config import InputError
+from dlrs.stats import cox, nomogram
+
+NO_COVARIATES = {"cohort", "time_months", "t2w_prob", "adc_prob", "dl_prob", "binary"}
 
 MAY_BE_EMPTY = {"nri_cutoffs", "other_horizons_months"}
 RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
@@ -119,3 +126,60 @@ def among(name: str, value: str | Sequence[str], allowed: Sequence[str]) -> None
             close = difflib.get_close_matches(word, allowed, n=1)
             remedy = f"Did you mean {close[0]}?" if close else "Correct the parameter."
             raise InputError("parameters", f"{name} has {word}", expected=f"of {', '.join(allowed)}", remedy=remedy)
+
+
+def check_formula(name: str, formula: str, primary: pd.DataFrame, patients: pd.DataFrame) -> list[str]:
+    """Refuse a formula that the study's models and nomogram cannot have; return the variables of one that they can.
+
+    Parameters
+    ----------
+    name
+        The parameter's name.
+    formula
+        Right-hand side of covariates: factors, numbers, functions of a number, interactions of factors.
+    primary, patients
+        The patients of the fit, and all that the model is applied to.
+
+    Raises
+    ------
+    InputError
+        One sentence: what the formula has, and what it may have.
+    """
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
+    def refuse(found, expected, remedy="Correct the formula."):
+        raise InputError("parameters", f"{name} {found}", expected=expected, remedy=remedy)
+
+    factors = list(primary.select_dtypes("category"))
+    covariates = [c for c in [*factors, *primary.select_dtypes("float")] if c not in NO_COVARIATES]
+    try:
+        parsed = Formula(formula)
+        named = {word for word in re.findall(r"[^\W\d]\w*", formula) if word in primary}  # formulaic: not those of bs()
+        variables = [] if hasattr(parsed, "rhs") else sorted({*map(str, parsed.required_variables), *named})
+    except FormulaicError as error:
+        refuse(f"is {formula!r}", f"a formula such as ct_stage + cea: {str(error).split(chr(10))[0].split('  ')[0]}")
+    among(name, variables, covariates)
+    if not variables or "1" not in map(str, parsed):
+        refuse(f"is {formula!r}", "covariates joined by +, with no outcome before them and no -1 after")
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns, terms = cox.design(formula, primary)
+            everybody, _ = cox.design(formula, primary, patients)
+    except FormulaicError as error:
+        beyond = "extrapolation" in str(error)
+        said = "has a spline that ends with the primary patients" if beyond else "has a part that fails on the table"
+        remedy = "Write bs(age, 3, extrapolation='extend')." if beyond else "Correct the formula."
+        refuse(said, "one that is defined for every patient", remedy)
+    if len(everybody) < len(patients) or not np.isfinite(everybody.to_numpy(dtype=float)).all():
+        refuse(f"is {formula!r}", "finite values in every patient", "A logarithm of 0 has none.")
+    for axis in nomogram.axes_of(formula, primary):
+        if len(axis.variables) > 1 and not set(axis.variables) <= set(factors):
+            remedy = "Cut the number into levels in the clinical table."
+            refuse(f"has an interaction of a number, {axis.name}", "interactions of factors", remedy)
+    for term in dict.fromkeys(terms):
+        part = columns.loc[:, [t == term for t in terms]].assign(constant=1.0)
+        if term.endswith(")") and part.shape[1] > 2 and np.linalg.matrix_rank(part) < part.shape[1]:
+            remedy = "Write cr(age, 3, constraints='center')."
+            refuse(f"has {term}, whose columns add up to a constant", "columns that do not", remedy)
+    return variables

@@ -61,12 +61,18 @@ def spell(name: str, variables: Mapping[str, cohort.Variable] = cohort.VARIABLES
 
     Examples
     --------
-    >>> spell("ct_stage[T.cT4]")
-    'cT stage cT4'
+    >>> spell("ct_stage[T.cT4]"), spell("np.log(age)"), spell("ct_stage:cea")
+    ('cT stage cT4', 'np.log(Age)', 'cT stage × CEA')
     """
-    column, level = re.match(r"(?:C\()?(\w+)?.*?(?:\[T\.(.*)\])?$", name).groups()
-    if level:
-        return f"{spell(column, variables)} {level}"
+    parts = re.split(r"(?<=[\w\])]):(?=\w)| × ", name)
+    if len(parts) > 1:  # an interaction
+        return " × ".join(spell(part, variables) for part in parts)
+    if coded := re.fullmatch(r"(?:C\()?(\w+)[^\[]*\[T\.(.*)\]", name):
+        return f"{spell(coded[1], variables)} {coded[2]}"
+    if function := re.fullmatch(r"([\w.]+\(.*\))(?:\[(.*)\])?", name):  # log(age), or a column of bs(age, 3)
+        known = rf"\b({'|'.join(variables)})\b"
+        words = re.sub(known, lambda word: cohort.label(word[0], variables), function[1])
+        return words + (f", column {function[2]}" if function[2] else "")
     return NAMES.get(name) or cohort.label(name, variables)
 
 

@@ -81,7 +81,9 @@ def _variable(term: str, saved: Mapping) -> dict:
         "levels": None,
         "hint": where,
         "range": [low, high],
-        "coefficient": saved["coefficients"][term],
+        "coefficient": saved["coefficients"].get(term),
+        "curve": saved.get("curves", {}).get(term),  # of a function of the number: values, and what each adds
+        "ticks": [[tick, added] for tick, added in saved["effects"][term].items()],
         "seen": [round(seen[0], 6), round(min(high, seen[1]), 6)],
         "slider_step": round((high - low) / 200, 6),
     }

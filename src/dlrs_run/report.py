@@ -224,6 +224,12 @@ def early(found: Mapping[str, Mapping]) -> str:
     return f"within {months:.0f} months" if months else "by the horizon"
 
 
+def cutoff(found: Mapping[str, Mapping]) -> str:
+    """Return how notebook 04 chose its cut-off, in words."""
+    method = found.get("fig2.cutoff_dlrs", {}).get("method", "not chosen in this run")
+    return f"{method}, for metastasis {early(found)}" if method.startswith("Youden") else method
+
+
 def _file(path: Path) -> dict[str, str]:
     return dict(name=path.name, uri=pages.data_uri(path.read_bytes(), "text/csv"))
 
@@ -246,7 +252,7 @@ def figure_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list
     """Return the figures of this run, each with caption, data and the notebook that drew it."""
     items = []
     for name, item in _listed(run, texts, "figures", "svg").items():
-        caption = item["caption"].replace("{early}", early(run.results))
+        caption = item["caption"].replace("{early}", early(run.results)).replace("{cutoff}", cutoff(run.results))
         entry = dict(title=item["title"], caption=caption, people=people_of[item["people"]])
         entry["alt"] = f"{item['title']}: {caption} {entry['people']}"
         entry["links"] = [run.link(item["stage"])] if "stage" in item else []

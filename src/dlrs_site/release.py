@@ -392,7 +392,7 @@ def _check_levels(name: str, coefficients: Sequence[str], variables: Mapping[str
     numbers = {term for term, v in variables.items() if v.kind == "number" and v.role == "covariate"} | {*PROBABILITIES}
     found: dict[str, list] = {}
     for column in coefficients:
-        term, level = re.fullmatch(r"(\w+)(?:\[T\.(.+)\])?|.*", column).groups()
+        term, level = re.fullmatch(r"(\w+)(?:\[T\.([^\]]+)\])?|.*", column).groups()
         found.setdefault(term or column, []).append(level)
     for term, levels in found.items():
         coded = known[term][1:] if term in known else [None] if term in numbers else []

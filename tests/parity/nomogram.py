@@ -38,13 +38,14 @@ def compute(context: Context) -> dict:
     default = cox.cox_fit(rows["time"], rows["event"], x, tolerance=CPH_DEFAULT)
     center = float(x.mean(axis=0) @ fit.coefficients)
 
-    effects = {}
+    effects, here_of = {}, {}
     for variable in context.combined:
         here = [fit.coefficients[j] for j, name in enumerate(owner) if name == variable]
         if variable in context.spec["factors"]:
             levels = [label(level) for level in sorted(context.frame[variable].unique())]
             effects[variable] = dict(zip(levels, [0.0, *here], strict=True))
         else:
+            here_of[variable] = here[0]
             effects[variable] = nomogram.linear_effect(nomogram.axis_values(rows[variable]), here[0])
     hazard = hazard_at(rows, x @ fit.coefficients, horizon)
     model = nomogram.nomogram(effects, cumulative_hazard=hazard)
@@ -54,10 +55,12 @@ def compute(context: Context) -> dict:
     highest = nomogram.pretty(centred.min(), centred.max())[-1] + center
     end = max(model.axes["points"].max(), (highest - model.lp_at_zero_points) * model.points_per_lp)
     total = nomogram.pretty(0.0, float(end))
-    first = rows.head(5).copy()
-    for variable in context.spec["factors"]:
-        if variable in effects:
-            first[variable] = [label(level) for level in first[variable]]
+    first = rows.head(5)
+    added = {
+        variable: [effect[label(value)] if variable in context.spec["factors"] else here_of[variable] * value
+                   for value in first[variable]]
+        for variable, effect in effects.items()
+    }  # fmt: skip
     return {
         "model": "combined",
         "coef": fit.coefficients,
@@ -77,7 +80,7 @@ def compute(context: Context) -> dict:
         "lp_at_total_points": nomogram.linear_predictor_at(model, total) - center,
         "survival_at_total_points": 1 - nomogram.risk_at_points(model, total),
         "rms_S_at_lp0_horizon": np.exp(-model.cumulative_hazard * np.exp(center)),
-        "rms_risk_first_rows": nomogram.risk_at_points(model, nomogram.points(model, first)["total"]),
+        "rms_risk_first_rows": nomogram.risk_at_points(model, nomogram.points(model, pd.DataFrame(added))["total"]),
         "survival_package_risk_first_rows": coxph_risk(rows, x, horizon)[:5],
     }
 

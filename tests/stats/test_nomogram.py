@@ -28,8 +28,8 @@ def test_by_hand():
     assert found.points_per_lp == 25
     assert found.lp_at_zero_points == -0.5
     assert found.axes["points"].tolist() == [0, 25, 12.5, 0, 25, 0, 25, 50, 75, 100]
-    patient = pd.DataFrame({"dl_prob": [1.2], "ypn": ["ypN0"], "cea": ["Elevated"]}, index=["row"])
-    read = nomogram.points(found, patient)
+    added = pd.DataFrame({"dl_prob": [2.4], "ypn": [0.0], "cea": [1.0]}, index=["row"])
+    read = nomogram.points(found, added)
     assert read.loc["row"].to_dict() == pytest.approx({"cea": 25, "ypn": 12.5, "dl_prob": 60, "total": 97.5})
     assert nomogram.risk_at_points(found, read["total"]) == pytest.approx(1 - np.exp(-0.02 * np.exp(3.4)))
 
@@ -53,7 +53,7 @@ def test_equals_the_cox_model_it_is_made_of():
         c: nomogram.linear_effect(nomogram.axis_values(x[c]), k) for c, k in zip(x, fit.coefficients, strict=True)
     }
     found = nomogram.nomogram(effects, cumulative_hazard=float(hazard))
-    total = nomogram.points(found, x)["total"]
+    total = nomogram.points(found, x * fit.coefficients)["total"]
     assert nomogram.risk_at_points(found, total) == pytest.approx(cox.risk_at(lp, baseline, horizon))
     assert nomogram.linear_predictor_at(found, total) == pytest.approx(lp)
 
@@ -93,25 +93,32 @@ def test_axis_values():
     assert nomogram.axis_values([4.0, 4.0]).tolist() == [4]
 
 
-PATIENT = {"cea": ["Normal"], "ypn": ["ypN0"], "dl_prob": [1.0]}
+def test_points_beyond_an_axis_go_on_as_on_it():
+    # 2.5 on DL-prob's axis that ends at 2, and -0.5: 25 points for each half
+    read = nomogram.points(example(), pd.DataFrame({"cea": [0.0, 0.0], "ypn": [0.0, 0.0], "dl_prob": [5.0, -1.0]}))
+    assert read["dl_prob"].tolist() == [125, -25]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"cea": ["normal"]}, "cea must be one of Normal, Elevated; found 'normal' at row 0"),
-        ({"dl_prob": [2.5]}, "dl_prob must lie on its axis, 0 to 2; found 2.5 at row 0"),
-        ({"dl_prob": [np.nan]}, "dl_prob must hold finite numbers; found nan at row 0"),
-    ],
-)
-def test_patients_must_be_on_the_axes(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        nomogram.points(example(), pd.DataFrame(PATIENT | wrong))
+def formula_example():
+    generator = np.random.default_rng(1)
+    patients = pd.DataFrame({"age": generator.uniform(30, 80, 60).round()})
+    for name, levels in {"stage": ["T3", "T4"], "cea": ["low", "high"]}.items():
+        patients[name] = pd.Categorical(generator.choice(levels, 60), levels)
+    return patients
 
 
-def test_patients_must_have_every_variable():
-    with pytest.raises(ValueError, match="patients must have the column 'ypn'; found cea"):
-        nomogram.points(example(), pd.DataFrame({"cea": ["Normal"]}))
+def test_factors_that_interact_share_an_axis_and_a_function_bends_one():
+    patients, formula = formula_example(), "stage * cea + np.log(age)"
+    columns, terms = cox.design(formula, patients)
+    assert terms == ["stage", "cea", "np.log(age)", "stage:cea"]
+    beta = pd.Series([0.5, 0.25, 2.0, -1.0], index=columns.columns)
+    assert [axis.name for axis in nomogram.axes_of(formula, patients)] == ["stage × cea", "age"]
+    effects = nomogram.effects_of(formula, beta, patients, ticks={"age": [0, 40, 80]})
+    assert effects["stage × cea"].to_dict() == {"T3, low": 0, "T3, high": 0.25, "T4, low": 0.5, "T4, high": -0.25}
+    within = [age for age in (40, 80) if age <= patients["age"].max()]  # 0 has no logarithm, so that all lie inside
+    assert effects["age"].to_dict() == pytest.approx({age: 2 * np.log(age) for age in within})
+    added = nomogram.contributions(formula, beta, patients, patients)
+    assert added.sum(axis=1).to_numpy() == pytest.approx(columns.to_numpy() @ beta.to_numpy())
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,13 @@ def test_no_cut_off_where_events_have_the_lower_predictions():
     assert np.isnan(found.threshold) and reason.startswith("no cut-off: no value separates the outcomes")
     assert roc.youden_or_reason([0, 1], [3, 3])[1].startswith("no cut-off: prediction must differ")
     assert roc.youden_or_reason([0, 0, 1], [1, 2, 3]) == (roc.youden_cutoff([0, 0, 1], [1, 2, 3]), "")
+
+
+def test_a_cutoff_by_another_rule_has_its_accuracy_among_the_known():
+    outcome, prediction = [0, 0, 1, np.nan], [0.1, 0.4, 0.6, 0.9]
+    median, reason = roc.cutoff_by("median", outcome, prediction)
+    assert (median.threshold, median.sensitivity, median.specificity, reason) == (0.5, 1, 1, "")
+    fixed, _ = roc.cutoff_by(0.3, outcome, prediction)
+    assert (fixed.threshold, fixed.sensitivity, fixed.specificity) == (0.3, 1, 0.5)
+    assert roc.cutoff_by("Youden", outcome, prediction) == roc.youden_or_reason([0, 0, 1], [0.1, 0.4, 0.6])
+    assert np.isnan(roc.cutoff_by(0.3, [0, 0], [0.1, 0.4])[0].sensitivity)

@@ -583,7 +583,7 @@ def predict(fit: CoxFit | None, columns: pd.DataFrame, fitted_on: pd.DataFrame, 
 def design(
     formula: str, fitted_on: pd.DataFrame, patients: pd.DataFrame | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns of a model's formula without the intercept, and the variable that each belongs to.
+    """Return the columns of a model's formula without the intercept, and the term that each belongs to.
 
     Parameters
     ----------
@@ -606,8 +606,9 @@ def design(
     columns = model_matrix(formula, fitted_on)
     if patients is not None:
         columns = columns.model_spec.get_model_matrix(patients)
-    columns = pd.DataFrame(columns).drop(columns="Intercept")
-    return columns, [column.split("[")[0] for column in columns]
+    of_column = {place: str(term) for term, places in columns.model_spec.term_indices.items() for place in places}
+    terms = [of_column[place] for place, name in enumerate(columns) if name != "Intercept"]
+    return pd.DataFrame(columns).drop(columns="Intercept"), terms
 
 
 def columns_named(names: Iterable[str], patients: pd.DataFrame) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from dlrs.stats import checks
+from dlrs.stats import checks, cox
 
 MAX_POINTS = 100.0  # of the longest axis
 
@@ -185,60 +186,149 @@ def nomogram(
     return Nomogram(axes, float(scale), float(lowest), float(cumulative_hazard), float(center))
 
 
-def points(nomogram: Nomogram, patients: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of each patient, per variable and in total.
+class Axis(NamedTuple):
+    """One axis of a nomogram: what it is called, its variables, and the terms of the formula that they are in."""
+
+    name: str
+    variables: list[str]
+    terms: list[str]
+
+
+def axes_of(formula: str, fitted_on: pd.DataFrame) -> list[Axis]:
+    """Group a formula's variables into axes: variables of one interaction share an axis, all others have their own.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"a": ["x", "y"], "b": ["u", "v"], "c": [1.0, 2.0]})
+    >>> [axis.name for axis in axes_of("a*b + np.log(c)", frame)]
+    ['a × b', 'c']
+    """
+    from formulaic import model_matrix
+
+    axes: list[Axis] = []
+    for term, found in model_matrix(formula, fitted_on).model_spec.term_variables.items():
+        variables = [name for name in fitted_on.columns if name in {str(variable) for variable in found}]
+        if not variables:
+            continue
+        joined = [axis for axis in axes if set(axis.variables) & set(variables)]
+        names = list(dict.fromkeys([name for axis in joined for name in axis.variables] + variables))
+        merged = Axis(" × ".join(names), names, [*(t for axis in joined for t in axis.terms), str(term)])
+        place = axes.index(joined[0]) if joined else len(axes)
+        axes = [axis for axis in axes if axis not in joined]
+        axes.insert(place, merged)
+    return axes
+
+
+def contributions(
+    formula: str, coefficients: pd.Series, fitted_on: pd.DataFrame, patients: pd.DataFrame
+) -> pd.DataFrame:
+    """Return what each axis adds to the linear predictor of each patient.
+
+    Parameters
+    ----------
+    formula : str
+        Of the model.
+    coefficients : Series
+        By column of `cox.design`.
+    fitted_on, patients : DataFrame
+        The patients of the fit, and those of the rows.
+
+    Returns
+    -------
+    DataFrame
+        One column an axis of `axes_of`, indexed as `patients`; the sum over a row is its linear predictor.
+    """
+    columns, terms = cox.design(formula, fitted_on, patients)
+    added = columns * coefficients[columns.columns]
+    of_term = pd.Series(terms, index=columns.columns)
+    found = {axis.name: added.loc[:, of_term.isin(axis.terms)].sum(axis=1) for axis in axes_of(formula, fitted_on)}
+    return pd.DataFrame(found, index=patients.index)
+
+
+def effects_of(
+    formula: str, coefficients: pd.Series, fitted_on: pd.DataFrame, *, ticks: Mapping[str, ArrayLike] | None = None
+) -> dict[str, pd.Series]:
+    """Return each axis's values with what they add to the linear predictor, for `nomogram`.
+
+    Parameters
+    ----------
+    formula, coefficients, fitted_on
+        As in `contributions`.
+    ticks : mapping of variables to arrays, optional
+        Values of a number's axis, by default those of `axis_values`; where a function of the number is not defined
+        there, those within the range of `fitted_on`.
+
+    Returns
+    -------
+    dict of Series
+        Of a factor its levels, of factors that interact every combination (`cT4, Elevated`), of a number its ticks.
+    """
+    found = {}
+    for axis in axes_of(formula, fitted_on):
+        kinds = [fitted_on[name].dtype for name in axis.variables]
+        if all(isinstance(kind, pd.CategoricalDtype) for kind in kinds):
+            rows = list(itertools.product(*(kind.categories for kind in kinds)))
+            values = [", ".join(map(str, row)) for row in rows]
+        else:
+            (name,) = axis.variables
+            values = np.asarray((ticks or {}).get(name, axis_values(fitted_on[name])), dtype=float)
+            within = values[(values >= fitted_on[name].min()) & (values <= fitted_on[name].max())]
+            values = values if _defined(formula, fitted_on, name, values) else within
+            if axis.terms == [name]:
+                found[name] = linear_effect(values, coefficients[name])
+                continue
+            rows = [(value,) for value in values]
+        grid = _grid(fitted_on, axis.variables, rows)
+        added = contributions(formula, coefficients, fitted_on, grid)[axis.name]
+        found[axis.name] = pd.Series(added.to_numpy(), index=values)
+    return found
+
+
+def _grid(fitted_on: pd.DataFrame, variables: Sequence[str], rows: Sequence[tuple]) -> pd.DataFrame:
+    """Return one patient as often as there are rows, with these variables' values."""
+    grid = fitted_on.iloc[[0] * len(rows)].reset_index(drop=True)
+    for name, values in zip(variables, zip(*rows, strict=True), strict=True):
+        grid[name] = pd.Series(list(values)).astype(fitted_on[name].dtype)
+    return grid
+
+
+def _defined(formula: str, fitted_on: pd.DataFrame, name: str, values: np.ndarray) -> bool:
+    from formulaic.errors import FormulaicError
+
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns, _ = cox.design(formula, fitted_on, _grid(fitted_on, [name], [(value,) for value in values]))
+    except FormulaicError:
+        return False
+    return len(columns) == len(values) and bool(np.isfinite(columns.to_numpy(dtype=float)).all())
+
+
+def points(nomogram: Nomogram, added: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of each patient, per axis and in total.
 
     Parameters
     ----------
     nomogram : Nomogram
         From `nomogram`.
-    patients : DataFrame
-        One column per variable. Numbers are read between ticks; labels must be ticks.
+    added : DataFrame
+        One column an axis: what it adds to the linear predictor, from `contributions`. Beyond the ends of an axis
+        the points are below 0 or above the axis's highest.
 
     Returns
     -------
-    pandas.DataFrame
-        The variables' points and "total", indexed as `patients`.
-
-    Raises
-    ------
-    ValueError
-        When a variable is missing, a label unknown, or a number lies outside its axis.
+    DataFrame
+        The axes' points and "total", indexed as `added`.
 
     Examples
     --------
     >>> model = nomogram({"cea": {"Normal": 0, "Elevated": 1.0}, "dl_prob": linear_effect([0, 1, 2], 2.0)},
     ...                  cumulative_hazard=0.01)
-    >>> points(model, pd.DataFrame({"cea": ["Elevated"], "dl_prob": [1.5]})).to_numpy().tolist()
+    >>> points(model, pd.DataFrame({"cea": [1.0], "dl_prob": [3.0]})).to_numpy().tolist()
     [[25.0, 75.0, 100.0]]
     """
-    read = {}
-    for variable, axis in nomogram.axes.groupby("variable", sort=False):
-        if variable not in patients:
-            raise ValueError(f"patients must have the column {variable!r}; found {', '.join(map(str, patients))}")
-        read[variable] = _read(axis, patients[variable], str(variable))
-    frame = pd.DataFrame(read, index=patients.index)
-    return frame.assign(total=frame.sum(axis=1))
-
-
-def _read(axis: pd.DataFrame, values: pd.Series, variable: str) -> np.ndarray:
-    ticks = axis["value"].tolist()
-    if any(isinstance(tick, str) for tick in ticks):
-        known = dict(zip(ticks, axis["points"], strict=True))
-        for row, value in enumerate(values):
-            if value not in known:
-                raise ValueError(
-                    f"{variable} must be one of {', '.join(map(str, ticks))}; found {value!r} at row {row}"
-                )
-        return np.array([known[value] for value in values])
-    x = checks.prediction(values, None, variable)
-    axis = axis.sort_values("value")
-    at = axis["value"].to_numpy(float)
-    outside = (x < at[0]) | (x > at[-1])
-    if outside.any():
-        row = int(outside.argmax())
-        raise ValueError(f"{variable} must lie on its axis, {at[0]:g} to {at[-1]:g}; found {x[row]:g} at row {row}")
-    return np.interp(x, at, axis["points"].to_numpy())
+    lowest = nomogram.axes.groupby("variable", sort=False)["linear_predictor"].min()
+    read = (added[lowest.index] - lowest) * nomogram.points_per_lp
+    return read.assign(total=read.sum(axis=1))
 
 
 def linear_predictor_at(nomogram: Nomogram, total_points: ArrayLike) -> np.ndarray:

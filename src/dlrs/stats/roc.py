@@ -735,3 +735,42 @@ def youden_or_reason(outcome: ArrayLike, prediction: ArrayLike) -> tuple[YoudenC
         found, reason = None, "no value separates the outcomes in the expected direction"
     none = YoudenCutoff(np.nan, np.nan, np.nan, np.nan, np.array([]))
     return (found, "") if found else (none, f"no cut-off: {reason}")
+
+
+CHOSEN_BY = {"Youden": "Youden's index, primary cohort", "median": "median of the primary cohort"}
+
+
+def cutoff_by(rule: str | float, outcome: ArrayLike, prediction: ArrayLike) -> tuple[YoudenCutoff, str]:
+    """Return the cut-off of a rule with its accuracy, or why there is none.
+
+    Parameters
+    ----------
+    rule : "Youden", "median" or a number
+        Youden's index of the patients whose outcome is known, the median prediction of all, or a fixed value.
+    outcome : array of shape (n,)
+        1, 0, or NaN where unknown.
+    prediction : array of shape (n,)
+        Higher means higher risk; high is above the cut-off.
+
+    Returns
+    -------
+    cutoff : YoudenCutoff
+        Sensitivity, specificity and index of the known at the cut-off; NaN where there is none, or one class only.
+    reason : str
+        As in `youden_or_reason`; empty with the other rules.
+
+    Examples
+    --------
+    >>> cutoff_by("median", [0, 0, 1, float("nan")], [0.1, 0.4, 0.6, 0.9])[0][:3]
+    (0.5, 1.0, 1.0)
+    """
+    outcome, prediction = np.asarray(outcome, dtype=float), np.asarray(prediction, dtype=float)
+    known = np.isfinite(outcome)
+    if rule == "Youden":
+        return youden_or_reason(outcome[known], prediction[known])
+    threshold = float(np.median(prediction) if rule == "median" else rule)
+    high = prediction > threshold
+    sides = high[outcome == 1], ~high[outcome == 0]
+    sensitivity, specificity = (float(side.mean()) if side.size else np.nan for side in sides)
+    index = sensitivity + specificity - 1
+    return YoudenCutoff(threshold, sensitivity, specificity, index, np.array([threshold])), ""
