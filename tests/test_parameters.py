@@ -9,7 +9,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from dlrs import results
+from dlrs import cohort, results
 from dlrs.config import ROOT, InputError
 from dlrs_run import report, stages
 from dlrs_site import intake, release
@@ -27,7 +27,7 @@ WRONG = [
     ("04_signature", {"horizn_months": 24}, "no parameter horizn_months; .* Did you mean horizon_months?"),
     ("05_nomogram", {"significance": 0}, "significance is 0; expected a P value above 0"),
     ("05_nomogram", {"clinical_formula": "ct_stag + cea"}, "clinical_formula has ct_stag; .* Did you mean ct_stage?"),
-    ("05_nomogram", {"clinical_formula": "ct_stage +"}, "clinical_formula is 'ct_stage \\+'; expected a formula"),
+    ("05_nomogram", {"clinical_formula": "ct_stage +"}, "clinical_formula is 'ct_stage \\+ '; expected a formula"),
     ("05_nomogram", {"clinical_formula": "event ~ cea"}, "expected covariates joined by"),
     ("05_nomogram", {"clinical_formula": "cea - 1"}, "expected covariates joined by"),
     ("05_nomogram", {"clinical_formula": "cea + dl_prob"}, "clinical_formula has dl_prob; expected of gender"),
@@ -106,7 +106,7 @@ def test_a_formula_as_people_write_it_is_fitted_drawn_and_labelled(run, formula,
         assert found["cox.combination_lrt.ct_stage:cea"]["value"] >= 0
         assert "interaction ct_stage:cea" in found["cox.combination_lrt.ct_stage"]["reason"]
         with pytest.raises(release.Unfit, match="ct_stage"):
-            release._check_levels("Nomogram", saved["coefficients"])
+            release._check_levels("Nomogram", saved["coefficients"], cohort.VARIABLES)
 
 
 def test_a_validation_patient_beyond_the_primary_range_is_listed_and_does_not_stop(run):
