@@ -15,6 +15,7 @@ from dlrs_run import report, stages
 from dlrs_site import intake, release
 from notebook_cells import entries, run_cells
 
+pytestmark = pytest.mark.slow
 QUICK = {"04_signature": {"n_boot": 10}, "05_nomogram": {"n_boot": 10}, "06_evaluation": {"n_boot": 10}}
 WRONG = [
     ("04_signature", {"horizon_months": -3}, "horizon_months is -3; expected months above 0"),
