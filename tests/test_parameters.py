@@ -16,7 +16,7 @@ from dlrs_site import intake, release
 from notebook_cells import entries, run_cells
 
 pytestmark = pytest.mark.slow
-QUICK = {"04_signature": {"n_boot": 10}, "05_nomogram": {"n_boot": 10}, "06_evaluation": {"n_boot": 10}}
+QUICK = {"04_signature": {"n_boot": 10}, "05_nomogram": {"n_boot": 10, "n_refit": 10}, "06_evaluation": {"n_boot": 10}}
 WRONG = [
     ("04_signature", {"horizon_months": -3}, "horizon_months is -3; expected months above 0"),
     ("04_signature", {"horizon_months": "36"}, "horizon_months is '36'; expected months above 0"),
@@ -171,7 +171,7 @@ def test_a_step_that_does_not_divide_the_thresholds_keeps_those_of_the_results(r
 
 def test_the_categorical_nri_has_its_label_and_its_table(run):
     run_cells("06_evaluation", run, nri_cutoffs=[0.1, 0.3], **QUICK["06_evaluation"])
-    entry = entries(run, "06_evaluation")["table2.nri.Nomogram vs Clinical.validation"]
+    entry = entries(run, "06_evaluation")["table2.nri_categorical.Nomogram vs Clinical.validation"]
     assert entry["method"].startswith("categorical") and "0.1 and 0.3" in read(run / "tables" / "table2.html")
     table = pd.read_csv(run / "tables" / "reclassification.csv").query("cohort == 'validation' and model == 'Nomogram'")
     order = ["0 to below 0.1", "0.1 to below 0.3", "0.3 or more"]
