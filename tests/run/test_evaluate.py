@@ -211,7 +211,11 @@ def test_competing_events_are_neither_censored_nor_ignored(tmp_path):
 def test_small_counts_are_hidden_where_asked(tmp_path):
     frame = made()
     frame["hospital"] = np.where(np.arange(N) < 3, "tiny", frame["hospital"])
-    assert run(tmp_path, frame, "--risk=good", "--centre=hospital", "--smallest-count=5") == 0
+    (tmp_path / "map.yaml").write_text("most_resampled: 100\n")  # so that there are no bands
+    words = ["--centre=hospital", "--smallest-count=5", f"--map={tmp_path / 'map.yaml'}"]
+    assert run(tmp_path, frame, "--risk=good", *words) == 0
+    bands = pd.read_csv(tmp_path / "out" / "tables" / "net_benefit_bands.csv")
+    assert bands["value"].notna().any() and bands[["lower", "upper"]].isna().all(axis=None)
     assert entries(tmp_path)["evaluate.cindex_by_centre.good.tiny"]["value"] is None
     with open(tmp_path / "out" / "tables" / "centres.csv", newline="", encoding="utf-8") as file:
         tiny = [row for row in csv.DictReader(file) if row["centre"] == "tiny"]
