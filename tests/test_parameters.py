@@ -163,7 +163,7 @@ def test_a_step_that_does_not_divide_the_thresholds_keeps_those_of_the_results(r
     found = entries(run, "06_evaluation")
     run_cells("06_evaluation", run, threshold_step=0.01, **QUICK["06_evaluation"])
     keys = [key for key in found if key.startswith("fig3.snb_")]
-    assert len(keys) == 4 * 3 * 2
+    assert len(keys) == 4 * (3 + 1) * 2  # thresholds, models and the difference of two, cohorts
     assert {key: found[key]["value"] for key in keys} == {
         key: entries(run, "06_evaluation")[key]["value"] for key in keys
     }

@@ -538,9 +538,9 @@ def calibration_band(
     draws = np.full((len(weights), grid.size), np.nan)
     for k, counts in enumerate(resample.check_weights(weights, time.size).astype(int)):
         drawn = np.repeat(np.arange(time.size), counts)
-        again, _ = checks.estimate_or_reason(
-            calibration_curve, time[drawn], event[drawn], risk[drawn], horizon=horizon, at=grid
-        )
+        resampled = time[drawn], event[drawn], risk[drawn]
+        with np.errstate(over="ignore", invalid="ignore"):  # a separated resample runs off before it is refused
+            again, _ = checks.estimate_or_reason(calibration_curve, *resampled, horizon=horizon, at=grid)
         draws[k] = np.nan if again is None else again["observed"]
     limits = resample.interval(draws, level=level)
     return curve.assign(lower=limits.lower, upper=limits.upper)

@@ -507,7 +507,9 @@ def risk_at(linear_predictor: ArrayLike, baseline: pd.DataFrame, horizon: float)
     if not 0 <= horizon <= last:
         raise ValueError(f"horizon must lie within the baseline's follow-up (0 to {last:g}); found {horizon:g}")
     h0 = step(baseline["time"], baseline["cumulative_hazard"], horizon, start=0.0)
-    return -np.expm1(-h0 * np.exp(lp))
+    with np.errstate(over="ignore"):  # so far outside the data that the risk is 1
+        hazard = h0 * np.exp(lp) if h0 else np.zeros(lp.size)
+    return -np.expm1(-hazard)
 
 
 def with_risks(patients: pd.DataFrame, models: Mapping[str, Mapping], horizon: float) -> pd.DataFrame:

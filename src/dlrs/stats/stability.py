@@ -61,7 +61,8 @@ def refit_cox(
         return np.append(cox.risk_at(lp, baseline, horizon), performance(lp, rows) - performance(lp, slice(None)))
 
     def once(rows, generator):
-        found, _ = checks.estimate_or_reason(refitted, rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # a separated resample runs off before it is refused
+            found, _ = checks.estimate_or_reason(refitted, rows)
         return np.full(time.size + 2, np.nan) if found is None else found
 
     found = resample.refit_bootstrap(once, time.size, n_boot=n_boot, seed=seed)
