@@ -128,7 +128,8 @@ def kaplan_meier(
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
     if fitters:
-        ax.legend(loc="lower left", handlelength=1.4, title=text or None, alignment="left")
+        small = dict(fontsize="small", title_fontsize="small", labelspacing=0.2)
+        ax.legend(loc="lower left", handlelength=1.4, title=text or None, alignment="left", **small)
     else:
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
     return ax

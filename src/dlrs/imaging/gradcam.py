@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LAST_LAYER = "backbone.layer4"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#D55E0000", "#D55E00A6"])  # from clear to the strongest colour
+HEAT_ON_WHITE = LinearSegmentedColormap.from_list("heat on white", ["white", "#E39659"])  # the same, for a colour bar
 
 
 def grad_cam(
