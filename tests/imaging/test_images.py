@@ -554,7 +554,8 @@ def test_header_checks_find_what_headers_tell_without_reading_voxels(cohort, tmp
     damaged(tmp_path / "P002", "mis-sized mask")
     assert "expected 30 x 26 x 24" in volumes.check_images(tmp_path / "P002", "T2W")
     (tmp_path / "P002" / "dwi_b0.nii.gz").write_bytes(b"")
-    assert "dwi_b0.nii.gz: the file's header cannot be read" in volumes.check_images(tmp_path / "P002", "ADC")
+    found = volumes.check_images(tmp_path / "P002", "ADC")
+    assert "dwi_b0.nii.gz: the volume is an empty file (0 bytes): copy it again" in found
     whole = (tmp_path / "P002" / "dwi_b1000.nii.gz").read_bytes()
     (tmp_path / "P002" / "dwi_b0.nii.gz").write_bytes(whole[:12] + b"\xff" * 40 + whole[52:])  # corrupt from the start
     assert "dwi_b0.nii.gz: the file's header cannot be read" in volumes.check_images(tmp_path / "P002", "ADC")
