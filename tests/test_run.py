@@ -476,7 +476,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on(project):
         ({"n_boot": 24}, [], "No notebook declares n_boot"),
         ({}, ["--cohort", "nowhere", "--out", "out"], "nowhere/cohort.yaml is missing"),
         ({}, ["--cohort", "old", "--out", "out"], "old has errors, so nothing was run: out/doctor/doctor.html"),
-        ({}, ["--cohort", "wrong", "--out", "out"], "The cohort folder: 2 errors, 1 warning."),
+        ({}, ["--cohort", "wrong", "--out", "out"], "The cohort folder: 2 errors, 2 warnings."),
         ({}, ["--cohort", "bare", "--out", "out"], "bare has errors, so nothing was run: out/doctor/doctor.html"),
         ({}, ["--cohort", "bare"], "--cohort needs --out"),
         ({}, ["--profile", "nowhere"], "There is no profile nowhere; there are default."),
