@@ -72,6 +72,8 @@ def test_the_evaluation_alone_equals_all_notebooks_at_that_horizon(fitted, other
     alone, together = entries(tmp_path / "run", "06_evaluation"), entries(folder, "06_evaluation")
     assert alone.keys() == together.keys()
     for key, entry in together.items():
+        if "two_categories" in key:  # by the cut-off, which keeps the horizon that it was chosen at
+            continue
         assert alone[key]["value"] == pytest.approx(entry["value"], rel=1e-9), key
 
 
@@ -98,7 +100,7 @@ def texts(folder):
     for name, found in mine.items():
         yield from ((f"results of {name}", text) for text in (*found, *(e.get("method", "") for e in found.values())))
     for path in sorted((folder / "tables").glob("*")):
-        if path.stem not in ("table1", "tableS1"):  # of notebook 01
+        if path.stem not in ("table1", "tableS1", "equation"):  # of notebook 01; the equation has months of its own
             yield path.name, html.unescape(path.read_text())
     for path in sorted((folder / "figures").glob("*.svg")):
         if path.stem != "figS1":
