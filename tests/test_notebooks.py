@@ -85,7 +85,8 @@ def test_parameters_are_typed_literals_with_one_comment_each(path):
     for line, node in zip(cell.splitlines(), ast.parse(cell).body, strict=True):
         assert isinstance(node, ast.AnnAssign), line
         value = ast.literal_eval(node.value)
-        assert type(value) is TYPES[node.annotation.id.split("[")[0]], line
+        kinds = [part.id for part in ast.walk(node.annotation) if isinstance(part, ast.Name)]  # `str | float` has two
+        assert type(value) in [TYPES[kind] for kind in kinds], line
         assert re.fullmatch(r"[^#]*\S  # \S.*", line), f"one trailing comment, two spaces before it: {line}"
 
 

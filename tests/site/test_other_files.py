@@ -517,7 +517,7 @@ def test_sform_and_qform_that_differ_are_warned_of(patient):
 
 def test_a_file_of_another_kind_is_named(patient):
     (patient / "t2w_roi.nii.gz").rename(patient / "t2w_roi.seg.nrrd")
-    with pytest.raises(InputError, match="t2w_roi.seg.nrrd is of a kind that is not read"):
+    with pytest.raises(InputError, match="t2w_roi.seg.nrrd is of a kind or name that is not read"):
         volumes.read_sequence(patient, "T2W")
 
 
