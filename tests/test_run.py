@@ -243,7 +243,7 @@ def test_set_up_asks_uv_once_per_lock_and_group(run, monkeypatch, tmp_path, caps
     # Groups are added to what is there; a smaller command takes none away, and asks uv for nothing.
     run.set_up("io", "imaging")
     assert calls[1][0] == [*sync, "--group=imaging", "--group=io"]
-    assert "(io, imaging): up to 2758 MB to fetch, " in capsys.readouterr().out
+    assert "(io, imaging): up to 2772 MB to fetch, " in capsys.readouterr().out
     run.set_up("io")
     run.set_up()
     assert len(calls) == 2 and not capsys.readouterr().out
@@ -274,7 +274,7 @@ def set_up_here(run, monkeypatch, root: Path, uv):
 def test_what_stops_the_set_up_is_one_sentence_and_the_same_command_goes_on(run, monkeypatch, tmp_path, capsys):
     outcome = [1, 0]  # the network went half-way, and came back
     set_up_here(run, monkeypatch, tmp_path, lambda: outcome.pop(0))
-    monkeypatch.setattr(run, "statistics", lambda **_: run.set_up())
+    monkeypatch.setattr(run, "study", lambda *_, **__: run.set_up())
     assert run.main(["statistics"]) == 1
     said = capsys.readouterr().err.strip()
     assert said == "uv could not set up .venv, for the reason above. Once that is mended, the same command goes on."
@@ -297,11 +297,11 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(run, monkeypatch, tm
     def refused(*_, **__):
         raise OSError(why, os.strerror(why), str(tmp_path / "runs"))
 
-    monkeypatch.setattr(run, "statistics", refused)
+    monkeypatch.setattr(run, "study", refused)
     assert run.main(["statistics"]) == 1
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"{tmp_path}/runs cannot be written to: {os.strerror(why)}. Once") and "\n" not in said
-    monkeypatch.setattr(run, "statistics", lambda **_: int("no error of the disk"))
+    monkeypatch.setattr(run, "study", lambda **_: int("no error of the disk"))
     with pytest.raises(ValueError, match="no error of the disk"):
         run.main(["statistics"])
 

@@ -143,7 +143,12 @@ rule evaluation:
         sources=repository("notebooks/06_evaluation.ipynb", *STATISTICS),
     output:
         table(
-            "table2", "cindex_comparison", "calibration", "decision_difference", "performance_by_group", "validation_size"
+            "table2",
+            "cindex_comparison",
+            "calibration",
+            "decision_difference",
+            "performance_by_group",
+            "validation_size",
         ),
         figure("calibration", "decision_difference"),
         [
