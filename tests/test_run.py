@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(run, monkeypatch, tm
     assert run.main(["statistics"]) == 1
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"{tmp_path}/runs cannot be written to: {os.strerror(why)}. Once") and "\n" not in said
-    monkeypatch.setattr(run, "study", lambda **_: int("no error of the disk"))
+    monkeypatch.setattr(run, "study", lambda *_, **__: int("no error of the disk"))
     with pytest.raises(ValueError, match="no error of the disk"):
         run.main(["statistics"])
 
