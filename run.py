@@ -382,7 +382,7 @@ def multiverse(asked) -> int:
 
 def plan(asked) -> int:
     """plan a study: the patients that it needs, how precise and how optimistic it will be, what it finds by chance"""
-    return call("dlrs_run.new_study", f"--settings={asked.settings}", f"--out={asked.out}", cwd=None)
+    return call("dlrs_run.plan", f"--settings={asked.settings}", f"--out={asked.out}", cwd=None)
 
 
 def cohort(asked) -> int:

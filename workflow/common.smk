@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dlrs.config import InputError, display_path
-from dlrs_run import plan
+from dlrs_run import folder
 from dlrs_run.execute import check_parameters, declared, die_with, label
 
 ROOT = Path(workflow.basedir)
@@ -68,7 +68,7 @@ COHORT = RUN / "cohort" if TRIAL else ROOT / str(config.get("cohort_dir", "data_
 if not TRIAL and not (COHORT / "cohort.yaml").is_file():
     stop(f"{display_path(COHORT / 'cohort.yaml')} is missing; a cohort folder holds it, clinical.csv and images/.")
 try:
-    FOLDER = plan.trial(RUN) if TRIAL else plan.look_at(COHORT, **ONLY, committed=COHORT == ROOT / "data_synthetic")
+    FOLDER = folder.trial(RUN) if TRIAL else folder.look_at(COHORT, **ONLY, committed=COHORT == ROOT / "data_synthetic")
 except InputError as error:
     stop(error)
 if FOLDER.cohorts == ["validation"] and not ONLY:

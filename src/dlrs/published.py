@@ -11,7 +11,7 @@ from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, hor
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
 ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
-COUNTED = ("cohort", "table1", "audit", "optimism")  # counts, shares of them, checks of printed numbers, a bias
+COUNTED = ("cohort", "table1", "audit")  # counts, shares of them, and checks of printed numbers
 KINDS = ("counts", "P values", "estimates")
 
 

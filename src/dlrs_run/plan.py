@@ -1,60 +1,71 @@
-"""What a run's graph depends on in its cohort folder: found from the description and the table, never from an image."""
+"""Plan a study: check its settings, run notebook 13 on them, and make one page of what came out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import sys
 from pathlib import Path
-from typing import NamedTuple
 
-NOT_TABLES = ("truth.csv", "dl_prob.csv", "alternatives.csv")
+from dlrs import results
+from dlrs.config import InputError
+from dlrs.synthetic import planned
+from dlrs_run import evaluate
+
+NOTEBOOK = "13_plan"
+# Section of the page: its tables, its figures, and what to read in them.
+PARTS = {
+    "Patients for the development": (
+        ["plan_development"],
+        [],
+        "Riley's criteria. The largest number counts; a model from fewer patients is overfitted or imprecise.",
+    ),
+    "Patients for the validation": (
+        ["plan_validation"],
+        [],
+        "What a well calibrated model of the anticipated C-index would show in the planned patients, and how many it "
+        "takes to show it better.",
+    ),
+    "Optimism": (
+        ["plan_optimism"],
+        [],
+        "By how much a model looks better in the patients of the fit than in new ones. Networks that are trained on "
+        "the same patients add to it.",
+    ),
+    "Uninformative images": (
+        ["plan_null"],
+        ["plan"],
+        "What the planned analysis finds where there is nothing to find. A finding that is often significant here is "
+        "no evidence.",
+    ),
+    "Power": (["plan_power"], [], "What it finds in validation where the images do tell something."),
+}
 
 
-class Folder(NamedTuple):
-    """A cohort folder as the workflow sees it."""
+def main(words: list[str] | None = None) -> int:
+    """Plan as asked; 0 with a page of results, 1 where a setting is impossible, 2 where the folder is another's."""
+    made = argparse.ArgumentParser(prog="python3 run.py plan", allow_abbrev=False)
+    made.add_argument("--settings", required=True)
+    made.add_argument("--out", required=True)
+    asked = made.parse_args(words)
+    settings, out = Path(asked.settings).resolve(), Path(asked.out).resolve()
+    try:
+        plan = planned.read(settings)
+        evaluate.clear(out, "plan.html", NOTEBOOK)
+    except (InputError, evaluate.Usage) as why:
+        print(why, file=sys.stderr)
+        return 2 if isinstance(why, evaluate.Usage) else 1
+    out.mkdir(parents=True, exist_ok=True)
+    if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), "settings": str(settings)}):
+        return 1
+    evaluate.write_tables(out, "SYNTHETIC")
+    parts = [evaluate.part(out, title, PARTS) for title in PARTS]
+    answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
+    shown = [(results.spell(name), str(value)) for name, value in plan._asdict().items()]
+    said = dict(stamp="SYNTHETIC", notebook=NOTEBOOK, settings_are="The plan; times in months, rates per month.")
+    evaluate.write_page(out / "plan.html", "A planned study", answer=answer, parts=parts, settings=shown, **said)
+    print(f"{out / 'plan.html'}: the answer, tables and figures; results.json holds every number.")
+    return 0
 
-    path: Path
-    tables: list[str]  # files that hold the patients
-    cohorts: list[str]  # of primary and validation those that have patients
-    synthetic: bool  # a stage renders the images; a hospital's own lie there already
-    private: bool  # of class COHORT: a last stage looks for patients' names in what is to be shown
-    variables: Mapping = {}  # of its table, by name
 
-
-def trial(run_dir: Path) -> Folder:
-    """Return the folder of a trial run, whose first stage writes a few synthetic patients into it."""
-    path = run_dir / "cohort"
-    return Folder(path, [str(path / "clinical.csv")], ["primary", "validation"], synthetic=True, private=False)
-
-
-def look_at(path: Path, *, only: str | None = None, committed: bool = False) -> Folder:
-    """Return what the graph needs to know of a cohort folder.
-
-    Parameters
-    ----------
-    path
-        The folder, with a `cohort.yaml`.
-    only
-        The cohort whose patients the run takes; the others are left out.
-    committed
-        The folder is the repository's own: it has both cohorts, and reading it would cost every start two seconds.
-
-    Raises
-    ------
-    InputError
-        If the description or the table cannot be used.
-    """
-    cohorts, variables = ["primary", "validation"], {}
-    if only or not committed:
-        from dlrs.cohort import columns, complete_cases
-        from dlrs_site.intake import read_cohort
-
-        found = read_cohort(path, only=only)
-        variables = found.variables
-        cohorts = sorted(complete_cases(found.patients, columns(variables, "covariate"))[0]["cohort"].unique())
-    tables = sorted({*path.glob("*.csv"), *path.glob("*.xlsx")} - {path / name for name in NOT_TABLES})
-    synthetic, private = (path / "truth.csv").is_file(), False
-    if not synthetic:
-        from dlrs_site.intake import read_class
-
-        private = read_class(path) == "COHORT"
-    return Folder(path, [str(table) for table in tables], cohorts, synthetic, private, variables)
+if __name__ == "__main__":
+    sys.exit(main())

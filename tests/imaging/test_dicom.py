@@ -69,8 +69,9 @@ def test_the_doctor_finds_nothing_wrong_with_them(twins, tmp_path):
     shutil.copytree(twins / "dicom" / "images", folder / "images")
     (folder / "cohort.yaml").write_text("name: Test\nclass: COHORT\n", encoding="utf-8")
     report = doctor.check(folder, jobs=1)
-    found = [f.code for f in report.findings if f.file.startswith("images/")]
-    assert set(found) <= {"roi-places-differ"}  # the phantoms place T2W and DWI apart
+    found = [(f.severity, f.code, f.file) for f in report.findings if f.file.startswith("images/")]
+    places = [("warning", "roi-places-differ", f"images/{name}/dwi_roi") for name in ("PA", "PB", "PC")]
+    assert found == places  # the phantoms lie elsewhere on DWI
     assert report.facts["n_volumes"] == 15
 
 
