@@ -58,12 +58,15 @@ def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
     run, null, answer = alone
     assert null["validity.null.independent.nri_nomogram_against_clinical.validation.any"]["n"] == 4
     assert null["validity.run.null"]["value"] is True
+    achieved = null["validity.null.cindex_dl_prob.as_overfitted_as_the_paper.primary"]
+    assert achieved["value"] == pytest.approx(0.851, abs=0.04) and achieved["n"] == 4
     assert {entry["value"] for name, entry in answer.items() if name.startswith("validity.run.")} == {None}
     assert len([name for name in answer if name.startswith("validity.run.")]) == 7
     found = pd.read_csv(run / "tables" / "validity.csv", keep_default_na=False).set_index("question")["found"]
     assert (found.drop("null") == "not run").all() and found["null"] == "4 simulated studies of each null model"
     shares = pd.read_csv(run / "tables" / "validity_answer.csv")
-    assert len(shares) == 13 and "learnt by heart" not in shares  # no control on permuted labels: no overfitted model
+    assert len(shares) == 13 and "learnt by heart" not in shares  # no control on permuted labels: no such model
+    assert {"independent", "as overfitted as the paper"} <= set(shares)
 
 
 def test_headings_of_the_tables_are_words_and_no_cell_is_a_raw_number(alone):

@@ -175,6 +175,17 @@ def test_the_shift_of_a_c_index_gives_it():
     assert (sum(views.values()) == studies.probabilities(drawn, SCALE, overfit=shift)).all()
 
 
+def test_studies_are_as_overfitted_as_their_c_index_says_and_noise_in_validation():
+    shift = studies.shifts_of_c(0.851, log_odds=SCALE, seed=3)
+    found = studies.replicates(studies.signature_c, 200, seed=7, log_odds=SCALE, overfit=shift)
+    c = found.groupby("cohort")["c"].agg(["mean", "sem"])
+    assert shift["t2w"] == shift["adc"] and c.loc["primary", "mean"] == pytest.approx(0.851, abs=0.006)
+    assert abs(c.loc["validation", "mean"] - 0.5) < 3 * c.loc["validation", "sem"]
+    # 1 is out of reach: patients whose metastasis was seen after 36 months are not moved up
+    with pytest.raises(ValueError, match=r"c must be reached .* found 0.95, above 0\.8"):
+        studies.shifts_of_c(0.95, log_odds=SCALE, seed=3, n=1000)
+
+
 def test_a_search_of_independent_analyses_is_as_sidak_says():
     """k independent P values: 1 - 0.95^k have one below 0.05; the level that holds 5 % is 1 - 0.95^(1/k)."""
     p = np.random.default_rng(2).random((4000, 30))

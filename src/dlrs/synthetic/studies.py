@@ -134,24 +134,40 @@ def overfit_shifts(permuted: pd.DataFrame) -> dict[str, float]:
     return {view: shift_of_auc(found[view.upper()]) for view in VIEWS}
 
 
-def shifts_of_c(c: Mapping[str, float], *, seed: int, n: int = 10_000) -> dict[str, float]:
-    """Return the shift of each view that gives an uninformative view this C-index in the primary cohort.
+def shifts_of_c(
+    c: Mapping[str, float] | float, *, seed: int, log_odds: LogOdds | None = None, n: int = 10_000
+) -> dict[str, float]:
+    """Return the shift of each view that gives uninformative scores this C-index in the primary cohort.
 
     Parameters
     ----------
-    c : mapping of `t2w` and `adc` to a C-index
-        Such as those that a paper prints for the patients of the training.
+    c : mapping of `t2w` and `adc` to a C-index, or one C-index
+        Such as those that a paper prints for the patients of the training. A single one is that of DL-prob, both views
+        moved alike.
     seed, n
         Of the large primary cohort in which it is solved for.
+    log_odds
+        As in `probabilities`, for the C-index of DL-prob.
     """
     drawn = by_cohort(simulate.draw_studies(seed, 1, n_primary=n, n_validation=2, signal=0.0))["primary"]
     time, event = checks.survival(drawn["time_months"], drawn["event"])
     early = event & (time <= simulate.HORIZON_MONTHS)
 
-    def of(view, shift):
-        return concordance.concordance(time, event, drawn[f"{view}_view"] + shift * early).c
+    def solve(score, wanted):
+        def missing(shift):
+            return concordance.concordance(time, event, score(shift)).c - wanted
 
-    return {view: float(brentq(lambda shift, v=view: of(v, shift) - c[v], 0.0, 20.0, xtol=1e-3)) for view in c}
+        if missing(20.0) < 0:
+            raise ValueError(
+                f"c must be reached by moving up the patients with early metastasis; found {wanted:g}, above "
+                f"{missing(20.0) + wanted:.3f}, which is reached when all of them have the highest scores"
+            )
+        return float(brentq(missing, 0.0, 20.0, xtol=1e-3))
+
+    if isinstance(c, Mapping):
+        return {view: solve(lambda shift, v=view: drawn[f"{v}_view"] + shift * early, c[view]) for view in c}
+    shift = solve(lambda shift: probabilities(drawn, log_odds, overfit=dict.fromkeys(VIEWS, shift)), c)
+    return dict.fromkeys(VIEWS, shift)
 
 
 class Design(NamedTuple):
@@ -510,6 +526,13 @@ def replicates(
     tasks = (delayed(_replicate)(function, chunk, n, seed, model) for chunk, n in enumerate(sizes))
     frames = [frame for chunk in Parallel(n_jobs=n_jobs)(tasks) for frame in chunk]
     return pd.concat(frames, ignore_index=True)
+
+
+def signature_c(study: pd.DataFrame, generator: np.random.Generator | None) -> pd.DataFrame:
+    """Return Harrell's C of DL-prob in both cohorts of a study, for `replicates`: ``cohort``, ``c``."""
+    groups = by_cohort(study).items()
+    c = {name: concordance.concordance(x["time_months"], x["event"], x["dl_prob"]).c for name, x in groups}
+    return pd.DataFrame(list(c.items()), columns=["cohort", "c"])
 
 
 def in_favour(
