@@ -57,6 +57,20 @@ def test_threshold_curves_have_bands_only_where_given(ax):
     assert [line.get_linestyle() for line in ax.get_lines()] == ["-", "--"]
 
 
+def test_threshold_curves_end_where_they_are_asked_to_and_name_the_ratio_of_cost_to_benefit(ax):
+    frame = pd.DataFrame({"model": "Nomogram", "threshold": [0.0, 0.5, 0.9], "value": [0.3, 0.2, 9.0]})
+    about = dict(labels={"Nomogram": "N"}, ylabel="Net benefit", horizon_months=36.0, highest=0.6)
+    plots.cost_benefit_axis(plots.threshold_curves(frame, y="value", **about, ax=ax))
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xydata(), [[0, 0.3], [0.5, 0.2]])
+    assert ax.get_xlim() == (0, 0.6) and ax.get_ylim()[1] < 1
+    (below,) = ax.child_axes
+    # a threshold of 0.2 weighs 0.8 of benefit against 0.2 of cost
+    placed = dict(zip((t.get_text() for t in below.get_xticklabels()), below.get_xticks(), strict=True))
+    assert placed["1:4"] == 0.2 and placed["1:1"] == 0.5 and "2:1" not in placed
+    ax.figure.draw_without_rendering()
+    assert not figure_faults.faults(ax.figure)
+
+
 def test_a_nomogram_puts_ticks_where_they_belong(ax):
     scales = [
         {"label": "Points", "position": [0, 0.5, 1], "text": ["0", "50", "100"], "minor": [0.25]},

@@ -25,7 +25,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
         ("horizon_months", "times_months", "other_horizons_months", "restricted_months"),
     ),
     "months from 0 to 600": (lambda x: 0 <= x <= 600, ("at_risk_months",)),
-    "risks between 0 and 1": (lambda x: 0 < x < 1, ("threshold_risk", "cutoffs_risk", "nri_cutoffs", "thresholds")),
+    "risks between 0 and 1": (
+        lambda x: 0 < x < 1,
+        ("threshold_risk", "highest_threshold", "cutoffs_risk", "nri_cutoffs", "thresholds"),
+    ),
     "a P value above 0, at most 1": (lambda x: 0 < x <= 1, ("significance",)),
     "a step above 0, at most 0.5": (lambda x: 0 < x <= 0.5, ("threshold_step",)),
     "10 resamples or more": (lambda x: x >= 10, ("n_boot",)),

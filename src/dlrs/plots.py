@@ -152,6 +152,7 @@ def threshold_curves(
     ylabel: str,
     horizon_months: float,
     by: str = "model",
+    highest: float = 1.0,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw what depends on the risk threshold: net benefit, ROC components or clinical impact.
@@ -165,18 +166,30 @@ def threshold_curves(
         Curve's name to its legend line.
     horizon_months
         The months within which the risk is one of metastasis; the axis says so.
+    highest
+        Highest risk threshold drawn.
     """
     ax = ax or plt.gca()
+    frame = frame[frame["threshold"] <= highest]
     for name, label in labels.items():
         curve = frame[frame[by] == name]
-        dashed = "--" if name == "Treat all" else "-"
-        ax.plot(curve["threshold"], curve[y], color=PALETTE[name], label=label, linewidth=1.4, linestyle=dashed)
+        line = dict(linestyle="--" if name == "Treat all" else "-", linewidth=0.8 if name == "Treat none" else 1.4)
+        ax.plot(curve["threshold"], curve[y], color=PALETTE[name], label=label, **line)
         if "lower" in curve and curve["lower"].notna().any():
-            ax.fill_between(
-                curve["threshold"], curve["lower"], curve["upper"], color=PALETTE[name], alpha=0.15, linewidth=0
-            )
-    ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:g} months)", ylabel=ylabel, xlim=(0, 1))
+            band = dict(color=PALETTE[name], alpha=0.15, linewidth=0)
+            ax.fill_between(curve["threshold"], curve["lower"], curve["upper"], **band)
+    ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:g} months)", ylabel=ylabel, xlim=(0, highest))
     ax.legend(loc="upper right", handlelength=1.6)
+    return ax
+
+
+def cost_benefit_axis(ax: Axes) -> Axes:
+    """Write below an axis of risk thresholds the ratio of cost to benefit, threshold : 1 - threshold."""
+    ratios = {1 / 11: "1:10", 1 / 5: "1:4", 1 / 3: "1:2", 1 / 2: "1:1", 2 / 3: "2:1", 4 / 5: "4:1"}
+    shown = {at: text for at, text in ratios.items() if at <= ax.get_xlim()[1]}
+    below = ax.secondary_xaxis(-0.3)
+    below.set_xticks(list(shown), list(shown.values()))
+    below.set_xlabel("Cost : benefit")
     return ax
 
 
