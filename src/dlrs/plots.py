@@ -163,7 +163,7 @@ def threshold_curves(
         `threshold`, the column `y`, a column `by` naming the curve, and
         `lower` and `upper` where a curve has a band.
     labels
-        Curve's name to its legend line.
+        Curve's name to its legend line; an empty line leaves the legend out.
     horizon_months
         The months within which the risk is one of metastasis; the axis says so.
     highest
@@ -179,7 +179,8 @@ def threshold_curves(
             band = dict(color=PALETTE[name], alpha=0.15, linewidth=0)
             ax.fill_between(curve["threshold"], curve["lower"], curve["upper"], **band)
     ax.set(xlabel=f"Risk threshold (metastasis within {horizon_months:g} months)", ylabel=ylabel, xlim=(0, highest))
-    ax.legend(loc="upper right", handlelength=1.6)
+    if any(labels.values()):
+        ax.legend(loc="upper right", handlelength=1.6)
     return ax
 
 
