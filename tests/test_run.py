@@ -26,7 +26,7 @@ from packaging.utils import parse_wheel_filename
 
 from dlrs import cohort
 from dlrs.config import sha256
-from dlrs_run import evaluate
+from dlrs_run import evaluate, plan, universes
 from dlrs_site import release
 
 ROOT = Path(__file__).parents[1]
@@ -568,8 +568,13 @@ def test_the_nomograms_page_is_made_again_when_the_model_changes(project):
     project.rules(rule("page", function=function, reads=reads, writes=['"nomogram.html"']), last='"nomogram.html"')
     scale = {"label": "CEA", "variable": "cea", "position": [0, 1], "text": ["Normal", "Elevated"]}
     model = {"class": "SYNTHETIC", "cutoff_risk": 0.25, "horizon_months": 36.0, "points_per_lp": 100.0}
-    model |= {"effects": {"cea": {"Normal": 0.0, "Elevated": 1.0}}, "scales": [scale], "total_points_end": 100.0}
-    model |= {"baseline": {"time": [1.5, 40.2], "cumulative_hazard": [0.1, 0.2]}}
+    model |= {
+        "effects": {"cea": {"Normal": 0.0, "Elevated": 1.0}},
+        "scales": [scale],
+        "points_end": 100.0,
+        "total_points_end": 100.0,
+    }
+    model |= {"baseline": {"time": [1.5, 40.2], "cumulative_hazard": [0.1, 0.2]}, "seen": {}}
     (project.out / "interim").mkdir(parents=True)
     (project.out / "interim" / "predictions.csv").write_text("cohort,risk_Nomogram\n" + "primary,0.125\n" * 5)
     for cutoff, again in ((0.25, "done"), (0.25, "nothing to do"), (0.375, "done")):
@@ -636,7 +641,7 @@ def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(
         expected |= below(f"interim/controls/{name}/", again)
     expected |= below("interim/controls/crossfit/", {("signature",), ("nomogram",), ("evaluation",)})
     alone = {(name,) for name in ("null_simulation", "interval_coverage", "answer", "pages", "results")}
-    others = ("signal_dial", "cross_fitting", "negative_controls", "calibration_optimism")
+    others = ("signal_dial", "cross_fitting", "negative_controls", "calibration_optimism", "multiverse_null")
     assert planned == expected | alone | {(name,) for name in (*others, "crossfit", "centre", "textures")}
     assert jobs(graph("validity", tmp_path / "one", base, "only=null,coverage")) == alone
 
@@ -729,7 +734,12 @@ def a_release(root: Path) -> Path:
     one["baseline"] = {"time": [0.0, 12.0, 24.0, 36.0], "cumulative_hazard": [0.0] * 4}
     box = {"interpolation": "bilinear", "zscore": "slice", "keep_outside_roi": True, "nonpositive_adc": 0.0}
     counts = {"learnt_from": 1, "held_out": 0, "metastasis": 0}
-    manifest = {"format": 1, "class": "SYNTHETIC", "cox": dict.fromkeys(release.MODELS, one), "horizon_months": 36.0}
+    manifest = {
+        "format": release.FORMAT,
+        "class": "SYNTHETIC",
+        "cox": dict.fromkeys(release.MODELS, one),
+        "horizon_months": 36.0,
+    }
     manifest |= {
         "cutoffs": {"risk_Nomogram": 0.5, "dl_prob": 1.0},
         "trained_on": {"patients": 1, "metastases": 0, "T2W": counts, "ADC": counts},
@@ -744,6 +754,8 @@ def a_release(root: Path) -> Path:
     nomogram = {"class": "SYNTHETIC", "cutoff_risk": 0.5, "horizon_months": 36.0, "effects": {}}
     (root / "nomogram.json").write_text(json.dumps(nomogram))
     (root / "MODEL_CARD.md").write_text("# A model")
+    for name in release.EQUATION_FILES:
+        (root / name).write_text(json.dumps(release._equation(manifest)))
     for name in release.SEQUENCES:
         weights = root / name / "model.safetensors"
         weights.write_bytes(b"no weights")
@@ -771,7 +783,7 @@ def test_every_notebook_has_a_stage_and_no_stage_writes_a_tracked_file(planned, 
     planned += graph("validity", tmp_path / "validity", *folders)
     planned += graph("validate", tmp_path / "validate", f"model_dir={a_release(tmp_path / 'model')}")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        if notebook.stem == evaluate.NOTEBOOK:  # of a command of its own, outside the workflow
+        if notebook.stem in {room.NOTEBOOK for room in (evaluate, plan, universes)}:  # of commands outside the workflow
             continue
         assert f"{notebook}," in planned or f"{notebook}\n" in planned, f"{notebook.name} is in no stage"
     named = outputs(planned)
@@ -838,7 +850,7 @@ def test_the_statistics_need_neither_torch_nor_what_reads_images(tmp_path):
     cohort_dir.mkdir()  # without the images that an earlier run of this checkout rendered
     for path in (ROOT / "data_synthetic").glob("*.*"):
         shutil.copy(path, cohort_dir)
-    words = f"run.study(Path({str(out)!r}), profile='default', part='statistics', cohort_dir={str(cohort_dir)!r})"
+    words = f"run.study(Path({str(out)!r}), profile='default', part='statistics', cohort_dir=Path({str(cohort_dir)!r}))"
     ran = study(words, PYTHONPATH=str(tmp_path / "blocked"))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert json.loads((out / "results_missing.json").read_text()) == []
@@ -851,7 +863,7 @@ def test_the_statistics_need_neither_torch_nor_what_reads_images(tmp_path):
 @pytest.mark.parametrize(
     ("cohort", "change", "message"),
     [
-        ("data_synthetic", {"format": 2}, "model.json: the release has format 2; expected 1 at most"),
+        ("data_synthetic", {"format": 3}, "model.json: the release has format 3; expected 2 at most"),
         ("primary", None, "clinical.csv, column cohort: nobody is validation"),
     ],
 )
