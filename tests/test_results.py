@@ -350,3 +350,10 @@ def test_names_are_spelt_as_in_the_field():
     assert {name: results.spell(name) for name in spelt} == spelt
     assert results.spell_identifier("age") == "age" and results.spell_identifier("P [two-sided]") == "P [two-sided]"
     assert results.spell_identifier("n_high") == "Patients, high risk"
+
+
+def test_frames_that_cells_show_have_three_digits(tmp_path):
+    results.start(tmp_path, "06_evaluation", provenance="SYNTHETIC")
+    frame = pd.DataFrame({"c": [0.799419, 36.0], "p": [0.000412345, np.nan], "months": [123.45678, 100000.0]})
+    cells = [line.split() for line in str(frame).splitlines()[1:]]
+    assert cells == [["0", "0.799", "0.000412", "123.457"], ["1", "36", "NaN", "100000"]]

@@ -647,6 +647,11 @@ class Record:
         return session_information(*packages)
 
 
+def _short(value: float) -> str:
+    """Write a number with three decimals at most, and three digits where it is small."""
+    return f"{value:.3g}" if abs(value) < 1 else f"{round(value, 3):.10g}"
+
+
 def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), provenance: str = "") -> Record:
     """Begin a notebook's record.
 
@@ -668,8 +673,10 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
 
     Notes
     -----
-    Started by hand, it marks the run's `results.json` and pages as older than this notebook.
+    Started by hand, it marks the run's `results.json` and pages as older than this notebook. Frames that cells show
+    are printed with three digits from then on.
     """
+    pd.set_option("display.float_format", _short)  # of frames that cells show; files keep every digit
     run_dir = resolve(run_dir)
     files, smallest, variables = [run_dir / name for name in inputs], 0, cohort.VARIABLES
     for path in files:
