@@ -45,8 +45,8 @@ def read_variables(path: str | Path = "paper/variables.yaml") -> dict[str, Varia
     found = {name: Variable(**fields) for name, fields in yaml.safe_load(resolve(path).read_text("utf-8")).items()}
     for name, variable in found.items():
         if variable.kind == "levels" and variable.reference not in variable.levels:
-            what, expected = f"{name} has the reference {variable.reference!r}", "one of its levels"
-            raise InputError(display_path(resolve(path)), what, expected=expected, remedy="Correct the file.")
+            problem, expected = f"{name} has the reference {variable.reference!r}", "one of its levels"
+            raise InputError(display_path(resolve(path)), problem, expected=expected, remedy="Correct the file.")
     return found
 
 
@@ -79,8 +79,8 @@ LEVELS, COLUMNS, COVARIATES = levels(VARIABLES), columns(VARIABLES), columns(VAR
 
 def label(name: str, variables: Mapping[str, Variable] = VARIABLES) -> str:
     """Return a column's name as a table or figure writes it: `ypn_stage` is `ypN stage`."""
-    about = variables.get(name) or VARIABLES.get(name)
-    return about.label if about else name.replace("_", " ").capitalize()
+    variable = variables.get(name) or VARIABLES.get(name)
+    return variable.label if variable else name.replace("_", " ").capitalize()
 
 
 def typed(frame: pd.DataFrame, variables: Mapping[str, Variable] = VARIABLES) -> pd.DataFrame:
@@ -337,8 +337,8 @@ def write_settings(settings: Mapping, run_dir: str | Path) -> None:
 
 
 def _with_variables(settings: dict) -> dict:
-    said = settings.get("variables")
-    return settings | {"variables": {name: Variable(**fields) for name, fields in said.items()} if said else VARIABLES}
+    variables = {name: Variable(**fields) for name, fields in (settings.get("variables") or {}).items()}
+    return settings | {"variables": variables or VARIABLES}
 
 
 def read_study(run_dir: str | Path) -> Study:
@@ -471,13 +471,13 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
         bad = ~table[name].between(0, limit)
         if bad.any():
             place = int(bad.argmax())
-            what = f"found {table[name].iloc[place]}"
-            raise InputError(file, what, expected=f"0 to {limit:g}", remedy=remedy, row=place + 2, column=name)
+            problem = f"found {table[name].iloc[place]}"
+            raise InputError(file, problem, expected=f"0 to {limit:g}", remedy=remedy, row=place + 2, column=name)
     joined = patients.merge(table[["patient_id", *limits]], on="patient_id", how="left", validate="one_to_one")
     lacking = joined["dl_prob"].isna()
     if lacking.any():
-        what = f"{lacking.sum()} included patients have no probability"
-        raise InputError(file, what, expected="every included patient", remedy=remedy)
+        problem = f"{lacking.sum()} included patients have no probability"
+        raise InputError(file, problem, expected="every included patient", remedy=remedy)
     return joined
 
 

@@ -142,8 +142,8 @@ def published(path: str | Path = "paper/paper_results.yaml") -> dict:
 
 def session_information(*packages: str) -> dict[str, str]:
     """Return commit, Python, platform and the versions of `packages`, for the last cell of a notebook."""
-    asked = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
-    commit = asked.stdout.strip() or "not in a git checkout"
+    git = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    commit = git.stdout.strip() or "not in a git checkout"
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return {
         "commit": commit,

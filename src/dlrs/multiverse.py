@@ -54,37 +54,37 @@ def read(path: str | Path = "paper/multiverse.yaml") -> Multiverse:
         A choice without levels, a level without a reason, or a name that is not there.
     """
     path = resolve(path)
-    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
 
     def stop(found, expected):
         raise InputError(display_path(path), found, expected=expected, remedy="Correct it.")
 
-    for name, choice in said["choices"].items():
+    for name, choice in data["choices"].items():
         levels = choice.get("levels") or {}
         if not levels and name not in FIXED:
             stop(f"the choice {name} has no levels", "at least one level with `label`, `why` and `who`")
-        for level, about in levels.items():
-            if not isinstance(about, dict) or {"label", "why", "who"} - set(about):
-                stop(f"{name}, {level}: {about!r}", "`label`, `why` and `who`")
-    for name, conclusion in said["conclusions"].items():
-        unknown = [choice for choice in conclusion["choices"] if choice not in said["choices"]]
+        for level, level_texts in levels.items():
+            if not isinstance(level_texts, dict) or {"label", "why", "who"} - set(level_texts):
+                stop(f"{name}, {level}: {level_texts!r}", "`label`, `why` and `who`")
+    for name, conclusion in data["conclusions"].items():
+        unknown = [choice for choice in conclusion["choices"] if choice not in data["choices"]]
         if unknown:
-            stop(f"{name} has the choice {unknown[0]}", f"one of {', '.join(said['choices'])}")
+            stop(f"{name} has the choice {unknown[0]}", f"one of {', '.join(data['choices'])}")
         for choice, level in conclusion["paper"].items():
-            if choice not in FIXED and level not in said["choices"][choice]["levels"]:
-                stop(f"{name}, the paper's {choice}: {level}", f"one of {', '.join(said['choices'][choice]['levels'])}")
-    for one in said["impossible"]:
-        for choice, levels in one["when"].items():
-            known = said["conclusions"] if choice == "conclusion" else said["choices"].get(choice, {}).get("levels", {})
+            if choice not in FIXED and level not in data["choices"][choice]["levels"]:
+                stop(f"{name}, the paper's {choice}: {level}", f"one of {', '.join(data['choices'][choice]['levels'])}")
+    for entry in data["impossible"]:
+        for choice, levels in entry["when"].items():
+            known = data["conclusions"] if choice == "conclusion" else data["choices"].get(choice, {}).get("levels", {})
             if set(levels) - set(known):
                 stop(f"impossible: {choice} {sorted(set(levels) - set(known))[0]}", f"one of {', '.join(known)}")
     numbered = [
-        {name: one["choices"] for name, one in said["conclusions"].items()},
-        {name: list(one["levels"]) for name, one in said["choices"].items()},
-        [one["when"] for one in said["impossible"]],
+        {name: entry["choices"] for name, entry in data["conclusions"].items()},
+        {name: list(entry["levels"]) for name, entry in data["choices"].items()},
+        [entry["when"] for entry in data["impossible"]],
     ]
     version = hashlib.sha256(json.dumps(numbered).encode()).hexdigest()[:6]
-    return Multiverse(said["conclusions"], said["choices"], said["impossible"], version)
+    return Multiverse(data["conclusions"], data["choices"], data["impossible"], version)
 
 
 def universes(multiverse: Multiverse, conclusion: str, training: Sequence[str] = ("this run",)) -> pd.DataFrame:
@@ -101,8 +101,8 @@ def universes(multiverse: Multiverse, conclusion: str, training: Sequence[str] =
         Every combination that is not impossible. The id holds conclusion, version, number and training; a number means
         the same whichever networks there are.
     """
-    about = multiverse.conclusions[conclusion]
-    names = [name for name in about["choices"] if name not in FIXED]
+    described = multiverse.conclusions[conclusion]
+    names = [name for name in described["choices"] if name not in FIXED]
     paths = itertools.product(*(multiverse.choices[name]["levels"] for name in names))
     rows = [(number, *path) for number, path in enumerate(paths) if possible(multiverse, conclusion, names, path)]
     frame = pd.DataFrame(rows, columns=["number", *names])
@@ -112,7 +112,7 @@ def universes(multiverse: Multiverse, conclusion: str, training: Sequence[str] =
         f"{conclusion}-{multiverse.version}-{n:04d}-{slug(t)}"
         for n, t in zip(frame["number"], frame["training"], strict=True)
     ]
-    return frame[about["choices"]].assign(universe=ids)
+    return frame[described["choices"]].assign(universe=ids)
 
 
 def slug(name: str) -> str:
@@ -124,7 +124,7 @@ def possible(multiverse: Multiverse, conclusion: str, names: Sequence[str], path
     """Whether a combination of levels makes sense."""
     levels = dict(zip(names, path, strict=True)) | {"conclusion": conclusion}
     return not any(
-        all(levels.get(choice) in listed for choice, listed in one["when"].items()) for one in multiverse.impossible
+        all(levels.get(choice) in listed for choice, listed in rule["when"].items()) for rule in multiverse.impossible
     )
 
 
@@ -144,10 +144,10 @@ def find(multiverse: Multiverse, universe: str, training: Sequence[str]) -> tupl
             f"{universe} is of version {parts[1]} of the choices, which now are version {multiverse.version}: "
             "look its choices up in the table that it stands in."
         )
-    there = {slug(name): name for name in training}
-    if parts[3] not in there:
-        raise ValueError(f"{universe} needs networks that are not here; there are {', '.join(there)}.")
-    all_of_them = universes(multiverse, parts[0], [there[parts[3]]])
+    by_slug = {slug(name): name for name in training}
+    if parts[3] not in by_slug:
+        raise ValueError(f"{universe} needs networks that are not here; there are {', '.join(by_slug)}.")
+    all_of_them = universes(multiverse, parts[0], [by_slug[parts[3]]])
     row = all_of_them[all_of_them["universe"] == universe]
     if row.empty:
         raise ValueError(f"{universe} is no possible universe of {parts[0]}: its number is that of none.")
@@ -297,8 +297,8 @@ def auc_survivalroc(
     by_pooled = by_sensitivity @ sensitivity / (1 - pooled) + by_specificity @ (alive / pooled**2)
     by_share = by_sensitivity / (1 - pooled)
     if neighbours:
-        own = np.bincount(place, weights=above @ by_alive + by_pooled, minlength=distinct.size) / n
-        influence = (local[place] * (above @ by_alive) - alive @ by_alive) / n + d_local @ own
+        own_part = np.bincount(place, weights=above @ by_alive + by_pooled, minlength=distinct.size) / n
+        influence = (local[place] * (above @ by_alive) - alive @ by_alive) / n + d_local @ own_part
         influence += by_pooled * (local[place] - pooled) / n
     else:
         influence = d_local @ (by_alive * share) + by_pooled * d_pooled[:, 0]
@@ -450,15 +450,15 @@ def _aucs(study: Study, patients: str, x: np.ndarray, at: float) -> dict[str, tu
     time, event, _ = study.data(patients)
     states = {lost: study.states(patients, lost, at) for lost in ("weighted", "left_out", "as_free")}
     fewer = {lost: int(min((case > 0).sum(), (control > 0).sum())) for lost, (case, control) in states.items()}
-    at_time = [roc.time_dependent_auc(time, event, one, times=[at]).iloc[0] for one in x]
+    at_time = [roc.time_dependent_auc(time, event, score, times=[at]).iloc[0] for score in x]
     found = {"auc_ipcw": ([row["auc"] for row in at_time], [row["se"] for row in at_time], fewer["weighted"])}
     for measure, neighbours in {"auc_km": False, "auc_nne": True}.items():
-        both = [auc_survivalroc(time, event, one, at, neighbours=neighbours) for one in x]
+        both = [auc_survivalroc(time, event, score, at, neighbours=neighbours) for score in x]
         found[measure] = (*zip(*both, strict=True), fewer["weighted"])
     for measure, lost in {"auc_left_out": "left_out", "auc_as_free": "as_free"}.items():
         case, control = states[lost]
         known = case + control > 0
-        both = [roc.delong(case[known] > 0, one[known])[:2] for one in x]
+        both = [roc.delong(case[known] > 0, score[known])[:2] for score in x]
         found[measure] = (*zip(*both, strict=True), fewer[lost])
     return found
 
@@ -468,15 +468,15 @@ def _groupings(study: Study, models: Mapping[str, _Model], levels: Mapping[str, 
     primary = study.rows["primary"]
     keys, columns = [], []
     for name, model in models.items():
-        own = model.lp[primary]
+        primary_lp = model.lp[primary]
         for cutoff, horizon in itertools.product(levels["cutoff"], levels["horizon"]):
             by_state = cutoff.startswith("youden")
             if cutoff == "printed" or (months(horizon) is None if by_state else horizon != "36 months"):
                 continue
-            found = _between(study, own, cutoff, months(horizon))
+            found = _between(study, primary_lp, cutoff, months(horizon))
             for scale in levels["scale"]:
                 values = model.lp if scale == "score" else model.risk(months(horizon))
-                a, b = (np.nan, np.nan) if found is None else (values[primary[own == edge][0]] for edge in found)
+                a, b = (np.nan, np.nan) if found is None else (values[primary[primary_lp == edge][0]] for edge in found)
                 keys.append((name, cutoff, horizon, scale))
                 columns.append(values > (a + b) / 2)
     if printed:
@@ -490,20 +490,20 @@ def _printed_cutoff() -> float:
     return published()["fig2"]["cutoff_dlrs"]
 
 
-def _between(study: Study, own: np.ndarray, cutoff: str, horizon: float) -> tuple[float, float] | None:
+def _between(study: Study, values: np.ndarray, cutoff: str, horizon: float) -> tuple[float, float] | None:
     """Return the neighbouring values of the primary cohort between which a rule cuts."""
-    distinct = np.unique(own)
+    distinct = np.unique(values)
     if cutoff.startswith("youden"):
         lost = {"youden_left_out": "left_out", "youden_as_free": "as_free", "youden_ipcw": "weighted"}[cutoff]
-        return youden(own, *study.states("primary", lost, horizon))
+        return youden(values, *study.states("primary", lost, horizon))
     if cutoff == "logrank":
         cuts = distinct[:-1]
-        share = (own[:, None] > cuts).mean(axis=0)
+        share = (values[:, None] > cuts).mean(axis=0)
         cuts = cuts[(share >= LIMITS[0]) & (share <= LIMITS[1])]
-        excess, variance = logrank(*study.data("primary")[:2], own[:, None] > cuts)
+        excess, variance = logrank(*study.data("primary")[:2], values[:, None] > cuts)
         at = int(np.searchsorted(distinct, cuts[(excess**2 / np.where(variance > 0, variance, np.inf)).argmax()]))
     else:  # those above the quantile are at high risk
-        quantile = np.quantile(own, {"median": 0.5, "third": 2 / 3}[cutoff])
+        quantile = np.quantile(values, {"median": 0.5, "third": 2 / 3}[cutoff])
         at = int(np.searchsorted(distinct, quantile, side="right")) - 1
     return (distinct[at], distinct[at + 1]) if 0 <= at < distinct.size - 1 else None
 
@@ -514,7 +514,7 @@ def _logrank_rows(time, event, high):
     with np.errstate(divide="ignore", invalid="ignore"):
         value, se = excess / variance, 1 / np.sqrt(variance)
     empty = ~(variance > 0) | high.all(axis=0) | ~high.any(axis=0)
-    return [NOT_ESTIMABLE if gone else _row(v, s) for v, s, gone in zip(value, se, empty, strict=True)]
+    return [NOT_ESTIMABLE if missing else _row(v, s) for v, s, missing in zip(value, se, empty, strict=True)]
 
 
 def divides(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
@@ -570,8 +570,8 @@ def independent(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[t
                 x = (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
                 fit, why = checks.estimate_or_reason(cox.cox_fit, time, event, np.hstack([known, x]), **options)
                 for test in levels["test"]:
-                    gone = reason or why
-                    row = NOT_ESTIMABLE if gone else _coefficient(fit, without, x.shape[1], test)
+                    no_estimate = reason or why
+                    row = NOT_ESTIMABLE if no_estimate else _coefficient(fit, without, x.shape[1], test)
                     yield (name, patients, adjusted, ties, test), row
 
 
@@ -636,7 +636,7 @@ def _c_gains(study, patients, at, joined):
         (float(a - c[0]), float(np.sqrt(((i - influence[0]) ** 2).sum())))
         for a, i in zip(c[1:], influence[1:], strict=True)
     ]
-    yield ("c_jackknife", "weighted"), [_row(*one) for one in found]
+    yield ("c_jackknife", "weighted"), [_row(*pair) for pair in found]
     skipped = rank_pairs(time, event, x, None, skip=True)
     (c, _), se, n = c_index(skipped, drop=True), noether_se(skipped), time.size
     one_sided, two_sided, ranks = [], [], rankdata(x, axis=1)
@@ -654,11 +654,11 @@ def _c_gains(study, patients, at, joined):
 def _nri_known(move, case, control):
     """Limits from the unpooled variance, P from the one of the null, as `reclassification`."""
     rows, n = [], np.array([case.sum(), control.sum()])
-    for one in move:
-        if np.isnan(one).any():
+    for column in move:
+        if np.isnan(column).any():
             rows.append(NOT_ESTIMABLE)
             continue
-        up, down = (np.array([(one[g] == sign).mean() for g in (case, control)]) for sign in (1, -1))
+        up, down = (np.array([(column[g] == sign).mean() for g in (case, control)]) for sign in (1, -1))
         value = float(up[0] - down[0] + down[1] - up[1])
         se = np.sqrt((up + down - (up - down) ** 2) / n)
         se[(se < 1e-7) & (up != down)] = np.nan  # all of a class were moved the same way
@@ -699,7 +699,7 @@ def _censored_gains(time, event, at, moves, old, new):
     without = kept / alive, (d_kept - kept / alive * d_alive) / alive
     size = stacked.shape[1]
     up, down = slice(0, size), slice(size, 2 * size)
-    shares = np.array([of[0][: 2 * size] for of in (with_event, without)])
+    shares = np.array([parts[0][: 2 * size] for parts in (with_event, without)])
     outside = ((shares < -1e-9) | (shares > 1 + 1e-9)).any(axis=0)
     outside = outside[up] | outside[down]  # Kaplan-Meier estimates that do not fit together: no interval
     shares = np.clip(shares, 0, 1)
@@ -707,7 +707,7 @@ def _censored_gains(time, event, at, moves, old, new):
     d_total = with_event[1][:, up] - with_event[1][:, down] - without[1][:, up] + without[1][:, down]
     se = np.where(outside, np.nan, np.sqrt((d_total**2).sum(axis=0)))
     missing = np.isnan(stacked).any(axis=0)
-    rows = [NOT_ESTIMABLE if gone else _row(float(v), float(s)) for v, s, gone in zip(total, se, missing, strict=True)]
+    rows = [NOT_ESTIMABLE if none else _row(float(v), float(s)) for v, s, none in zip(total, se, missing, strict=True)]
     for place, name in enumerate(names):
         yield (name, "kaplan_meier"), rows[place * k : (place + 1) * k]
     for place, (gain, t) in enumerate(THRESHOLDS.items()):
@@ -729,14 +729,14 @@ def _weighted_gains(time, event, at, moves, change):
     weight[case] = 1 / survival.censoring_survival(time, event, time[case], before=True)
     for name, values in {**moves, "idi": change}.items():
         rows = []
-        for one in values:
-            if np.isnan(one).any():
+        for column in values:
+            if np.isnan(column).any():
                 rows.append(NOT_ESTIMABLE)
                 continue
-            means = weight @ one / weight.sum(), one[later].mean()
-            away = weight * (one - means[0])
+            means = weight @ column / weight.sum(), column[later].mean()
+            away = weight * (column - means[0])
             influence = (away + survival.censoring_influence(time, event, away)) / weight.sum()
-            influence = influence - later * (one - means[1]) / later.sum()
+            influence = influence - later * (column - means[1]) / later.sum()
             rows.append(_row(float(means[0] - means[1]), float(np.sqrt((influence**2).sum()))))
         yield (name, "weighted"), rows
 
@@ -798,7 +798,9 @@ def parts(frame: pd.DataFrame, choices: Sequence[str], value: str) -> pd.DataFra
     return found.assign(interactions=found["total"] - found["alone"])
 
 
-def networks(patients: pd.DataFrame, own: str | Path, others: Mapping[str, str | Path], alternatives: str | Path = ""):
+def networks(
+    patients: pd.DataFrame, of_run: str | Path, others: Mapping[str, str | Path], alternatives: str | Path = ""
+):
     """Return the patients with each network's probabilities, by name: `this run`, `alternatives`, and the others.
 
     Parameters
@@ -810,7 +812,7 @@ def networks(patients: pd.DataFrame, own: str | Path, others: Mapping[str, str |
     alternatives
         A table of several, named in its column `alternative`; empty: none.
     """
-    found = {"this run": cohort.with_probabilities(patients, own)}
+    found = {"this run": cohort.with_probabilities(patients, of_run)}
     if alternatives:
         table = pd.read_csv(resolve(alternatives), dtype={"patient_id": str})
         columns = ["patient_id", "t2w_prob", "adc_prob", "dl_prob"]
@@ -832,8 +834,8 @@ def table(multiverse: Multiverse, conclusion: str, studies: Mapping[str, Study],
         As `universes`, with ``conclusion``, ``estimate``, ``lower``, ``upper``, ``p``, ``z`` (`signed_z`), ``holds``:
         in favour with P below `significance`; ``paper``: whether it is the paper's own path.
     """
-    about = multiverse.conclusions[conclusion]
-    names = [name for name in about["choices"] if name not in FIXED]
+    described = multiverse.conclusions[conclusion]
+    names = [name for name in described["choices"] if name not in FIXED]
     frames = []
     for training, study in studies.items():
         found, frame = evaluate(multiverse, conclusion, study), universes(multiverse, conclusion, [training])
@@ -843,5 +845,5 @@ def table(multiverse: Multiverse, conclusion: str, studies: Mapping[str, Study],
     frame = pd.concat(frames, ignore_index=True).assign(conclusion=conclusion)
     frame["z"] = signed_z(frame["estimate"].to_numpy(), frame["p"].to_numpy())
     frame["holds"] = (frame["estimate"] > 0) & (frame["p"] < significance)
-    frame["paper"] = (frame[list(about["paper"])] == pd.Series(about["paper"])).all(axis=1)
+    frame["paper"] = (frame[list(described["paper"])] == pd.Series(described["paper"])).all(axis=1)
     return frame

@@ -171,9 +171,9 @@ def check_formula(name: str, formula: str, primary: pd.DataFrame, patients: pd.D
             everybody, _ = cox.design(formula, primary, patients)
     except FormulaicError as error:
         beyond = "extrapolation" in str(error)
-        said = "has a spline that ends with the primary patients" if beyond else "has a part that fails on the table"
+        problem = "has a spline that ends with the primary patients" if beyond else "has a part that fails on the table"
         remedy = "Write bs(age, 3, extrapolation='extend')." if beyond else "Correct the formula."
-        refuse(said, "one that is defined for every patient", remedy)
+        refuse(problem, "one that is defined for every patient", remedy)
     if len(everybody) < len(patients) or not np.isfinite(everybody.to_numpy(dtype=float)).all():
         refuse(f"is {formula!r}", "finite values in every patient", "A logarithm of 0 has none.")
     for axis in nomogram.axes_of(formula, primary):

@@ -106,25 +106,25 @@ def read_map(path: str | Path) -> dict:
     remedy = "Write lines such as `time: days` and `risk: [model_a, model_b]`."
     try:
         text = path.read_text(encoding="utf-8-sig")
-        said, nodes = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+        problem, nodes = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except FileNotFoundError:
         finding = Finding("map-missing", "there is no such file", "a YAML file", "Correct --map.")
         raise Findings(path.name, [finding]) from None
     except (yaml.YAMLError, UnicodeError) as error:
         found = f"it cannot be read ({' '.join(str(error).split())[:120]})"
         raise Findings(path.name, [Finding("map-unreadable", found, "YAML in UTF-8", remedy)]) from None
-    if not isinstance(said, dict):
+    if not isinstance(problem, dict):
         raise Findings(path.name, [Finding("map-no-mapping", "it is no mapping", "lines `name: value`", remedy)])
     keys = [str(key.value) for key, _ in nodes.value]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         finding = Finding("map-twice", f"{twice[0]} is there twice", "each key once", "Keep one of them.")
         raise Findings(path.name, [finding])
-    if "codes" in said:  # as they are written: YAML takes `no` for false and 01 for 1
-        said["codes"] = yaml.load(text, yaml.BaseLoader)["codes"]
-    if isinstance(codes := said.get("codes"), dict) and codes and {*map(str, codes.values())} <= {*STATES}:
-        said["codes"] = {state: [code for code, name in codes.items() if name == state] for state in codes.values()}
-    return {str(name).replace("-", "_"): value for name, value in said.items()}
+    if "codes" in problem:  # as they are written: YAML takes `no` for false and 01 for 1
+        problem["codes"] = yaml.load(text, yaml.BaseLoader)["codes"]
+    if isinstance(codes := problem.get("codes"), dict) and codes and {*map(str, codes.values())} <= {*STATES}:
+        problem["codes"] = {state: [code for code, name in codes.items() if name == state] for state in codes.values()}
+    return {str(name).replace("-", "_"): value for name, value in problem.items()}
 
 
 def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
@@ -153,8 +153,8 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
         elif path.suffix.lower() in (".parquet", ".pq"):
             cells = _from_parquet(path)
         else:
-            said, expected = f"its ending is {path.suffix.lower() or 'none'}", ".csv, .tsv, .xlsx or .parquet"
-            raise Findings(path.name, [Finding("file-kind", said, expected, as_csv)])
+            problem, expected = f"its ending is {path.suffix.lower() or 'none'}", ".csv, .tsv, .xlsx or .parquet"
+            raise Findings(path.name, [Finding("file-kind", problem, expected, as_csv)])
     except FileNotFoundError:
         finding = Finding("file-missing", "there is no such file", "a table", "Correct its path.")
         raise Findings(path.name, [finding]) from None
@@ -178,8 +178,8 @@ def _from_parquet(path: Path) -> pd.DataFrame:
     except Exception as error:  # of many kinds, as the damage is
         raise ValueError(f"{type(error).__name__}: {error}") from error
     frame = frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
-    there = frame.notna()
-    text = frame.astype(object).where(there, "").map(lambda x: x.decode() if isinstance(x, bytes) else str(x))
+    filled = frame.notna()
+    text = frame.astype(object).where(filled, "").map(lambda x: x.decode() if isinstance(x, bytes) else str(x))
     head = pd.DataFrame([[str(name) for name in frame.columns]], columns=text.columns)
     return pd.concat([head, text], ignore_index=True).set_axis(range(len(text.columns)), axis=1)
 
@@ -293,30 +293,30 @@ def _settings(roles: Roles) -> list[Finding]:
     """Check what is said about the table before it is looked at."""
     found = []
     if roles.time_unit not in A_YEAR:
-        said = f"the time's unit is {roles.time_unit or 'not given'}"
-        found.append(Finding("time-unit", said, "days, months or years", "Say it with --time-unit.", roles.time))
+        problem = f"the time's unit is {roles.time_unit or 'not given'}"
+        found.append(Finding("time-unit", problem, "days, months or years", "Say it with --time-unit.", roles.time))
     horizon = roles.horizon
     if isinstance(horizon, bool) or not isinstance(horizon, (int, float)) or not 0 < horizon < np.inf:
-        said = f"the horizon is {horizon!r}"
-        found.append(Finding("horizon", said, "a positive number in the time's unit", "Correct --horizon."))
+        problem = f"the horizon is {horizon!r}"
+        found.append(Finding("horizon", problem, "a positive number in the time's unit", "Correct --horizon."))
     if not roles.predictions():
         remedy = "Name its column with --risk, --survival or --score."
         found.append(Finding("no-prediction", "no prediction is named", "one or several", remedy))
     unknown = [name for name in roles.codes if name not in STATES]
     if unknown:
-        said = f"codes has {unknown[0]}"
-        found.append(Finding("codes", said, "censored, event and competing", "Correct `codes:`.", roles.event))
+        problem = f"codes has {unknown[0]}"
+        found.append(Finding("codes", problem, "censored, event and competing", "Correct `codes:`.", roles.event))
     coded = [
-        str(code) for said in roles.codes.values() for code in (said if isinstance(said, (list, tuple)) else [said])
+        str(code) for value in roles.codes.values() for code in (value if isinstance(value, (list, tuple)) else [value])
     ]
     for code in sorted({code for code in coded if coded.count(code) > 1}):
         found.append(Finding("codes", f"{code} has two meanings", "each code once", "Correct `codes:`.", roles.event))
     for frame in (list(roles.predictions()), list(roles.clinical)):
         keys = [key(name) for name in frame]
-        same = [name for name in frame if keys.count(key(name)) > 1]
-        if same:
-            said = f"{same[0]} and {same[1]} differ in signs only" if len(same) > 1 else "a name is there twice"
-            found.append(Finding("names", said, "names that differ in a letter or digit", "Rename one.", same[0]))
+        twins = [name for name in frame if keys.count(key(name)) > 1]
+        if twins:
+            problem = f"{twins[0]} and {twins[1]} differ in signs only" if len(twins) > 1 else "a name is there twice"
+            found.append(Finding("names", problem, "names that differ in a letter or digit", "Rename one.", twins[0]))
     return found
 
 
@@ -327,8 +327,8 @@ def _columns(roles: Roles, text: pd.DataFrame) -> list[Finding]:
         if name not in text.columns:
             close = difflib.get_close_matches(name, [c for c in text.columns if c], n=1)
             remedy = f"Did you mean {close[0]}?" if close else "Correct the option that names it."
-            said = "there is no such column"
-            found.append(Finding("column-missing", said, f"one of {', '.join(filter(None, text))}", remedy, name))
+            problem = "there is no such column"
+            found.append(Finding("column-missing", problem, f"one of {', '.join(filter(None, text))}", remedy, name))
     several = [roles.id, roles.time, roles.event, roles.cohort, roles.centre, *roles.clinical]
     several = [name for name in [*several, *(name for kind in KINDS for name in getattr(roles, kind))] if name]
     for name in dict.fromkeys(name for name in several if several.count(name) > 1):
@@ -338,8 +338,8 @@ def _columns(roles: Roles, text: pd.DataFrame) -> list[Finding]:
 
 def _named(rows: Sequence[int]) -> str:
     """List the first rows of several."""
-    said = ", ".join(map(str, rows[:ROWS_NAMED]))
-    return f"{len(rows)} rows: {said}{', ...' if len(rows) > ROWS_NAMED else ''}"
+    problem = ", ".join(map(str, rows[:ROWS_NAMED]))
+    return f"{len(rows)} rows: {problem}{', ...' if len(rows) > ROWS_NAMED else ''}"
 
 
 def _at(bad: pd.Series, code: str, found: str, expected: str, remedy: str, column: str) -> list[Finding]:
@@ -373,15 +373,15 @@ def _states(roles: Roles, cells: pd.Series, empty: pd.Series) -> tuple[pd.Series
     plain = cells.str.lower().str.replace(r"\.0+$", "", regex=True)
     codes = dict(PLAIN_CODES)
     if roles.codes:
-        listed = {name: said if isinstance(said, (list, tuple)) else [said] for name, said in roles.codes.items()}
-        codes = {str(code).lower(): STATES[name] for name, said in listed.items() for code in said}
+        listed = {name: value if isinstance(value, (list, tuple)) else [value] for name, value in roles.codes.items()}
+        codes = {str(code).lower(): STATES[name] for name, values in listed.items() for code in values}
     state = plain.map(codes)
     unknown = state.isna() & ~empty
-    there = sorted(plain[~empty].unique())
-    if set(there) == {"1", "2"} and not roles.codes:
-        said, expected = "it is coded 1 and 2", "0 for censored and 1 for the event"
+    seen = sorted(plain[~empty].unique())
+    if set(seen) == {"1", "2"} and not roles.codes:
+        problem, expected = "it is coded 1 and 2", "0 for censored and 1 for the event"
         remedy = "Recode it, or write `codes: {censored: 1, event: 2}` into a mapping file (--map)."
-        return state, _at(unknown, "event-12", said, expected, remedy, cells.name)
+        return state, _at(unknown, "event-12", problem, expected, remedy, cells.name)
     first = cells[unknown].iloc[0][:30] if unknown.any() else ""
     expected = f"one of {', '.join(codes)}"
     remedy = "Say what it means in a mapping file: `codes: {censored: [0], event: [1], competing: [2]}`."
@@ -396,9 +396,9 @@ def _times(roles: Roles, time: pd.Series, state: pd.Series) -> list[Finding]:
     remedy = "A prediction needs patients who have not had the event yet: leave them out or correct the time."
     at_zero = (time == 0) & (state > 0)
     found += _at(at_zero, "event-at-zero", "the event is at time 0", "an event after baseline", remedy, roles.time)
-    said = f"{time.max():g} {roles.time_unit} are {time.max() / longest * 100:.0f} years"
+    problem = f"{time.max():g} {roles.time_unit} are {time.max() / longest * 100:.0f} years"
     remedy = "Correct --time-unit: these look like days." if roles.time_unit != "days" else "Correct the time."
-    return found + _at(time > longest, "time-unit", said, "at most a hundred years", remedy, roles.time)
+    return found + _at(time > longest, "time-unit", problem, "at most a hundred years", remedy, roles.time)
 
 
 def _patients(roles: Roles, text: pd.DataFrame, empty: pd.DataFrame) -> list[Finding]:
@@ -406,15 +406,15 @@ def _patients(roles: Roles, text: pd.DataFrame, empty: pd.DataFrame) -> list[Fin
     if not roles.id:
         return []
     known = text.loc[~empty[roles.id]]
-    again = known[roles.id].duplicated(keep=False)
-    if not again.any():
+    repeated = known[roles.id].duplicated(keep=False)
+    if not repeated.any():
         return []
-    cohorts = known[again].groupby(roles.id)[roles.cohort].nunique() if roles.cohort else pd.Series(dtype=int)
-    in_two = again & known[roles.id].isin(cohorts.index[cohorts > 1])
+    cohorts = known[repeated].groupby(roles.id)[roles.cohort].nunique() if roles.cohort else pd.Series(dtype=int)
+    in_two = repeated & known[roles.id].isin(cohorts.index[cohorts > 1])
     remedy = "Keep each patient in one cohort: those seen in training cannot judge a model."
     found = _at(in_two, "two-cohorts", "the patient is in two cohorts", "each patient in one", remedy, roles.id)
-    said, remedy = "the patient is there twice", "Keep one row a patient."
-    return found + _at(again & ~in_two, "patient-twice", said, "each patient once", remedy, roles.id)
+    problem, remedy = "the patient is there twice", "Keep one row a patient."
+    return found + _at(repeated & ~in_two, "patient-twice", problem, "each patient once", remedy, roles.id)
 
 
 def _probabilities(roles: Roles, numbers: Mapping[str, pd.Series]) -> list[Finding]:
@@ -426,12 +426,12 @@ def _probabilities(roles: Roles, numbers: Mapping[str, pd.Series]) -> list[Findi
         values = numbers[name]
         outside = (values < 0) | (values > 1)
         percent = outside.any() and values.min() >= 0 and 1 < values.max() <= 100 and values.median() > 1
-        said = f"it holds {values[outside].iloc[0]:g}" if outside.any() else ""
+        problem = f"it holds {values[outside].iloc[0]:g}" if outside.any() else ""
         remedy = f"Give it with --score if it is no probability; as --{kind} it must be one."
         if percent:
-            said, remedy = f"values up to {values.max():g} look like percents", "Divide them by 100."
+            problem, remedy = f"values up to {values.max():g} look like percents", "Divide them by 100."
         code = "percent" if percent else "no-probability"
-        found += _at(outside, code, said, "a probability between 0 and 1", remedy, name)
+        found += _at(outside, code, problem, "a probability between 0 and 1", remedy, name)
     return found
 
 
@@ -439,9 +439,9 @@ def _usable(roles: Roles, table: Table) -> list[Finding]:
     """What is left of the table can be evaluated at all."""
     patients, found = table.patients, []
     if patients.empty:
-        said = "no row has time, event and every prediction"
+        problem = "no row has time, event and every prediction"
         remedy = "Fill in the cells, or name fewer predictions."
-        return [Finding("nothing-left", said, "complete rows", remedy, table.left_out["reason"].mode()[0][3:])]
+        return [Finding("nothing-left", problem, "complete rows", remedy, table.left_out["reason"].mode()[0][3:])]
     if not patients["event"].any():
         remedy = "Check the event's codes and the outcome."
         return [Finding("no-event", "nobody has the event", "some patients with it", remedy, roles.event)]
@@ -449,26 +449,26 @@ def _usable(roles: Roles, table: Table) -> list[Finding]:
         remedy = "Include those who were censored; if nobody was, check the event's codes."
         found.append(Finding("one-class", "every patient has the event", "also patients without", remedy, roles.event))
     if patients["cohort"].nunique() > MOST_COHORTS:
-        said, remedy = f"it holds {patients['cohort'].nunique()} cohorts", "Name centres with --centre."
-        found.append(Finding("cohorts", said, f"at most {MOST_COHORTS}", remedy, roles.cohort))
+        problem, remedy = f"it holds {patients['cohort'].nunique()} cohorts", "Name centres with --centre."
+        found.append(Finding("cohorts", problem, f"at most {MOST_COHORTS}", remedy, roles.cohort))
     longest = patients["time"].max()
     if roles.horizon > longest:
-        said = f"the horizon is {roles.horizon:g}, the longest follow-up {longest:g} {roles.time_unit}"
+        problem = f"the horizon is {roles.horizon:g}, the longest follow-up {longest:g} {roles.time_unit}"
         remedy = "Choose an earlier --horizon, or check its unit and --time-unit."
-        found.append(Finding("horizon-late", said, "a horizon within follow-up", remedy, roles.time))
+        found.append(Finding("horizon-late", problem, "a horizon within follow-up", remedy, roles.time))
     elif not (patients["event"] & (patients["time"] <= roles.horizon)).any():
         first = patients.loc[patients["event"], "time"].min()
-        said = f"no event by {roles.horizon:g} {roles.time_unit}, the first is at {first:g}"
+        problem = f"no event by {roles.horizon:g} {roles.time_unit}, the first is at {first:g}"
         remedy = "Choose a later --horizon, or check its unit."
-        found.append(Finding("horizon-early", said, "events by the horizon", remedy, roles.time))
+        found.append(Finding("horizon-early", problem, "events by the horizon", remedy, roles.time))
     for name, kind in table.kinds.items():
         values = table.predictions[name]
         if values.nunique() == 1 and kind == "score":
-            said, remedy = f"it is {values.iloc[0]:g} in every row", "Name another column."
-            found.append(Finding("constant", said, "a score that differs between patients", remedy, name))
+            problem, remedy = f"it is {values.iloc[0]:g} in every row", "Name another column."
+            found.append(Finding("constant", problem, "a score that differs between patients", remedy, name))
         if set(values.unique()) == {0, 1} and (values == patients["event"]).all():
-            said, remedy = f"it equals {roles.event} in every row", "Name the prediction's column."
-            found.append(Finding("is-the-event", said, "a prediction made before the outcome", remedy, name))
+            problem, remedy = f"it equals {roles.event} in every row", "Name the prediction's column."
+            found.append(Finding("is-the-event", problem, "a prediction made before the outcome", remedy, name))
     return found
 
 
@@ -491,36 +491,36 @@ def _doubts(roles: Roles, table: Table, text: pd.DataFrame) -> list[Finding]:
 def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Finding]:
     patients, found = table.patients, []
     if not roles.id:
-        same = text[roles.columns()].duplicated(keep=False)
+        equal = text[roles.columns()].duplicated(keep=False)
         remedy = "Name the patients' column with --id, so that duplicates can be told from equal patients."
-        found += _at(same, "equal-rows", "rows are equal in every named column", "one row a patient", remedy, "")
+        found += _at(equal, "equal-rows", "rows are equal in every named column", "one row a patient", remedy, "")
     zero = patients["time"] == 0
     remedy = "They tell nothing; check the dates."
     found += _at(zero, "zero", "follow-up ends at time 0", "some follow-up", remedy, roles.time)
     years = patients["time"].max() / A_YEAR[roles.time_unit]
     if years < 0.25:
-        said = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
+        problem = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
         remedy = "Check --time-unit: are these months or years?"
-        found.append(Finding("time-short", said, "months or years of follow-up", remedy, roles.time))
+        found.append(Finding("time-short", problem, "months or years of follow-up", remedy, roles.time))
     for name in filter(None, [roles.cohort, roles.centre, *roles.clinical]):
         levels = pd.Series(text[name].unique())
         alike = levels[levels.str.casefold().duplicated(keep=False) & ~levels.str.lower().isin(MISSING)].tolist()
         if alike:
-            said, remedy = (
+            problem, remedy = (
                 f"{' and '.join(sorted(alike)[:2])} differ in capitals only",
                 "They are taken for two levels.",
             )
             rarer = min(alike, key=text[name].tolist().count)
             row = text.index[text[name] == rarer][0]
-            found.append(Finding("spelling", said, "one spelling a level", remedy, name, int(row)))
+            found.append(Finding("spelling", problem, "one spelling a level", remedy, name, int(row)))
     for name in text.columns:
         index = pd.to_numeric(text[name], errors="coerce") if name.lower() in ("", "index", "unnamed: 0") else None
         if index is not None and index.is_unique and not index.is_monotonic_increasing:
             ordered = np.sort(index)
             if index.notna().all() and np.array_equal(ordered, np.arange(len(index)) + ordered[0]):
-                said = "a saved row index is not in order"
+                problem = "a saved row index is not in order"
                 remedy = "If predictions were joined by position, join them by patient again."
-                found.append(Finding("index-shuffled", said, "rows in their own order", remedy, name or "(no name)"))
+                found.append(Finding("index-shuffled", problem, "rows in their own order", remedy, name or "(no name)"))
     return found
 
 
@@ -529,13 +529,13 @@ def _strange_cohorts(roles: Roles, table: Table) -> list[Finding]:
     for name, group in table.patients.groupby("cohort", sort=False):
         early = int((group["event"] & (group["time"] <= roles.horizon)).sum())
         if roles.horizon > group["time"].max():
-            said = f"follow-up of {name} ends at {group['time'].max():g} {roles.time_unit}"
+            problem = f"follow-up of {name} ends at {group['time'].max():g} {roles.time_unit}"
             remedy = "What belongs to the horizon is not estimable there."
-            found.append(Finding("cohort-short", said, "follow-up to the horizon", remedy, roles.cohort))
+            found.append(Finding("cohort-short", problem, "follow-up to the horizon", remedy, roles.cohort))
         elif early < 10:
-            said = f"{name} has fewer than 10 events by the horizon"
+            problem = f"{name} has fewer than 10 events by the horizon"
             remedy = "Read its intervals, not its estimates."
-            found.append(Finding("few-events", said, "ten or more", remedy, roles.cohort))
+            found.append(Finding("few-events", problem, "ten or more", remedy, roles.cohort))
     return found
 
 
@@ -555,12 +555,14 @@ def _strange_predictions(roles: Roles, table: Table) -> list[Finding]:
         remedy = {"risk": "Is it survival (--survival)?", "survival": "Is it a risk (--risk)?"}
         remedy |= {"score": "Is a higher score a lower risk? Then give its negative."}
         if c.upper < 0.5:
-            said = f"C is {c.c:.3f} ({c.lower:.3f} to {c.upper:.3f}), below chance"
+            problem = f"C is {c.c:.3f} ({c.lower:.3f} to {c.upper:.3f}), below chance"
             direction = remedy[roles.predictions()[name]]
-            found.append(Finding("direction", said, "higher values in patients with early events", direction, name))
+            found.append(Finding("direction", problem, "higher values in patients with early events", direction, name))
         elif c.c == 1:
-            said = "C is 1: it ranks every pair rightly"
-            found.append(Finding("outcome", said, "a prediction made before the outcome", "Is it made from it?", name))
+            problem = "C is 1: it ranks every pair rightly"
+            found.append(
+                Finding("outcome", problem, "a prediction made before the outcome", "Is it made from it?", name)
+            )
     return found + _alike(table.predictions)
 
 
@@ -570,10 +572,10 @@ def _alike(values: pd.DataFrame) -> list[Finding]:
     for place, name in enumerate(names):
         for earlier in names[:place]:
             if values[name].equals(values[earlier]):
-                said, remedy = f"it equals {earlier} in every row", "Name another column, or one of them only."
+                problem, remedy = f"it equals {earlier} in every row", "Name another column, or one of them only."
             elif np.allclose(values[name] + values[earlier], 1, atol=1e-9):
-                said, remedy = f"it is 1 - {earlier} in every row", "Is one of them survival (--survival)?"
+                problem, remedy = f"it is 1 - {earlier} in every row", "Is one of them survival (--survival)?"
             else:
                 continue
-            found.append(Finding("alike", said, "two predictions", remedy, name))
+            found.append(Finding("alike", problem, "two predictions", remedy, name))
     return found

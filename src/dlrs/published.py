@@ -46,21 +46,21 @@ def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterato
     """
     where = tree.get("where", where)
     for name, value in tree.items():
-        here = f"{path}.{name}" if path else name
+        full_path = f"{path}.{name}" if path else name
         if isinstance(value, Mapping) and "value" in value:
-            yield here, {**value, "where": where}
+            yield full_path, {**value, "where": where}
         elif isinstance(value, Mapping):
-            yield from published_entries(value, here, where)
+            yield from published_entries(value, full_path, where)
         elif path.endswith(".levels"):
             for cohort, count in zip(("primary", "validation"), value, strict=True):
-                yield f"{here}.{cohort}", {"value": count, "where": where}
+                yield f"{full_path}.{cohort}", {"value": count, "where": where}
         elif isinstance(value, list) and name.startswith("dm_within"):
-            yield here, {"value": value[0], "n": value[1], "where": where}
+            yield full_path, {"value": value[0], "n": value[1], "where": where}
         elif isinstance(value, list) and name != "ci":
             for place, part in enumerate(value if path == "" else [", ".join(map(str, value))]):
-                yield f"{here}.{place}" if path == "" else here, {"value": part, "where": where}
+                yield f"{full_path}.{place}" if path == "" else full_path, {"value": part, "where": where}
         elif name not in ("ci", "where"):
-            yield here, {"value": value, "where": where} | ({"ci": tree["ci"]} if name == "hr" else {})
+            yield full_path, {"value": value, "where": where} | ({"ci": tree["ci"]} if name == "hr" else {})
 
 
 def as_printed(value, least: int = 0) -> tuple[str, float]:
@@ -306,7 +306,7 @@ def _null(null: pd.DataFrame | None) -> str:
     texts = []
     for model in null_models(null):
         often = (null[model] > 0.5).groupby(null["cohort"]).agg(["sum", "size"])
-        counts = [f"{n} of {of} conclusions in the {cohort} cohort" for cohort, n, of in often.itertuples()]
+        counts = [f"{n} of {total} conclusions in the {cohort} cohort" for cohort, n, total in often.itertuples()]
         texts.append(f"{' and '.join(counts)} with scores {NULL_MODELS.get(model, model)}")
     return f"With uninformative images, most simulated studies reached {'; '.join(texts)}."
 

@@ -162,8 +162,8 @@ def significant(value: str) -> Cell:
     """Write a column's number with four significant digits, for columns of unlike magnitudes."""
 
     def cell(row):
-        written = isinstance(row[value], str) or not math.isfinite(row[value])
-        return format_number(row[value]) if written else f"{row[value]:.4g}"
+        is_text = isinstance(row[value], str) or not math.isfinite(row[value])
+        return format_number(row[value]) if is_text else f"{row[value]:.4g}"
 
     return cell
 
@@ -228,8 +228,8 @@ def _cell(spec: str | Cell) -> Cell:
         if isinstance(value, (bool, np.bool_)):
             return "yes" if value else "no"
         if isinstance(value, (float, np.floating)):
-            whole = math.isfinite(value) and value == round(value) and abs(value) >= 1
-            return f"{value:.0f}" if whole else format_number(value)
+            is_whole = math.isfinite(value) and value == round(value) and abs(value) >= 1
+            return f"{value:.0f}" if is_whole else format_number(value)
         return "" if value is None else str(value)
 
     return plain
@@ -281,10 +281,10 @@ def layout(
     order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
     rows = {key: rows[key] for key in sorted(rows, key=lambda key: order[key[0]])}  # a section's rows stay together
     headings: list[str] = []
-    for many, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
+    for repeated, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
         neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next
-        rows_of = frame.to_dict("records") if many else [{}]
-        found = [heading.format(**row) if many else heading for row in rows_of for heading in neighbours]
+        rows_of = frame.to_dict("records") if repeated else [{}]
+        found = [heading.format(**row) if repeated else heading for row in rows_of for heading in neighbours]
         headings += [name for name in dict.fromkeys(found) if name not in headings]
     page = pd.DataFrame(list(rows.values()), columns=headings).fillna("")
     page.attrs["sections"] = [place for place, key in enumerate(rows) if section and len(key) == 1]
@@ -447,8 +447,9 @@ def _without_small(entry: Mapping, smallest: int) -> dict:
         return dict(entry)
 
     def hidden(value) -> bool:
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        return value == NOT_SHOWN or (isinstance(value, str) and value[:1] == "<") or (whole and 0 < value < smallest)
+        if isinstance(value, str):
+            return value == NOT_SHOWN or value[:1] == "<"
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 < value < smallest
 
     lost = [name for name in ("value", "n", "of", "p") if name in entry and hidden(entry[name])]
     if not lost:
@@ -498,7 +499,7 @@ class Record:
         """Write a column's value as `spell` does."""
         return lambda row: self.spell(str(row[name]))
 
-    def number(self, key: str, value, **about) -> None:
+    def number(self, key: str, value, **fields) -> None:
         """Record one number: `key` is its path in paper_results.yaml joined by dots.
 
         Parameters
@@ -516,9 +517,9 @@ class Record:
         ValueError
             No value and no reason, or an interval that does not hold the value.
         """
-        self._add({key: {"value": value, **about}})
+        self._add({key: {"value": value, **fields}})
 
-    def numbers(self, frame: pd.DataFrame, key: str, *, value: str, ci: Sequence[str] = (), **about) -> None:
+    def numbers(self, frame: pd.DataFrame, key: str, *, value: str, ci: Sequence[str] = (), **fields) -> None:
         """Record a number a row.
 
         Parameters
@@ -537,11 +538,11 @@ class Record:
             `frame`, or the same for every row. `cohort` and `model` are taken
             from columns of that name.
         """
-        about = {name: name for name in ("cohort", "model") if name in frame} | about
+        fields = {name: name for name in ("cohort", "model") if name in frame} | fields
         found = {}
         for row in frame.to_dict("records"):
             entry = {"value": row[value]} | ({"ci": [row[name] for name in ci]} if ci else {})
-            entry |= {k: row[v] if isinstance(v, str) and v in row else v for k, v in about.items()}
+            entry |= {k: row[v] if isinstance(v, str) and v in row else v for k, v in fields.items()}
             words = {name: _Field(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
             found[key.format(**words)] = entry
         self._add(found)
@@ -549,9 +550,9 @@ class Record:
     def _add(self, entries: Mapping[str, Mapping]) -> None:
         for key, entry in entries.items():
             if isinstance(entry["value"], str) and entry["value"] == NOT_HERE:
-                about = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
-                about = {name: kept for name, kept in about.items() if not isinstance(kept, str) or kept != NOT_HERE}
-                entry = about | dict(value=None, reason=NOT_HERE)
+                fields = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
+                fields = {name: kept for name, kept in fields.items() if not isinstance(kept, str) or kept != NOT_HERE}
+                entry = fields | dict(value=None, reason=NOT_HERE)
             entry = _plain(_without_small(entry, self.smallest))
             value, ci = entry["value"], entry.get("ci")
             if value is None and not entry.get("reason"):

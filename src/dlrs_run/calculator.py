@@ -128,8 +128,8 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "center": saved.get("center", 0.0),
         "smallest_bin": at_least,
         "cohorts": [
-            {"name": str(name), "n": len(those), "bins": risk_bins(those["risk_Nomogram"], at_least=at_least)}
-            for name, those in predictions.groupby("cohort")
+            {"name": str(name), "n": len(group), "bins": risk_bins(group["risk_Nomogram"], at_least=at_least)}
+            for name, group in predictions.groupby("cohort")
         ],
     }
 
@@ -139,7 +139,7 @@ def as_page(data: Mapping) -> str:
     if "horizon_months" not in data:
         return NOT_ESTIMABLE.format(warning=WARNINGS[data["class"]])
     horizon = data["horizon_months"]
-    primary = next(those["n"] for those in data["cohorts"] if those["name"] == "primary")
+    primary = next(entry["n"] for entry in data["cohorts"] if entry["name"] == "primary")
     return template(TEMPLATES / "nomogram.html").render(
         data=data,
         warning=WARNINGS[data["class"]],

@@ -149,7 +149,7 @@ def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = 
         boxes = training.load_boxes(base / "interim" / "boxes.csv", sequence, patients["patient_id"])
         features = gradcam.features(network, boxes)
         guess = predict_level(features, patients["centre"].to_numpy(), seed=seed)
-        rows += [(sequence, of, g) for of, g in zip(patients["centre"], guess, strict=True)]
+        rows += [(sequence, centre, g) for centre, g in zip(patients["centre"], guess, strict=True)]
     save_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
 
 

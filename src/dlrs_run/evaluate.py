@@ -75,19 +75,19 @@ class Usage(Exception):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line, that of `run.py evaluate`."""
-    made = argparse.ArgumentParser(prog="python3 run.py evaluate", allow_abbrev=False)
-    made.add_argument("table")
-    made.add_argument("--out", required=True)
+    options = argparse.ArgumentParser(prog="python3 run.py evaluate", allow_abbrev=False)
+    options.add_argument("table")
+    options.add_argument("--out", required=True)
     for name in ("id", "time", "time-unit", "event", "cohort", "centre", "clinical", "model", "map"):
-        made.add_argument(f"--{name}")
+        options.add_argument(f"--{name}")
     for name in ("risk", "survival", "score"):
-        made.add_argument(f"--{name}", action="append")
-    made.add_argument("--horizon", type=float)
-    made.add_argument("--smallest-count", type=int)
-    return made
+        options.add_argument(f"--{name}", action="append")
+    options.add_argument("--horizon", type=float)
+    options.add_argument("--smallest-count", type=int)
+    return options
 
 
-def settings(asked: argparse.Namespace) -> dict:
+def settings(args: argparse.Namespace) -> dict:
     """Return what is said about the table: the mapping file's lines, and the options, which go before them.
 
     Raises
@@ -97,57 +97,57 @@ def settings(asked: argparse.Namespace) -> dict:
     predictions.Findings
         The mapping file cannot be read.
     """
-    said = predictions.read_map(asked.map) if asked.map else {}
+    chosen = predictions.read_map(args.map) if args.map else {}
     known = {*PARAMETERS, "smallest_count"}
-    unknown = [name for name in said if name not in known]
+    unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise Usage(f"{asked.map}: there is no setting {unknown[0]}; there are {', '.join(sorted(known))}.")
-    options = {name: getattr(asked, name) for name in known if getattr(asked, name, None) is not None}
+        raise Usage(f"{args.map}: there is no setting {unknown[0]}; there are {', '.join(sorted(known))}.")
+    options = {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
     if "clinical" in options:
         options["clinical"] = options["clinical"].split(",")
-    said = EMPTY | {"smallest_count": 0} | said | options
+    chosen = EMPTY | {"smallest_count": 0} | chosen | options
     for name in LISTS:
-        value = said[name]
-        said[name] = [] if value is None else value if isinstance(value, list) else [value]
+        value = chosen[name]
+        chosen[name] = [] if value is None else value if isinstance(value, list) else [value]
     for name in ("risk", "survival", "score", "clinical"):
-        said[name] = [str(column) for column in said[name]]  # a column may be called 1
-    missing = [name for name in NEEDED if said.get(name) in (None, "")]
+        chosen[name] = [str(column) for column in chosen[name]]  # a column may be called 1
+    missing = [name for name in NEEDED if chosen.get(name) in (None, "")]
     if missing:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise Usage(f"{words}: missing; give it as an option or in the file of --map.")
-    if not any(said[kind] for kind in predictions.KINDS):
+    if not any(chosen[kind] for kind in predictions.KINDS):
         raise Usage("no prediction: name a column with --risk, --survival or --score.")
     for name, kind in NUMBERS.items():
         with contextlib.suppress(KeyError):
             try:
-                numbers = [kind(value) for value in said[name]] if name in LISTS else kind(said[name])
+                numbers = [kind(value) for value in chosen[name]] if name in LISTS else kind(chosen[name])
             except (TypeError, ValueError):
-                raise Usage(f"{name} must be a number; found {said[name]!r}.") from None
-            said[name] = numbers
-    in_model = [name.strip() for name in str(said["model"]).split("+") if name.strip()]
-    predicted = [name for kind in predictions.KINDS for name in said[kind]]
-    said["clinical"] += [name for name in in_model if name not in (*said["clinical"], *predicted)]
-    if not isinstance(said["codes"], dict):
+                raise Usage(f"{name} must be a number; found {chosen[name]!r}.") from None
+            chosen[name] = numbers
+    in_model = [name.strip() for name in str(chosen["model"]).split("+") if name.strip()]
+    predicted = [name for kind in predictions.KINDS for name in chosen[kind]]
+    chosen["clinical"] += [name for name in in_model if name not in (*chosen["clinical"], *predicted)]
+    if not isinstance(chosen["codes"], dict):
         raise Usage("codes must say `{censored: 0, event: 1}`, and `competing:` where there are such.")
-    return said
+    return chosen
 
 
-def roles(said: Mapping) -> predictions.Roles:
+def roles(chosen: Mapping) -> predictions.Roles:
     """Return what the columns are."""
-    return predictions.Roles(**{name: said[name] for name in predictions.Roles._fields})
+    return predictions.Roles(**{name: chosen[name] for name in predictions.Roles._fields})
 
 
 def answer_page(text: str) -> str:
     """Return the notebook's answer as HTML: its paragraphs, lists and bold words."""
-    made, inside = [], False
+    blocks, in_list = [], False
     for line in text.splitlines():
         item = line.startswith("- ")
-        if item != inside:
-            made.append("<ul>" if item else "</ul>")
-            inside = item
+        if item != in_list:
+            blocks.append("<ul>" if item else "</ul>")
+            in_list = item
         text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(line.removeprefix("- "), quote=False))
-        made.append(f"<li>{text}</li>" if item else f"<p>{text}</p>" if text else "")
-    return "\n".join([*made, "</ul>" if inside else ""])
+        blocks.append(f"<li>{text}</li>" if item else f"<p>{text}</p>" if text else "")
+    return "\n".join([*blocks, "</ul>" if in_list else ""])
 
 
 def shortened(table: pages.Table) -> pages.Table:
@@ -161,24 +161,24 @@ def shortened(table: pages.Table) -> pages.Table:
 def part(out: Path, title: str, parts: Mapping = PARTS) -> dict:
     """Return a section of the page: those of its tables and figures that there are."""
     tables, figures, text = parts[title]
-    there = [
+    frames = [
         shortened(pages.read_table(path)) for name in tables if (path := out / "tables" / f"{name}.html").is_file()
     ]
     drawn = [name for name in figures if (out / "figures" / f"{name}.svg").is_file()]
-    shown = [
+    images = [
         dict(uri=pages.picture_uri(out / "figures", name, largest_svg=LARGEST_SVG), alt=f"{title}: {text}")
         | pages.picture_size(out / "figures", name)
         for name in drawn
     ]
-    return dict(id=predictions.key(title), title=title, text=text, tables=[t for t in there if t.rows], figures=shown)
+    return dict(id=predictions.key(title), title=title, text=text, tables=[t for t in frames if t.rows], figures=images)
 
 
 def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str = NOTEBOOK, **content) -> None:
     """Write the page of an answer or of findings."""
-    said = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[])
-    said |= {"settings_are": "What was said about the table."} | content
+    context = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[])
+    context |= {"settings_are": "What was said about the table."} | content
     with whole_file(path) as partial:
-        partial.write_text(pages.template("evaluate.html").render(**said), encoding="utf-8")
+        partial.write_text(pages.template("evaluate.html").render(**context), encoding="utf-8")
 
 
 def write_tables(out: Path, stamp: str = "COHORT") -> None:
@@ -224,39 +224,39 @@ def run_notebook(out: Path, name: str, values: Mapping) -> int:
     return 0
 
 
-def evaluate(table: Path, out: Path, said: Mapping) -> int:
+def evaluate(table: Path, out: Path, chosen: Mapping) -> int:
     """Check a table and, where it can be, evaluate it; return the exit status."""
     clear(out)
     out.mkdir(parents=True, exist_ok=True)
     page, title = out / "evaluate.html", f"Evaluation of {table.name}"
     try:
-        predictions.read(table, roles(said))
+        predictions.read(table, roles(chosen))
     except predictions.Findings as found:
         write_page(page, title, findings=found.findings)
         print(f"{found}\n\nNothing was computed; {out / 'evaluate.html'} lists what was found.", file=sys.stderr)
         return 1
-    study = {"class": "COHORT", "smallest_count": said["smallest_count"]}
+    study = {"class": "COHORT", "smallest_count": chosen["smallest_count"]}
     results.save_json(study, out / "interim" / "study.json")
-    values = {PARAMETERS[name]: value for name, value in said.items() if name in PARAMETERS}
+    values = {PARAMETERS[name]: value for name, value in chosen.items() if name in PARAMETERS}
     values |= {"run_dir": str(out), "table": str(table)}
     if run_notebook(out, NOTEBOOK, values):
         return 1
     write_tables(out)
-    parts = [one for one in (part(out, title) for title in PARTS) if one["tables"] or one["figures"]]
-    shown = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in said.items() if v]
+    parts = [section for section in (part(out, title) for title in PARTS) if section["tables"] or section["figures"]]
+    rows = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in chosen.items() if v]
     write_page(
-        page, title, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=shown
+        page, title, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=rows
     )
     print(f"{out / 'evaluate.html'}: the answer, tables and figures; results.json holds every number.")
     return 0
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Evaluate as asked; 0 with a page of results, 1 with one of findings, 2 where the words make no sense."""
-    asked = parser().parse_args(words)
-    table, out = Path(asked.table).resolve(), Path(asked.out).resolve()
+    args = parser().parse_args(arguments)
+    table, out = Path(args.table).resolve(), Path(args.out).resolve()
     try:
-        return evaluate(table, out, settings(asked))
+        return evaluate(table, out, settings(args))
     except Usage as why:
         print(why, file=sys.stderr)
         return 2

@@ -64,13 +64,13 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
     for name, value in parameters.items():
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1)
-            what, expected = f"no parameter {name}", "one of " + (", ".join(names) or "none")
+            problem, expected = f"no parameter {name}", "one of " + (", ".join(names) or "none")
             remedy = f"Did you mean {close[0]}?" if close else "Correct the profile."
-            raise InputError(display_path(notebook), what, expected=expected, remedy=remedy)
+            raise InputError(display_path(notebook), problem, expected=expected, remedy=remedy)
         kind = KINDS.get(names[name], object)
         if not isinstance(value, kind) or (isinstance(value, bool) and names[name] in ("int", "float")):
-            what, expected = f"{name} is {value!r}", f"a value of type {names[name]}"
-            raise InputError(display_path(notebook), what, expected=expected, remedy="Correct the profile.")
+            problem, expected = f"{name} is {value!r}", f"a value of type {names[name]}"
+            raise InputError(display_path(notebook), problem, expected=expected, remedy="Correct the profile.")
 
 
 def label(stage: str) -> str:
@@ -119,7 +119,7 @@ class Stage:
         self.log.close()
 
     def done(self) -> None:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        used = [resource.getrusage(process) for process in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         processor = sum(usage.ru_utime + usage.ru_stime for usage in used)
         peak = max(usage.ru_maxrss for usage in used) / (1e9 if sys.platform == "darwin" else 1e6)  # bytes there
         seconds = time.monotonic() - self.started
@@ -246,16 +246,16 @@ class Kept:
             partial.write_text(self.made_from, encoding="utf-8")
 
 
-def run_stage(what: str, executed: Path, parameters: Mapping, stage: Stage) -> int:
+def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage) -> int:
     """Run a notebook, or a function with those of the parameters that it knows; return the exit status."""
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        if what.endswith(".ipynb"):
-            run_notebook(Path(what), executed, parameters, stage)
+        if name.endswith(".ipynb"):
+            run_notebook(Path(name), executed, parameters, stage)
         else:
             with contextlib.redirect_stdout(stage), contextlib.redirect_stderr(stage):
-                module, function = what.rsplit(".", 1)
+                module, function = name.rsplit(".", 1)
                 function = getattr(importlib.import_module(module), function)
                 known = inspect.signature(function).parameters
                 function(**{key: value for key, value in parameters.items() if key in known})
@@ -263,10 +263,10 @@ def run_stage(what: str, executed: Path, parameters: Mapping, stage: Stage) -> i
         stage.fail(str(error))
     except PapermillExecutionError as error:
         stage.write(str(error))
-        stage.fail(describe_failure(Path(what), executed, error))
+        stage.fail(describe_failure(Path(name), executed, error))
     except Exception as error:
         stage.write(traceback.format_exc())
-        stage.fail(f"{what} stopped: {type(error).__name__}: {error}")
+        stage.fail(f"{name} stopped: {type(error).__name__}: {error}")
     else:
         stage.done()
         return 0
@@ -285,24 +285,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the outputs depend on")
     parser.add_argument("--outputs", nargs="*", default=[])
     parser.add_argument("--keep", action="store_true", help="put the outputs back when no input's content has changed")
-    asked = parser.parse_args(arguments)
-    if asked.parent:
-        die_with(asked.parent)
-    os.environ["DLRS_STAGE"] = asked.name  # a notebook run by hand marks the run's pages as older than itself
-    within, short = os.path.split(asked.name)
-    name, executed = label(asked.name), Path(within, "notebooks", f"{short}.ipynb").absolute()
+    args = parser.parse_args(arguments)
+    if args.parent:
+        die_with(args.parent)
+    os.environ["DLRS_STAGE"] = args.name  # a notebook run by hand marks the run's pages as older than itself
+    within, short = os.path.split(args.name)
+    name, executed = label(args.name), Path(within, "notebooks", f"{short}.ipynb").absolute()
     with contextlib.closing(Stage(name, Path("logs"))) as stage:
-        parameters = {"run_dir": os.path.join(asked.run, within).rstrip("/"), **asked.parameters}
+        parameters = {"run_dir": os.path.join(args.run, within).rstrip("/"), **args.parameters}
         if name not in AFTER_THE_NUMBERS:  # the page of an earlier run does not outlive its numbers
             Path("report.html").unlink(missing_ok=True)
-        if not asked.keep:
-            return run_stage(asked.what, executed, parameters, stage)
-        made_from = fingerprint(asked.inputs, asked.parameters)
-        kept = Kept(Path("kept", name), made_from, [*asked.outputs, str(executed)])
+        if not args.keep:
+            return run_stage(args.what, executed, parameters, stage)
+        made_from = fingerprint(args.inputs, args.parameters)
+        kept = Kept(Path("kept", name), made_from, [*args.outputs, str(executed)])
         if kept.put_back():
             stage.say("put back: nothing that it depends on has changed")
             return 0
-        status = run_stage(asked.what, executed, parameters, stage)
+        status = run_stage(args.what, executed, parameters, stage)
         if status == 0:
             kept.keep()
         return status

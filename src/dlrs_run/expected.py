@@ -230,9 +230,9 @@ def moved_entries(expected: Mapping, found: Mapping) -> pd.DataFrame:
     rows: dict[str, dict] = {}
     for place, a, b in differences(expected, found):
         key, field = place.rsplit("/", place.count("/"))[0], place.partition("/")[2]
-        what = "new" if key not in expected else "missing" if key not in found else "moved"
-        row = dict(key=key, what=what, fields=[], expected=expected.get(key, "-"), found=found.get(key, "-"))
-        rows.setdefault(key, row)["fields"].append(f"{field}: {a} -> {b}" if what == "moved" else field)
+        change = "new" if key not in expected else "missing" if key not in found else "moved"
+        row = dict(key=key, what=change, fields=[], expected=expected.get(key, "-"), found=found.get(key, "-"))
+        rows.setdefault(key, row)["fields"].append(f"{field}: {a} -> {b}" if change == "moved" else field)
     for row in rows.values():
         same = _entry(row["expected"]) == _entry(row["found"])  # what moved is not what is printed
         row |= dict(expected=_entry(row["expected"]), found=_entry(row["found"]), fields="; ".join(row["fields"]))
@@ -246,8 +246,8 @@ def figure_sizes(run_dir: str | Path) -> dict[str, list[int]]:
     for path in sorted(Path(run_dir).glob("figures/*.png")):
         with open(path, "rb") as file:
             head = file.read(24)
-        whole = head[:8] == b"\x89PNG\r\n\x1a\n" and path.with_suffix(".svg").is_file()
-        sizes[path.stem] = list(struct.unpack(">II", head[16:24])) if whole else [0, 0]
+        complete = head[:8] == b"\x89PNG\r\n\x1a\n" and path.with_suffix(".svg").is_file()
+        sizes[path.stem] = list(struct.unpack(">II", head[16:24])) if complete else [0, 0]
     return sizes
 
 
@@ -272,18 +272,18 @@ def check(run_dir: str, default_dir: str) -> int:
     n_pages = len(list((Path(run_dir) / "tables").glob("*.html")))
     print(
         f"{len(expected['statistics'])} numbers: "
-        + ", ".join(f"{counts.get(what, 0)} {what}" for what in ("moved", "new", "missing"))
+        + ", ".join(f"{counts.get(change, 0)} {change}" for change in ("moved", "new", "missing"))
         + f". {n_pages} table pages: {len(pages)} faults. {len(wanted)} figures: {len(figures)} faults. {words['said']}"
     )
     if not frozen:
         print(f"moved    {FROZEN}: it is not the file that the expected numbers were made from")
     for row in moved[moved["what"] == "moved"].head(SHOWN).itertuples():
         print(f"moved    {row.key}  {row.line}")
-    for what in ("new", "missing"):
-        keys = moved.loc[moved["what"] == what, "key"].tolist()
+    for change in ("new", "missing"):
+        keys = moved.loc[moved["what"] == change, "key"].tolist()
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-            print(f"{what:8} {', '.join(keys[:3])}{more}")
+            print(f"{change:8} {', '.join(keys[:3])}{more}")
     for kind, faults in {"page": pages, "figure": figures, "outside": outside}.items():
         for fault in faults[:3]:
             print(f"{kind:8} {fault}")
@@ -311,8 +311,8 @@ def _bands_in_words(expected: Mapping, trained: Path) -> dict:
     n = {verdict: sum(v == verdict for _, v, _ in verdicts) for verdict in ("inside", "outside", "no check")}
     seeds = max((band["n"] for band in expected["bands"]["numbers"].values()), default=0)
     by_chance = f"by chance at most one training in {seeds + 1}"
-    said = f"Training: {n['inside']} numbers inside their bands, {n['outside']} outside ({by_chance})"
-    return {"said": f"{said}, {n['no check']} bands too wide to check.", "outside": outside}
+    text = f"Training: {n['inside']} numbers inside their bands, {n['outside']} outside ({by_chance})"
+    return {"said": f"{text}, {n['no check']} bands too wide to check.", "outside": outside}
 
 
 def freeze(default_dir: str) -> int:

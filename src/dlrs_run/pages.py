@@ -183,7 +183,7 @@ def checklists(folder: str | Path) -> dict[str, dict]:
     return dict(sorted(read.items(), key=lambda item: item[1]["place"]))
 
 
-def weighted_score(items: Iterable[Mapping], who: str) -> tuple[float, float]:
+def weighted_score(items: Iterable[Mapping], subject: str) -> tuple[float, float]:
     """Return a score in percent, with items that are `unclear` counted as not met and as met.
 
     Score = sum of the weights of items answered `yes` / sum of the weights of all items that apply (METRICS,
@@ -191,7 +191,7 @@ def weighted_score(items: Iterable[Mapping], who: str) -> tuple[float, float]:
     """
     weights = {"yes": 0.0, "no": 0.0, "unclear": 0.0, "n/a": 0.0}
     for item in items:
-        weights[item[who]] += item["weight"]
+        weights[item[subject]] += item["weight"]
     apply = weights["yes"] + weights["no"] + weights["unclear"]
     return 100 * weights["yes"] / apply, 100 * (weights["yes"] + weights["unclear"]) / apply
 

@@ -41,13 +41,13 @@ PARTS = {
 }
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Plan as asked; 0 with a page of results, 1 where a setting is impossible, 2 where the folder is another's."""
-    made = argparse.ArgumentParser(prog="python3 run.py plan", allow_abbrev=False)
-    made.add_argument("--settings", required=True)
-    made.add_argument("--out", required=True)
-    asked = made.parse_args(words)
-    settings, out = Path(asked.settings).resolve(), Path(asked.out).resolve()
+    options = argparse.ArgumentParser(prog="python3 run.py plan", allow_abbrev=False)
+    options.add_argument("--settings", required=True)
+    options.add_argument("--out", required=True)
+    args = options.parse_args(arguments)
+    settings, out = Path(args.settings).resolve(), Path(args.out).resolve()
     try:
         plan = planned.read(settings)
         evaluate.clear(out, "plan.html", NOTEBOOK)
@@ -60,9 +60,9 @@ def main(words: list[str] | None = None) -> int:
     evaluate.write_tables(out, "SYNTHETIC")
     parts = [evaluate.part(out, title, PARTS) for title in PARTS]
     answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
-    shown = [(results.spell(name), str(value)) for name, value in plan._asdict().items()]
-    said = dict(stamp="SYNTHETIC", notebook=NOTEBOOK, settings_are="The plan; times in months, rates per month.")
-    evaluate.write_page(out / "plan.html", "A planned study", answer=answer, parts=parts, settings=shown, **said)
+    listed = [(results.spell(name), str(value)) for name, value in plan._asdict().items()]
+    context = dict(stamp="SYNTHETIC", notebook=NOTEBOOK, settings_are="The plan; times in months, rates per month.")
+    evaluate.write_page(out / "plan.html", "A planned study", answer=answer, parts=parts, settings=listed, **context)
     print(f"{out / 'plan.html'}: the answer, tables and figures; results.json holds every number.")
     return 0
 

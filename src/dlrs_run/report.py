@@ -137,11 +137,11 @@ def counted(rows: pd.DataFrame, texts: Mapping, provenance: str) -> list[str]:
     names = {"counts": "counts and shares", "P values": "P values", "estimates": "estimates"}
     kinds = ", ".join(f"{r.same} of {r.of} {names[r.Index]}" for r in analysed.itertuples())
     same = rows[rows["same"].eq(True) & ~rows["set_by_cohort"]]
-    which = f" ({', '.join(same['key'])})" if len(same) else ""
+    keys = f" ({', '.join(same['key'])})" if len(same) else ""
     return [
         f"{len(rows)} entries of the paper, {agreement['of'].sum()} of them rerun as one number. "
         f"Of {analysed['of'].sum()} that an analysis gives, {analysed['same'].sum()} would be printed the same: "
-        f"{kinds}{which}. The estimates are AUC, C-index, NRI, IDI, hazard ratio and cut-off.",
+        f"{kinds}{keys}. The estimates are AUC, C-index, NRI, IDI, hazard ratio and cut-off.",
         f"{of_cohort} further numbers (sizes, counts of Table 1 and P values that follow from them) are listed and not "
         f"counted as agreement: {texts['set_by'][provenance]}.",
         "The others are settings, words, or groups of numbers. Numbers of the primary cohort are in-sample and those "
@@ -241,9 +241,9 @@ def _picture(run: Run, name: str) -> dict:
 
 def _listed(run: Run, texts: Mapping, kind: str, ending: str) -> dict[str, dict]:
     """Return what there is to show: what is listed and of this run, then what the run holds beyond the list."""
-    there = run.there(kind, ending) - set(texts["not_shown"])
-    listed = {name: item for name, item in texts[kind].items() if name in there and item["stage"] in run.stages}
-    for name in sorted(there - set(texts[kind])):
+    names = run.there(kind, ending) - set(texts["not_shown"])
+    listed = {name: item for name, item in texts[kind].items() if name in names and item["stage"] in run.stages}
+    for name in sorted(names - set(texts[kind])):
         listed[name] = dict(title=name.replace("_", " "), people="all", caption="Beyond the paper.")
     return listed
 
@@ -395,10 +395,10 @@ def checklist_items(run: Run, on_page: set[str]) -> tuple[list[dict], list[list]
 
 def _score(items: list[Mapping], columns: Mapping[str, str]) -> str:
     texts = []
-    for who in ("paper", "here"):
-        low, high = pages.weighted_score(items, who)
+    for subject in ("paper", "here"):
+        low, high = pages.weighted_score(items, subject)
         reach = f"{low:.1f} %" if low == high else f"{low:.1f} to {high:.1f} %"
-        texts.append(f"{columns[who]}: {reach}")
+        texts.append(f"{columns[subject]}: {reach}")
     return "; ".join(texts)
 
 
@@ -407,7 +407,7 @@ def _item(run: Run, item: Mapping, columns: Mapping[str, str], on_page: set[str]
     note = "; ".join(filter(None, [author, item.get("note", "")]))
     links = [_evidence(run, path, on_page) for path in item.get("evidence", [])]
     found = [
-        f"{said} {_number(run.results[key])}" for said, key in item.get("numbers", {}).items() if key in run.results
+        f"{label} {_number(run.results[key])}" for label, key in item.get("numbers", {}).items() if key in run.results
     ]
     cells = [item[name] for name in columns]
     return dict(n=item["n"], text=item["item"], cells=cells, links=links, note=note, found="; ".join(found))

@@ -97,8 +97,8 @@ def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
         if not path.is_file():
             raise InputError(display_path(path), "the file is missing", expected="a committed file", remedy=remedy)
     if sha256(source) != note.read_text(encoding="utf-8").split()[0]:
-        what = "its content was changed"
-        raise InputError(display_path(source), what, expected=f"the hash in {note.name}", remedy=remedy)
+        problem = "its content was changed"
+        raise InputError(display_path(source), problem, expected=f"the hash in {note.name}", remedy=remedy)
     with whole_file(resolve(run_dir) / "interim" / "dl_prob.csv") as partial:
         shutil.copyfile(source, partial)
 

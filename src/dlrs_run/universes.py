@@ -69,40 +69,40 @@ def networks(run: Path, also: dict[str, str]) -> dict:
     return {"alternatives": tables[0] if tables else "", "others": found, "not_run": missing}
 
 
-def one(run: Path, universe: str, given: dict) -> str:
+def one(run: Path, universe: str, files: dict) -> str:
     """Return a universe's choices and result in words."""
     choices = multiverse.read()
     patients = cohort.read_patients(run / "interim" / "patients.csv")
-    trained = multiverse.networks(patients, run / "interim" / "dl_prob.csv", given["others"], given["alternatives"])
+    trained = multiverse.networks(patients, run / "interim" / "dl_prob.csv", files["others"], files["alternatives"])
     name, levels = multiverse.find(choices, universe, list(trained))
     found = multiverse.table(choices, name, {levels["training"]: multiverse.Study(trained[levels["training"]])}, 0.05)
     row = found[found["universe"] == universe].iloc[0]
     lines = [f"{universe}: {choices.conclusions[name]['title']}"]
     for choice in choices.conclusions[name]["choices"]:
-        about = choices.choices[choice]
-        level = about["levels"].get(levels[choice], {"label": levels[choice], "why": "trained"})
-        lines.append(f"  {about['label']}: {level['label']} ({level['why']})")
+        choice_texts = choices.choices[choice]
+        level = choice_texts["levels"].get(levels[choice], {"label": levels[choice], "why": "trained"})
+        lines.append(f"  {choice_texts['label']}: {level['label']} ({level['why']})")
     estimate = results.format_estimate(row["estimate"], row["lower"], row["upper"])
     holds = "holds" if row["holds"] else "does not hold"
     return "\n".join([*lines, f"  Estimate {estimate}, P {results.format_p(row['p'])}: it {holds}."])
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Do as asked; 0 with a page or a universe, 1 where something is missing or impossible, 2 where the words are."""
-    made = argparse.ArgumentParser(prog="python3 run.py multiverse", allow_abbrev=False)
-    made.add_argument("--run", default="")
-    made.add_argument("--out", default=str(ROOT / "runs" / "multiverse"))
-    made.add_argument("--universe")
-    made.add_argument("--also", action="append", default=[])
-    asked = made.parse_args(words)
-    out = Path(asked.out).resolve()
+    options = argparse.ArgumentParser(prog="python3 run.py multiverse", allow_abbrev=False)
+    options.add_argument("--run", default="")
+    options.add_argument("--out", default=str(ROOT / "runs" / "multiverse"))
+    options.add_argument("--universe")
+    options.add_argument("--also", action="append", default=[])
+    args = options.parse_args(arguments)
+    out = Path(args.out).resolve()
     try:
-        run = config.run_folder(Path(asked.run).resolve() if asked.run else "")
-        if any("=" not in word for word in asked.also):
+        run = config.run_folder(Path(args.run).resolve() if args.run else "")
+        if any("=" not in word for word in args.also):
             raise evaluate.Usage("--also must be NAME=FILE, a table as dl_prob.csv.")
-        given = networks(run, {name: str(Path(file).resolve()) for name, file in (w.split("=", 1) for w in asked.also)})
-        if asked.universe:
-            print(one(run, asked.universe, given))
+        files = networks(run, {name: str(Path(file).resolve()) for name, file in (w.split("=", 1) for w in args.also)})
+        if args.universe:
+            print(one(run, args.universe, files))
             return 0
         evaluate.clear(out, "multiverse.html", NOTEBOOK)
     except (ValueError, FileNotFoundError, evaluate.Usage) as why:
@@ -112,14 +112,16 @@ def main(words: list[str] | None = None) -> int:
     for name in ("study.json", "patients.csv", "dl_prob.csv"):
         shutil.copyfile(run / "interim" / name, out / "interim" / name)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # many small products: threads would only wait for each other
-    if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **given}):
+    if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **files}):
         return 1
     provenance = results.load_json(out / "interim" / "study.json")["class"]
     parts = [evaluate.part(out, title, PARTS) for title in PARTS]
     answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
-    shown = [("Run", config.display_path(run)), *((name, str(value)) for name, value in given.items() if value)]
-    said = dict(stamp=provenance, notebook=NOTEBOOK, settings_are="The run that was analysed.", settings=shown)
-    evaluate.write_page(out / "multiverse.html", "All defensible analyses at once", answer=answer, parts=parts, **said)
+    rows = [("Run", config.display_path(run)), *((name, str(value)) for name, value in files.items() if value)]
+    context = dict(stamp=provenance, notebook=NOTEBOOK, settings_are="The run that was analysed.", settings=rows)
+    evaluate.write_page(
+        out / "multiverse.html", "All defensible analyses at once", answer=answer, parts=parts, **context
+    )
     print(
         f"{out / 'multiverse.html'}: curves and tables; tables/multiverse_universes.csv has every universe by its id."
     )

@@ -118,27 +118,27 @@ def _level_findings(patients: pd.DataFrame, variables: Mapping[str, Variable]) -
     primary = patients[patients["cohort"] == "primary"]
     if len(primary) < MIN_FOR_LEVELS:
         return []
-    absent, without, few = [], [], []
+    absent, without, scarce = [], [], []
     n_events = int(primary["event"].sum())
     for name, variable in variables.items():
         if variable.role != "covariate" or name not in primary:
             continue
-        there = primary.groupby(name)["event"].agg(["size", "sum"]) if variable.kind == "levels" else None
-        n_coefficients = 1 if there is None else len(there) - 1
+        by_level = primary.groupby(name)["event"].agg(["size", "sum"]) if variable.kind == "levels" else None
+        n_coefficients = 1 if by_level is None else len(by_level) - 1
         if n_coefficients and n_events < EVENTS_PER_COEFFICIENT * n_coefficients:
-            few.append(f"{name} ({n_events / n_coefficients:.1f})")
-        if there is not None:
+            scarce.append(f"{name} ({n_events / n_coefficients:.1f})")
+        if by_level is not None:
             elsewhere = patients.loc[patients["cohort"] != "primary", name].value_counts()
-            for level in [level for level in variable.categories if level not in there.index]:
+            for level in [level for level in variable.categories if level not in by_level.index]:
                 n = int(elsewhere.get(level, 0))
                 absent.append(f"{name} {level}" + (f" ({n} in the validation cohort)" if n else ""))
-            without += [f"{name} {level} ({row['size']:g})" for level, row in there.iterrows() if row["sum"] == 0]
+            without += [f"{name} {level} ({row['size']:g})" for level, row in by_level.iterrows() if row["sum"] == 0]
     found = [
         ("level-absent", "no patient of the primary cohort has ", absent),
         ("level-without-events", "no event among the primary patients with ", without),
-        ("factor-few-events", f"fewer than {EVENTS_PER_COEFFICIENT} events a coefficient: ", few),
+        ("factor-few-events", f"fewer than {EVENTS_PER_COEFFICIENT} events a coefficient: ", scarce),
     ]
-    return [(code, what + ", ".join(those)) for code, what, those in found if those]
+    return [(code, message + ", ".join(texts)) for code, message, texts in found if texts]
 
 
 def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Variable]) -> list[Finding]:
@@ -149,8 +149,8 @@ def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Var
         found.extend(_finding(code, file, int(row), message) for row in rows)
 
     row, known = patients["row"], patients.columns
-    asked = [name for name, variable in variables.items() if variable.role in ("covariate", "cohort")]
-    for name in [name for name in asked if name in known]:
+    names = [name for name, variable in variables.items() if variable.role in ("covariate", "cohort")]
+    for name in [name for name in names if name in known]:
         say("covariate-missing", row[patients[name].isna()], f"{name} is unknown")
     if "patient_id" in known:
         say("example-patient", row[patients["patient_id"].astype(str).str.startswith("EXAMPLE")], "an example's row")
@@ -164,14 +164,14 @@ def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Var
         say("follow-up-implausible", row[time > MAX_FOLLOW_UP_MONTHS], long)
         middle = time.dropna().median() if time.notna().any() else MAX_FOLLOW_UP_MONTHS
         if middle > MAX_FOLLOW_UP_MONTHS or (middle < 8 and time.max() <= 15):
-            what = "days" if middle > MAX_FOLLOW_UP_MONTHS else "years"
-            found.append(_finding("time-units", file, None, f"half of the times exceed {middle:.4g}: are they {what}?"))
-    said = [c for c in known if c not in ("patient_id", "row")]
-    for _, same in (
-        () if not said else patients[patients[said].duplicated(keep=False)].groupby(said, dropna=False, sort=False)
+            unit = "days" if middle > MAX_FOLLOW_UP_MONTHS else "years"
+            found.append(_finding("time-units", file, None, f"half of the times exceed {middle:.4g}: are they {unit}?"))
+    named = [c for c in known if c not in ("patient_id", "row")]
+    for _, rows_alike in (
+        () if not named else patients[patients[named].duplicated(keep=False)].groupby(named, dropna=False, sort=False)
     ):
-        first = same["row"].iloc[0]
-        say("row-repeated", same["row"].iloc[1:], f"everything but the name equals row {first}")
+        first = rows_alike["row"].iloc[0]
+        say("row-repeated", rows_alike["row"].iloc[1:], f"everything but the name equals row {first}")
     return found
 
 
@@ -200,8 +200,8 @@ def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, 
             say("centre-nested-in-outcome", f"in the {name} cohort the centre alone tells who has the event")
         else:
             for centre, rate in pure[pure["size"] >= 10].iterrows():
-                who = "everybody" if rate["mean"] else "nobody"
-                say("centre-one-outcome", f"{who} of the {rate['size']:g} patients of centre {centre} has the event")
+                people = "everybody" if rate["mean"] else "nobody"
+                say("centre-one-outcome", f"{people} of the {rate['size']:g} patients of centre {centre} has the event")
     for code, message in _level_findings(frame, variables):
         say(code, message)
     if frame["event"].mean() > 0.7:
@@ -220,17 +220,17 @@ def _read(
     path: Path, is_roi: bool, b_value: float | None, on: Volume | None
 ) -> tuple[Volume | None, list[tuple[str, str]]]:
     """Read a volume or mask as the study does; return it, None where it is refused, and (code, message)."""
-    said: list[tuple[str, str]] = []
+    remarks: list[tuple[str, str]] = []
     try:
-        volume = volumes.read_stored(path, b_value=b_value, on=on if is_roi else None, remarks=said)
+        volume = volumes.read_stored(path, b_value=b_value, on=on if is_roi else None, remarks=remarks)
     except volumes.Unusable as error:
-        return None, [*said, (error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
+        return None, [*remarks, (error.code, f"the {'mask' if is_roi else 'volume'} {error}")]
     spacing, (low, high) = np.array(volume.spacing_mm), SPACING_RANGE_MM
     if not ((spacing >= low) & (spacing <= high)).all():
         off = [f for f in (1000, 0.001) if ((spacing * f >= low) & (spacing * f <= high)).all()]
         code = "spacing-units" if off else "spacing-implausible"
-        said.append((code, f"the voxel size is {' x '.join(f'{s:.4g}' for s in spacing)} mm"))
-    return volume, said
+        remarks.append((code, f"the voxel size is {' x '.join(f'{s:.4g}' for s in spacing)} mm"))
+    return volume, remarks
 
 
 def _grid_findings(stored: Volume, like: Volume) -> list[tuple[str, str]]:
@@ -261,17 +261,17 @@ def _label_findings(mask: np.ndarray) -> tuple[list[tuple[str, str]], bool]:
 
 def _roi_findings(roi: np.ndarray, spacing: Sequence[float]) -> list[tuple[str, str]]:
     """Say what is doubtful about a boolean ROI's size, shape and place."""
-    said = []
+    found = []
     held = [np.flatnonzero(roi.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     windows = tuple(slice(int(places[0]), int(places[-1]) + 1) for places in held)
     n_voxels = int(roi[windows].sum())
     volume = n_voxels * float(np.prod(spacing))
     if n_voxels < MIN_ROI_VOXELS or volume < MIN_ROI_MM3:
-        said.append(("roi-tiny", f"{n_voxels} voxels, {volume / 1000:.2g} ml"))
+        found.append(("roi-tiny", f"{n_voxels} voxels, {volume / 1000:.2g} ml"))
     if n_voxels > MAX_ROI_SHARE * roi.size:
-        said.append(("roi-covers-image", f"{n_voxels / roi.size:.0%} of the volume"))
+        found.append(("roi-covers-image", f"{n_voxels / roi.size:.0%} of the volume"))
     if windows[2].stop - windows[2].start == 1:
-        said.append(("roi-one-slice", "the ROI is on one slice only"))
+        found.append(("roi-one-slice", "the ROI is on one slice only"))
     edges = [
         name
         for window, n, name in zip(windows, roi.shape, ("side", "front or back", "first or last slice"), strict=True)
@@ -280,15 +280,15 @@ def _roi_findings(roi: np.ndarray, spacing: Sequence[float]) -> list[tuple[str, 
     held = roi.sum(axis=(0, 1))
     filled = sum(int(ndimage.binary_fill_holes(roi[:, :, z]).sum()) for z in np.flatnonzero(held))
     if filled > OUTLINE_SHARE * n_voxels:
-        said.append(("roi-outline-only", f"holes inside the ROI have {filled - n_voxels} voxels, the ROI {n_voxels}"))
+        found.append(("roi-outline-only", f"holes inside the ROI have {filled - n_voxels} voxels, the ROI {n_voxels}"))
     if edges:
-        said.append(("roi-touches-border", f"the ROI touches the volume's {', '.join(edges)}"))
+        found.append(("roi-touches-border", f"the ROI touches the volume's {', '.join(edges)}"))
     pieces, n_pieces = ndimage.label(roi[windows], structure=np.ones((3, 3, 3)))
     if n_pieces > 1:
         apart = n_voxels - int(np.bincount(pieces.ravel())[1:].max())
         message = f"{n_pieces} pieces that do not touch; {apart} of {n_voxels} voxels lie outside the largest"
-        said.append(("roi-fragmented", message))
-    return said
+        found.append(("roi-fragmented", message))
+    return found
 
 
 def _adc_findings(values: np.ndarray) -> list[tuple[str, str]]:
@@ -315,10 +315,10 @@ def _signal_findings(
             found = f"the median signal is {first:.4g} at b = {b_low:g} and {second:.4g} at b = {b_high:g}"
             return [("b-values-swapped", found)]
     adc, undefined = volumes.adc_fit([signal[where].astype(float) for signal in signals], b_values)
-    said = []
+    findings = []
     if undefined.mean() > MAX_UNDEFINED_ADC:
-        said.append(("adc-undefined", f"{undefined.mean():.0%} of the ROI's voxels have no positive signal"))
-    return said + (_adc_findings(adc[~undefined]) if not undefined.all() else [])
+        findings.append(("adc-undefined", f"{undefined.mean():.0%} of the ROI's voxels have no positive signal"))
+    return findings + (_adc_findings(adc[~undefined]) if not undefined.all() else [])
 
 
 def _body(array: np.ndarray) -> np.ndarray:
@@ -380,11 +380,11 @@ def _unlogged():
 
 def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = volumes.B_VALUES) -> Examined:
     """Read all of one patient's volumes and masks and say everything that is wrong or doubtful about them."""
-    shown = f"images/{folder.name}"
+    place = f"images/{folder.name}"
     out = Examined([], [], [], 0)
 
     def say(code: str, file: str, message: str) -> None:
-        finding = _finding(code, f"{shown}/{file}" if file else shown, row, message)
+        finding = _finding(code, f"{place}/{file}" if file else place, row, message)
         if finding not in out.findings:  # a series of two b-values is read twice
             out.findings.append(finding)
 
@@ -410,11 +410,11 @@ def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = 
         *stems, roi_stem = volumes.stems_of(folder, sequence, b_values)
         files = {}
         for stem in (*stems, roi_stem):
-            there = _there(folder, stem)
-            if len(there) == 1:
-                files[stem] = there[0]
-            elif there:
-                say("image-twice", stem, "the volume is there as " + ", ".join(path.name for path in there))
+            present = _there(folder, stem)
+            if len(present) == 1:
+                files[stem] = present[0]
+            elif present:
+                say("image-twice", stem, "the volume is there as " + ", ".join(path.name for path in present))
             else:
                 others = volumes.misnamed(folder, stem)
                 seen = (
@@ -469,8 +469,8 @@ def _examine_sequence(
         is_roi, on = stem == roi_stem, next((stored[name] for name in stems if name in stored), None)
         if is_roi and on is None and volumes.is_dicom(path):  # a segmentation lies on its image's grid
             continue
-        volume, said = _read(path, is_roi, b_of.get(stem), on)
-        for code, message in said:
+        volume, findings = _read(path, is_roi, b_of.get(stem), on)
+        for code, message in findings:
             say(code, path.name, message)
         if volume is not None:
             stored[stem] = volume
@@ -479,9 +479,9 @@ def _examine_sequence(
     fits = {}
     for stem, volume in stored.items():
         if first and stem != first:
-            said = _grid_findings(volume, readable[first])
-            fits[stem] = all(FINDINGS[code]["severity"] == "warning" for code, _ in said)
-            for code, message in said:
+            findings = _grid_findings(volume, readable[first])
+            fits[stem] = all(FINDINGS[code]["severity"] == "warning" for code, _ in findings)
+            for code, message in findings:
                 say(code, files[stem].name, message)
     for stem, volume in readable.items():
         if not volumes.is_axial(volume):
@@ -491,17 +491,17 @@ def _examine_sequence(
     roi = None
     if roi_stem in stored:
         mask = stored[roi_stem]
-        said, usable = _label_findings(mask.array)
+        findings, usable = _label_findings(mask.array)
         if usable:
             drawn = mask.array > 0.5
             out.digests.append((_digest(drawn), files[roi_stem].name, True))
-            said = said + _roi_findings(drawn, mask.spacing_mm)
+            findings = findings + _roi_findings(drawn, mask.spacing_mm)
             roi = drawn if first and fits[roi_stem] else None
             if roi is not None:
                 places = nib.affines.apply_affine(mask.affine, np.argwhere(roi))
                 box = np.array([places.min(axis=0), places.max(axis=0)])
                 outlines[roi_stem] = Outline(roi.sum() * float(np.prod(mask.spacing_mm)), box)
-        for code, message in said:
+        for code, message in findings:
             say(code, files[roi_stem].name, message)
     for code, message in _contrast_findings(readable, b_of, roi, fits):
         say(code, files[stems[0] if code == "roi-on-background" else stems[-1]].name, message)
@@ -517,34 +517,34 @@ def _contrast_findings(
     volumes: dict[str, Volume], b_of: dict[str, float], roi: np.ndarray | None, fits: dict
 ) -> list[tuple[str, str]]:
     """Say whether the values where the ROI lies can be tissue, and whether the diffusion values make sense."""
-    said, first = [], next(iter(volumes), None)
+    found, first = [], next(iter(volumes), None)
     if first is None:
-        return said
+        return found
     array = volumes[first].array
     for stem, volume in volumes.items():
         if volume.array.min() < 0 and stem != "adc":
             n, inside = int((volume.array < 0).sum()), int((volume.array[roi] < 0).sum()) if roi is not None else 0
-            said.append(("signal-negative", f"{stem}: {n} voxels are negative, {inside} of them in the ROI"))
-        same = _equal_neighbours(volume.array)
-        if same:
-            said.append(("slices-repeated", f"{stem}: {same} slices equal the one below them, voxel by voxel"))
+            found.append(("signal-negative", f"{stem}: {n} voxels are negative, {inside} of them in the ROI"))
+        n_equal = _equal_neighbours(volume.array)
+        if n_equal:
+            found.append(("slices-repeated", f"{stem}: {n_equal} slices equal the one below them, voxel by voxel"))
     if roi is not None and first != "adc":
         middle, bright = float(np.median(array[roi])), float(np.percentile(array[::2, ::2, ::2], 99))
         if middle < DARK_SHARE * bright:
-            said.append(
+            found.append(
                 ("roi-on-background", f"the median signal in the ROI is {middle:.4g}, of tissue up to {bright:.4g}")
             )
     if first == "adc":
         inside = array[roi] if roi is not None else array[array > 0]
         without = int((inside <= 0).sum())
         if without:
-            said.append(("adc-undefined", f"{without} of the ROI's {inside.size} voxels have an ADC of 0 or below"))
-        return said + (_adc_findings(inside.astype(float)) if inside.size else [])
+            found.append(("adc-undefined", f"{without} of the ROI's {inside.size} voxels have an ADC of 0 or below"))
+        return found + (_adc_findings(inside.astype(float)) if inside.size else [])
     if b_of and set(volumes) == set(b_of) and all(fits[stem] for stem in list(b_of)[1:]):
         signals = [volumes[stem].array for stem in b_of]
         where = roi if roi is not None else _body(signals[0]) | _body(signals[-1])
-        said += _signal_findings(signals, list(b_of.values()), where)
-    return said
+        found += _signal_findings(signals, list(b_of.values()), where)
+    return found
 
 
 def _equal_neighbours(array: np.ndarray) -> int:
@@ -559,10 +559,10 @@ def _outline_findings(outlines: dict[str, Outline], explained: set[str]) -> list
     """Compare size and place of a patient's two outlines, T2W and DWI, where no other finding explains it."""
     if len(outlines) < 2:
         return []
-    said, (t2w, dwi) = [], outlines.values()
+    findings, (t2w, dwi) = [], outlines.values()
     sizes = f"the outlines hold {t2w.mm3 / 1000:.2g} ml on T2W and {dwi.mm3 / 1000:.2g} ml on DWI"
     if max(t2w.mm3, dwi.mm3) > MAX_OUTLINE_RATIO * min(t2w.mm3, dwi.mm3) and not explained & set(SAYS_SIZE):
-        said.append(("roi-sizes-differ", sizes))
+        findings.append(("roi-sizes-differ", sizes))
     ends = dwi.box - t2w.box  # where one outline has more slices than the other, only one end moves
     moved = np.where(np.sign(ends[0]) == np.sign(ends[1]), np.abs(ends).min(axis=0), 0)
     if np.linalg.norm(moved) > MAX_OUTLINE_SHIFT_MM and not explained & set(SAYS_PLACE):
@@ -571,8 +571,8 @@ def _outline_findings(outlines: dict[str, Outline], explained: set[str]) -> list
             for size, way in zip(moved, ("side to side", "back to front", "foot to head"), strict=True)
             if size > 5
         )
-        said.append(("roi-places-differ", f"the outline on DWI lies away from that on T2W: {ways}"))
-    return said
+        findings.append(("roi-places-differ", f"the outline on DWI lies away from that on T2W: {ways}"))
+    return findings
 
 
 def _places_of_most(findings: list[Finding], n_patients: int) -> list[Finding]:
@@ -598,9 +598,9 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
                 continue
             if other == patient and file.startswith("dwi_b") and other_file.startswith("dwi_b"):
                 continue  # said as b-values-identical
-            who = "the same patient" if other == patient else f"{other} (row {other_row})"
+            patient_text = "the same patient" if other == patient else f"{other} (row {other_row})"
             code = "roi-repeated" if is_mask else "image-repeated"
-            message = f"the voxels are those of {other_file} of {who}"
+            message = f"the voxels are those of {other_file} of {patient_text}"
             found.append(_finding(code, f"images/{patient}/{file}", row, message))
             concerned |= {patient, other}
     return found, concerned
@@ -657,43 +657,43 @@ def check(folder: str | Path, *, jobs: int = 2, progress: bool = False, statisti
     facts = {"name": folder.name, "class": None, "n_patients": 0, "n_volumes": 0, "searched_for": {}}
     if not folder.is_dir():
         return Report([_finding("folder-missing", str(folder), None, "there is no such folder")], {}, facts)
-    found = survey(folder)
-    facts |= {"name": str(found.settings.get("name", folder.name)), "class": found.settings.get("class")}
-    findings = [_of_problem(problem) for problem in found.problems]
-    findings += [_finding(p.code, p.file, p.row, p.found) for p in found.remarks]
-    if found.assumed:
-        said = ", ".join(f"{name}: '{value}'" for name, value in found.assumed.items())
-        findings.append(_finding("table-assumed", found.file, None, f"was read as `table: {{{said}}}`"))
-    findings += _row_findings(found.patients, found.file, found.variables)
-    findings += _design_findings(found.patients, found.file, found.variables)
+    surveyed = survey(folder)
+    facts |= {"name": str(surveyed.settings.get("name", folder.name)), "class": surveyed.settings.get("class")}
+    findings = [_of_problem(problem) for problem in surveyed.problems]
+    findings += [_finding(p.code, p.file, p.row, p.found) for p in surveyed.remarks]
+    if surveyed.assumed:
+        options = ", ".join(f"{name}: '{value}'" for name, value in surveyed.assumed.items())
+        findings.append(_finding("table-assumed", surveyed.file, None, f"was read as `table: {{{options}}}`"))
+    findings += _row_findings(surveyed.patients, surveyed.file, surveyed.variables)
+    findings += _design_findings(surveyed.patients, surveyed.file, surveyed.variables)
     table = {}
-    if "patient_id" in found.patients:
-        named = found.patients[found.patients["patient_id"].notna()].drop_duplicates("patient_id")
+    if "patient_id" in surveyed.patients:
+        named = surveyed.patients[surveyed.patients["patient_id"].notna()].drop_duplicates("patient_id")
         table = dict(zip(named["patient_id"].astype(str), named["row"].astype(int), strict=True))
-    facts["n_patients"] = len(found.patients)
-    alone = not (folder / "images").is_dir()
-    if statistics or (alone and (folder / PROBABILITIES).is_file()):
-        own = survey_probabilities(folder, found.patients)
-        findings += [_of_problem(problem) for problem in own.problems]
-        findings += [_finding(p.code, p.file, p.row, p.found) for p in own.remarks]
+    facts["n_patients"] = len(surveyed.patients)
+    no_images = not (folder / "images").is_dir()
+    if statistics or (no_images and (folder / PROBABILITIES).is_file()):
+        probabilities = survey_probabilities(folder, surveyed.patients)
+        findings += [_of_problem(problem) for problem in probabilities.problems]
+        findings += [_finding(p.code, p.file, p.row, p.found) for p in probabilities.remarks]
         if not statistics:
             findings.append(_finding("images-not-there", "images", None, f"no images; {PROBABILITIES} is there"))
         return Report(_sorted(findings), {}, facts)
-    if alone:
+    if no_images:
         findings.append(_finding("images-missing", "images", None, "the folder is missing"))
         return Report(_sorted(findings), {}, facts)
-    facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs, found=found))
+    facts["searched_for"] = privacy.kinds_of(privacy.secrets_of(folder, jobs=jobs, found=surveyed))
     # A name that looks like a path is no name of a folder here; without a table every folder is looked at.
     rows = {name: row for name, row in table.items() if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)}
     if table:
         findings += _folder_findings(folder, set(table))
     else:
         rows = {path.name: None for path in sorted((folder / "images").iterdir()) if path.is_dir()}
-    b_values = [float(b) for b in found.settings.get("b_values") or volumes.B_VALUES]  # a wrong one is a finding
+    b_values = [float(b) for b in surveyed.settings.get("b_values") or volumes.B_VALUES]  # a wrong one is a finding
     tasks = (delayed(_examine_quietly)(folder / "images" / name, row, b_values) for name, row in rows.items())
     results = Parallel(n_jobs=min(jobs, max(len(rows), 1)), return_as="generator")(tasks)
-    shown = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
-    examined = {name: (rows[name], result) for name, result in zip(rows, shown, strict=True)}
+    with_progress = tqdm(results, total=len(rows), desc="patients", disable=not progress, mininterval=0.5)
+    examined = {name: (rows[name], result) for name, result in zip(rows, with_progress, strict=True)}
     repeated, suspicious = _repeated(examined)
     findings += [finding for _, result in examined.values() for finding in result.findings] + repeated
     findings = _places_of_most(findings, len(rows))
@@ -762,12 +762,12 @@ def as_page(report: Report) -> str:
 def write_report(report: Report, out: str | Path) -> Path:
     """Write doctor.html, doctor.txt and doctor.json into a folder; they may name patients. Return the page's path."""
     out = Path(out)
-    written = {
+    texts = {
         "doctor.json": json.dumps([finding._asdict() for finding in report.findings], indent=1, ensure_ascii=False),
         "doctor.txt": as_text(report),
         "doctor.html": as_page(report),
     }
-    for name, text in written.items():
+    for name, text in texts.items():
         with whole_file(out / name) as partial:
             partial.write_text(text, encoding="utf-8")
     return out / "doctor.html"
@@ -804,10 +804,10 @@ def check_once(
     report = check(folder, jobs=jobs, progress=progress, statistics=statistics)
     write_report(report, out)
     n_errors = sum(finding.severity == "error" for finding in report.findings)
-    said = dict(made_from=made_from, counted=_counted(report), n_errors=n_errors)
+    content = dict(made_from=made_from, counted=_counted(report), n_errors=n_errors)
     with whole_file(note) as partial:
-        partial.write_text(json.dumps(said, indent=1), encoding="utf-8")
-    return said["counted"], n_errors
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return content["counted"], n_errors
 
 
 def _example_images(folder: Path, number: int) -> None:
@@ -864,26 +864,26 @@ def main(arguments: list[str] | None = None) -> int:
     checking.add_argument("--jobs", type=int, default=2, help="processes that read images (default: 2)")
     checking.add_argument("--statistics", action="store_true", help=f"look at {PROBABILITIES} instead of the images")
     commands.add_parser("new", help="write a commented example folder").add_argument("folder")
-    said = parser.parse_args(arguments)
-    if said.command == "new":
+    args = parser.parse_args(arguments)
+    if args.command == "new":
         try:
-            print(f"{display_path(new(said.folder))}: fill in cohort.yaml and clinical.csv, then check the folder")
+            print(f"{display_path(new(args.folder))}: fill in cohort.yaml and clinical.csv, then check the folder")
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         return 0
-    if said.jobs < 1:
-        parser.error(f"--jobs must be 1 or more; found {said.jobs}")
-    if said.once:
-        generated = survey(said.folder).settings.get("class") == "SYNTHETIC"
-        if generated and not said.statistics:  # generated patients need no doctor, probabilities do
+    if args.jobs < 1:
+        parser.error(f"--jobs must be 1 or more; found {args.jobs}")
+    if args.once:
+        generated = survey(args.folder).settings.get("class") == "SYNTHETIC"
+        if generated and not args.statistics:  # generated patients need no doctor, probabilities do
             return 0
-        beside = dict(jobs=said.jobs, progress=sys.stderr.isatty(), statistics=said.statistics)
-        counted, n_errors = check_once(said.folder, said.out, **beside)
-        print(f"The cohort folder: {counted}. {display_path(said.out)}/doctor.html says where and what to do.")
+        options = dict(jobs=args.jobs, progress=sys.stderr.isatty(), statistics=args.statistics)
+        counted, n_errors = check_once(args.folder, args.out, **options)
+        print(f"The cohort folder: {counted}. {display_path(args.out)}/doctor.html says where and what to do.")
         return int(n_errors > 0)
-    report = check(said.folder, jobs=said.jobs, progress=sys.stderr.isatty(), statistics=said.statistics)
-    page = write_report(report, said.out)
+    report = check(args.folder, jobs=args.jobs, progress=sys.stderr.isatty(), statistics=args.statistics)
+    page = write_report(report, args.out)
     for first, group in _groups(report.findings):
         print(f"{first.severity:<8} {first.code:<26} {len(group):>5}")
     print(f"{_counted(report)}; {display_path(page)} says where and what to do (it may name patients)")

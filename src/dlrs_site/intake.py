@@ -93,43 +93,43 @@ class Survey(NamedTuple):
 def _read_settings(folder: Path) -> tuple[dict, dict, list[Problem]]:
     """Return what cohort.yaml says, the same with every section that it leaves out, and what is wrong with it."""
     file, path = "cohort.yaml", folder / "cohort.yaml"
-    nothing = plain(Settings(**STAND_IN)) | {"variables": VARIABLES}
+    stand_in = plain(Settings(**STAND_IN)) | {"variables": VARIABLES}
     if not path.is_file():
         remedy, expected = "See data_synthetic/cohort.yaml. " + DESCRIBE, "a YAML mapping that describes the cohort"
-        return {}, nothing, [Problem("settings-missing", file, "the file is missing", expected, remedy)]
+        return {}, stand_in, [Problem("settings-missing", file, "the file is missing", expected, remedy)]
     try:
         values, twice = load(path)
     except Unreadable as error:
-        return {}, nothing, [Problem("settings-unreadable", file, error.found, error.expected, DESCRIBE)]
+        return {}, stand_in, [Problem("settings-unreadable", file, error.found, error.expected, DESCRIBE)]
     settings, wrong = check(values)
     wrong += [("settings-mapping", f"{key} is there twice", "each key once") for key in twice]
     remedies = {"settings-class": "Set `class: COHORT` for patients, `class: SYNTHETIC` for generated ones."}
     problems = [Problem(code, file, found, expected, remedies.get(code, DESCRIBE)) for code, found, expected in wrong]
     followed = plain(settings)
-    given = {key: value for key, value in followed.items() if key in values}
-    return given, followed | {"variables": settings.variables.joined()}, problems
+    known_keys = {key: value for key, value in followed.items() if key in values}
+    return known_keys, followed | {"variables": settings.variables.joined()}, problems
 
 
 def _table_file(folder: Path, settings: dict) -> tuple[str, Problem | None]:
     """Choose the table's file: the one declared, else clinical.csv or clinical.xlsx."""
     declared = settings["table"].get("file")
     names = [declared] if declared else ["clinical.csv", "clinical.xlsx"]
-    there = [name for name in names if (folder / name).is_file()]
-    if len(there) == 1:
-        return there[0], None
+    present = [name for name in names if (folder / name).is_file()]
+    if len(present) == 1:
+        return present[0], None
     expected = "a clinical table"
-    if there:
+    if present:
         remedy = "Remove one, or name the one that is meant: `table: {file: clinical.xlsx}` in cohort.yaml."
-        what = "clinical.csv and clinical.xlsx are both there"
-        return names[0], Problem("table-twice", names[0], what, expected, remedy)
+        problem = "clinical.csv and clinical.xlsx are both there"
+        return names[0], Problem("table-twice", names[0], problem, expected, remedy)
     remedy = (
         "Give the folder that holds clinical.csv, or make a synthetic one with `python3 run.py cohort --out FOLDER`."
     )
     others = sorted(path.name for path in folder.glob("clinical.*") if path.is_file())
     if others:
         remedy = "Save it as .xlsx or .csv."
-    what = "the file is missing" + (f"; there is {others[0]}" if others else "")
-    return names[0], Problem("table-missing", names[0], what, expected, remedy)
+    problem = "the file is missing" + (f"; there is {others[0]}" if others else "")
+    return names[0], Problem("table-missing", names[0], problem, expected, remedy)
 
 
 def _as_text(value) -> str:
@@ -247,9 +247,9 @@ def _separator(text: str, settings: dict, wanted: set[str]) -> str:
     if len(best) > 1:  # no name or one: the mark that is there at all
         best = [mark for mark in best if mark in header]
     if len(best) > 1:
-        what = "the columns may be separated by " + " or ".join(SEPARATORS[mark] for mark in best)
+        problem = "the columns may be separated by " + " or ".join(SEPARATORS[mark] for mark in best)
         expected = "one, or which it is in cohort.yaml: `table: {separator: ';'}`"
-        raise _Unreadable(what, expected, "table-separator")
+        raise _Unreadable(problem, expected, "table-separator")
     return best[0] if best else ","
 
 
@@ -264,23 +264,23 @@ def _read_raw(path: Path, settings: dict, wanted: set[str]) -> tuple[pd.DataFram
             rows, hidden, unvalued = _xlsx_rows(path, settings)
         else:
             text = _csv_text(path, settings)
-            told = re.match(r"\"?sep=([,;\t])\"?[ \t]*\r?\n", text, re.IGNORECASE)  # Excel's own first line
-            first += bool(told)
-            separator = told[1] if told else _separator(text, settings, wanted)
+            separator_line = re.match(r"\"?sep=([,;\t])\"?[ \t]*\r?\n", text, re.IGNORECASE)  # Excel's own first line
+            first += bool(separator_line)
+            separator = separator_line[1] if separator_line else _separator(text, settings, wanted)
             rows = _csv_rows(text, separator)
     except _Unreadable as error:
         remedy = "Export it again, or declare in cohort.yaml what it is."
         return pd.DataFrame(), [Problem(error.code, file, error.found, error.expected, remedy)]
     heading = next((n for n, row in enumerate(rows[:10], start=1) if len(wanted & set(row)) > 2), first)
     if heading > first and not wanted & set(rows[first - 1]):
-        what, remedy = f"the columns' names are in row {heading}", "Remove what stands above the names."
-        return pd.DataFrame(), [Problem("table-columns", file, what, f"them in row {first}", remedy)]
+        problem, remedy = f"the columns' names are in row {heading}", "Remove what stands above the names."
+        return pd.DataFrame(), [Problem("table-columns", file, problem, f"them in row {first}", remedy)]
     names, problems, body = (rows[first - 1 :] or [[]])[0], [], {}
     for place in unvalued:
         column, row = re.fullmatch(r"([A-Z]*)(\d*)", place).groups()
         remedy = "Open the workbook in a spreadsheet program and save it, or write the values."
-        what = f"column {column} holds a formula that was saved without its value"
-        problems.append(Problem("cell-formula", file, what, "a value", remedy, int(row or 0) or None))
+        problem = f"column {column} holds a formula that was saved without its value"
+        problems.append(Problem("cell-formula", file, problem, "a value", remedy, int(row or 0) or None))
     while names and not names[-1]:
         names = names[:-1]
     for name in sorted({name for name in names if name and names.count(name) > 1}):
@@ -289,9 +289,9 @@ def _read_raw(path: Path, settings: dict, wanted: set[str]) -> tuple[pd.DataFram
         if not any(row):
             continue
         if len(row) < len(names) or any(row[len(names) :]):
-            what = f"{len(row)} cells"
+            problem = f"{len(row)} cells"
             remedy = "A separator or line break inside a cell needs quotes around it; export the table again."
-            problems.append(Problem("table-row", file, what, f"{len(names)}, as the header has", remedy, number))
+            problems.append(Problem("table-row", file, problem, f"{len(names)}, as the header has", remedy, number))
         body[number] = (row + [""] * len(names))[: len(names)]
     if rows and not names:
         problems.append(Problem("table-columns", file, "the first row is empty", "the columns' names there"))
@@ -325,8 +325,8 @@ def _decimal_points(values: pd.Series, decimal: str | None, separator: str | Non
     # Semicolons separate cells where commas are decimal; there 1.234 may be a thousand, as 1,234 may elsewhere.
     doubtful = comma.any() if separator != ";" else point.any()
     if doubtful and marked.str.fullmatch(r"\d{1,3}([.,]\d{3})+").all():
-        what = f"{marked.iloc[0]!r} and the like, which may be thousands or have three decimals"
-        return values, [(None, what, expected)]
+        problem = f"{marked.iloc[0]!r} and the like, which may be thousands or have three decimals"
+        return values, [(None, problem, expected)]
     return values.str.replace(",", "."), []
 
 
@@ -350,9 +350,9 @@ def _read_dates(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFr
     if order is None:
         example = everything[everything != ""].iloc[0]
         remedy = "Say it in cohort.yaml: `table: {date_order: dmy}` (day first), mdy or ymd."
-        what = f"{example!r} and the other dates do not tell day from month"
+        problem = f"{example!r} and the other dates do not tell day from month"
         one_way, column = "dates that can be read in one way", settings["dates"]["surgery"]
-        found = Problem("date-ambiguous", file, what, one_way, remedy, column=column)
+        found = Problem("date-ambiguous", file, problem, one_way, remedy, column=column)
         return pd.DataFrame(index=raw.index, columns=list(DATES), dtype="datetime64[ns]"), [found]
     pattern = {"d": r"(?P<d>\d{1,2})", "m": r"(?P<m>\d{1,2})", "y": r"(?P<y>\d{4})"}
     form = "[./-]".join(pattern[part] for part in order) + r"([ T][\d:.]*)?"
@@ -392,8 +392,8 @@ def _from_dates(raw: pd.DataFrame, settings: dict, file: str) -> tuple[dict[str,
         ("event-after-last-contact", metastasis > last, "metastasis", "metastasis is after the last contact"),
     ]
     expected = "surgery, then metastasis, then last contact"
-    for code, broken, name, what in rules:
-        problems += [Problem(code, file, what, expected, row=row, column=columns[name]) for row in raw.index[broken]]
+    for code, broken, name, fault in rules:
+        problems += [Problem(code, file, fault, expected, row=row, column=columns[name]) for row in raw.index[broken]]
     empty = {name: raw[columns[name]] == "" for name in DATES}
     empty["last_contact"] &= empty["metastasis"]  # a metastasis ends the follow-up that we need
     for name in ("surgery", "last_contact"):
@@ -412,13 +412,13 @@ def _translate(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFra
     source |= {ours: theirs for theirs, ours in settings["columns"].items() if ours in source}
     for name in [*settings["constants"], *(("time_months", "event") if settings["dates"] else ())]:
         source.pop(name, None)
-    asked = [*source.values(), *settings["dates"].values()]
-    absent = [theirs for theirs in asked if theirs not in raw]
+    needed = [*source.values(), *settings["dates"].values()]
+    absent = [theirs for theirs in needed if theirs not in raw]
     problems: list[Problem] = []
     if absent:
-        what = f"no column {', '.join(absent)}; the file has {', '.join(raw.columns)}"
+        fault = f"no column {', '.join(absent)}; the file has {', '.join(raw.columns)}"
         remedy = "Rename or add the columns, or map yours in cohort.yaml under `columns:`."
-        problems.append(Problem("table-columns", file, what, "all of " + ", ".join(asked), remedy))
+        problems.append(Problem("table-columns", file, fault, "all of " + ", ".join(needed), remedy))
     cells = raw.mask(raw.isin(settings["missing"]), "")
     frame = pd.DataFrame({ours: cells[theirs] for ours, theirs in source.items() if theirs in raw}, index=raw.index)
     frame, silent = frame.assign(**settings["constants"]), set()
@@ -435,9 +435,9 @@ def _translate(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFra
             continue
         decimal, separator = settings["table"].get("decimal"), raw.attrs["separator"]
         frame[name], wrong = _decimal_points(frame[name], decimal, separator)
-        for row, what, expected in wrong:
+        for row, fault, expected in wrong:
             code = "cell-value" if row else "table-decimal"
-            problems.append(Problem(code, file, what, expected, row=row, column=source.get(name, name)))
+            problems.append(Problem(code, file, fault, expected, row=row, column=source.get(name, name)))
             silent.add((row, name))
         times, over = units.get((settings["units"].get(name, "").lower().split() or [""])[0], (1, 1))
         if times != over:
@@ -463,9 +463,9 @@ def _schema(names: Sequence[str], may_lack: Sequence[str], variables: Mapping[st
         low, high = (0, 1) if variable.kind == "event" else variable.range
         expected = "0 or 1" if variable.kind == "event" else f"a number from {low:g} to {high:g}"
 
-        def fits(values, low=low, high=high, whole=variable.kind == "event"):
+        def fits(values, low=low, high=high, integer=variable.kind == "event"):
             number = pd.to_numeric(values, errors="coerce")
-            return number.between(low, high) & (number.isin([0, 1]) if whole else True)
+            return number.between(low, high) & (number.isin([0, 1]) if integer else True)
 
         rules[name] = column(name, fits, expected)
     named = "letters, digits, dot, hyphen and underscore, starting with a letter or digit"
@@ -489,7 +489,7 @@ def _cell_problems(
         for case in errors.failure_cases.itertuples():
             value = frame.at[case.index, case.column]
             expected = str(case.check) if case.check != "not_nullable" else "a value"
-            code, what = ("cell-empty", "is empty") if pd.isna(value) else ("cell-value", f"found {value!r}")
+            code, fault = ("cell-empty", "is empty") if pd.isna(value) else ("cell-value", f"found {value!r}")
             code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
             remedy = CORRECT
             if code == "cell-value" and variables[case.column].kind in ("levels", "event"):
@@ -498,17 +498,17 @@ def _cell_problems(
                 )
             if code == "cell-value" and str(value).strip().casefold() in UNKNOWN_WORDS:
                 remedy = f"If it stands for unknown, declare it in cohort.yaml: `missing: [{str(value)!r}]`."
-            problem = Problem(code, file, what, expected, remedy, int(case.index), case.column)
+            problem = Problem(code, file, fault, expected, remedy, int(case.index), case.column)
             found.setdefault((problem.row, problem.column), problem)  # an empty cell breaks two rules, said once
     if "patient_id" in frame:
         named = frame[frame["patient_id"].notna()]
         for row in named.index[named["patient_id"].duplicated()]:
-            same = named[named["patient_id"] == named.at[row, "patient_id"]]
-            both = "cohort" in frame and same["cohort"].nunique() > 1
-            what = f"the patient of row {same.index[0]} again{', in the other cohort' if both else ''}"
+            rows_of_patient = named[named["patient_id"] == named.at[row, "patient_id"]]
+            both = "cohort" in frame and rows_of_patient["cohort"].nunique() > 1
+            fault = f"the patient of row {rows_of_patient.index[0]} again{', in the other cohort' if both else ''}"
             code = "patient-in-both-cohorts" if both else "patient-twice"
             expected = "each patient once and in one cohort"
-            found[row, "patient_id"] = Problem(code, file, what, expected, row=row, column="patient_id")
+            found[row, "patient_id"] = Problem(code, file, fault, expected, row=row, column="patient_id")
     return [found[place] for place in sorted(found)]
 
 
@@ -537,8 +537,8 @@ def survey(folder: str | Path) -> Survey:
     may_lack = columns(joined["variables"], "covariate") if settings.get("class") == "COHORT" else []
     patients, wrong, assumed = _survey_table(folder / file, joined, may_lack)
     hidden = patients.attrs.get("hidden", [])
-    what = f"{len(hidden)} rows are hidden by a filter or by hand, the first is row {min(hidden, default=0)}"
-    remarks = [Problem("rows-hidden", file, what, "all rows shown")] if hidden else []
+    fault = f"{len(hidden)} rows are hidden by a filter or by hand, the first is row {min(hidden, default=0)}"
+    remarks = [Problem("rows-hidden", file, fault, "all rows shown")] if hidden else []
     return Survey(settings, patients, problems + wrong, file, joined["variables"], assumed, remarks)
 
 
@@ -611,21 +611,21 @@ def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabil
         remedy = "Put it beside the clinical table, a row a patient; each probability from 0 to 1."
         missing = Problem("probabilities-missing", file, "the file is missing", columns_named, remedy)
         return Probabilities(pd.DataFrame(), [missing])
-    said = _read_settings(Path(folder))[1]
-    theirs = {name: ours for name, ours in said["columns"].items() if ours == "patient_id"}
+    settings = _read_settings(Path(folder))[1]
+    theirs = {name: ours for name, ours in settings["columns"].items() if ours == "patient_id"}
     wanted = {"patient_id", *SEQUENCE_COLUMNS, "dl_prob", *theirs}
-    raw, problems = _read_raw(Path(folder) / file, said | {"table": {}}, wanted)
+    raw, problems = _read_raw(Path(folder) / file, settings | {"table": {}}, wanted)
     if raw.empty:
         return Probabilities(pd.DataFrame(), problems)
     raw, separator = raw.rename(columns=theirs), raw.attrs["separator"]
     names = [name for name in (*SEQUENCE_COLUMNS, "dl_prob") if name in raw]
     if "patient_id" not in raw or not ({"dl_prob"} <= set(names) or set(SEQUENCE_COLUMNS) <= set(names)):
-        what = f"the columns are {', '.join(raw.columns)}"
+        problem = f"the columns are {', '.join(raw.columns)}"
         remedy = "Name the columns so; a model's one probability is dl_prob."
-        problems.append(Problem("table-columns", file, what, columns_named, remedy))
+        problems.append(Problem("table-columns", file, problem, columns_named, remedy))
         return Probabilities(pd.DataFrame(), problems)
     names = names if set(SEQUENCE_COLUMNS) <= set(names) else ["dl_prob"]
-    table, raw = raw[["patient_id"]].copy(), raw.mask(raw.isin(said["missing"]), "")
+    table, raw = raw[["patient_id"]].copy(), raw.mask(raw.isin(settings["missing"]), "")
     for name in names:
         highest = 2.0 if name == "dl_prob" and len(names) == 3 else 1.0
         table[name], wrong = _probabilities(raw[name], highest, separator)
@@ -635,9 +635,9 @@ def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabil
         table["dl_prob"] = table.get("dl_prob", total)
         apart = table.index[(table["dl_prob"] - total).abs() > ROUNDED]
         if len(apart):
-            what = f"found {table.at[apart[0], 'dl_prob']:g} beside {total[apart[0]]:g}, and so in {len(apart)} rows"
+            problem = f"found {table.at[apart[0], 'dl_prob']:g} beside {total[apart[0]]:g}, and so in {len(apart)} rows"
             remedy = "Leave dl_prob out: it is computed from the other two."
-            problems.append(Problem("cell-value", file, what, "t2w_prob + adc_prob", remedy, apart[0], "dl_prob"))
+            problems.append(Problem("cell-value", file, problem, "t2w_prob + adc_prob", remedy, apart[0], "dl_prob"))
     wrong, remarks = _same_patients(table["patient_id"], patients)
     return Probabilities(table, [*problems, *wrong], remarks)
 
@@ -646,13 +646,13 @@ def _probabilities(cells: pd.Series, highest: float, separator: str | None) -> t
     """Return a column as numbers, and every cell that holds no probability, percents as one problem."""
     file, name, expected = PROBABILITIES, cells.name, f"a probability from 0 to {highest:g}"
     points, wrong = _decimal_points(cells, None, separator)
-    problems = [Problem("cell-value", file, what, said, row=row, column=name) for row, what, said in wrong]
+    problems = [Problem("cell-value", file, problem, limits, row=row, column=name) for row, problem, limits in wrong]
     values = pd.to_numeric(points, errors="coerce").astype(float)
     values[values.notna()] = points[values.notna()].map(float)  # to_numeric is wrong in the last digit
     outside = values.notna() & ~values.between(0, highest)
     if values.min() >= 0 and highest < values.max() <= 100 * highest and values.median() > highest:
-        what, remedy = f"values up to {values.max():g} look like percents", "Divide the column by 100."
-        return values, [*problems, Problem("cell-value", file, what, expected, remedy, column=name)]
+        problem, remedy = f"values up to {values.max():g} look like percents", "Divide the column by 100."
+        return values, [*problems, Problem("cell-value", file, problem, expected, remedy, column=name)]
     remedy = "Correct it. A sum of two probabilities is given as the two, in t2w_prob and adc_prob."
     for row in values.index[outside | (values.isna() & (cells != ""))]:
         problems.append(Problem("cell-value", file, f"found {cells[row]!r}", expected, remedy, row, name))
@@ -667,21 +667,21 @@ def _same_patients(named: pd.Series, patients: pd.DataFrame) -> tuple[list[Probl
     """List who has no probability or several, and, as remarks, rows of nobody in the clinical table."""
     file, problems = PROBABILITIES, []
     for row in named.index[named.duplicated() & (named != "")]:
-        what = f"the patient of row {named.index[named == named[row]][0]} again"
-        problems.append(Problem("patient-twice", file, what, "each patient once", row=row, column="patient_id"))
+        problem = f"the patient of row {named.index[named == named[row]][0]} again"
+        problems.append(Problem("patient-twice", file, problem, "each patient once", row=row, column="patient_id"))
     rows = patients.get("patient_id", pd.Series(dtype=str)).dropna().astype(str)
     unused = named.index[~named.isin(rows)]
     lacking = rows[~rows.isin(named)]
     if len(lacking):
         first = patients.at[lacking.index[0], "row"]
-        what = f"no row for {len(lacking)} patients of the clinical table, the first in row {first} there"
+        problem = f"no row for {len(lacking)} patients of the clinical table, the first in row {first} there"
         alike = {named[row].casefold().lstrip("0"): row for row in unused}
         near = alike.get(lacking.iloc[0].casefold().lstrip("0"))
-        what += f"; is that row {near} here?" if near else ""
+        problem += f"; is that row {near} here?" if near else ""
         remedy = "Spell patient_id alike in both tables, or leave the patients out of the clinical one."
-        problems.append(Problem("probability-lacking", file, what, "every patient", remedy, column="patient_id"))
-    what = f"{len(unused)} rows are of no patient of the clinical table, the first is row {min(unused, default=0)}"
-    remarks = [Problem("probabilities-unused", file, what, "the table's patients")] if len(unused) else []
+        problems.append(Problem("probability-lacking", file, problem, "every patient", remedy, column="patient_id"))
+    problem = f"{len(unused)} rows are of no patient of the clinical table, the first is row {min(unused, default=0)}"
+    remarks = [Problem("probabilities-unused", file, problem, "the table's patients")] if len(unused) else []
     return problems, remarks
 
 
@@ -750,8 +750,8 @@ def read_cohort(folder: str | Path, *, only: str | None = None) -> Cohort:
         return Cohort(patients, found.settings, [], found.variables)
     others = patients["cohort"] != only
     if others.all():
-        what, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
-        problem = Problem("cohort-empty", found.file, what, f"patients of the {only} cohort", remedy, column="cohort")
+        fault, remedy = f"nobody is {only}", f"Write {only} there, or `constants: {{cohort: {only}}}` in cohort.yaml."
+        problem = Problem("cohort-empty", found.file, fault, f"patients of the {only} cohort", remedy, column="cohort")
         _refuse(folder, [problem])
     counts = patients.loc[others, "cohort"].astype(str).value_counts()
     left_out = [dict(cohort=name, reason=f"not in the {only} cohort", n=int(n)) for name, n in counts.items()]
@@ -789,8 +789,8 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     patients, settings, left_out, variables = read_cohort(folder, only=only or None)
     joined = _read_settings(folder)[1]
     if complete_cases(patients, columns(variables, "covariate"))[0].empty:
-        file, what = _table_file(folder, joined)[0], "no patient has every covariate"
-        _refuse(folder, [Problem("covariate-missing", file, what, "complete patients", "Fill in the table.")])
+        file, problem = _table_file(folder, joined)[0], "no patient has every covariate"
+        _refuse(folder, [Problem("covariate-missing", file, problem, "complete patients", "Fill in the table.")])
     shared = joined["class"] == "COHORT" and joined["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
     study |= {"smallest_count": joined["small_cell"] if shared else 0, "left_out": left_out}

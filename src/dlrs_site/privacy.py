@@ -93,8 +93,8 @@ def _name_forms(value: str) -> Iterator[str]:
     yield value
     for form in value.split("=") if "=" in value or "^" in value else ():
         parts = [part for part in re.split(r"[\^ ]+", form) if part]
-        for those in (parts, parts[:2]) if parts else ():
-            for order in (those, [*those[1:], those[0]]):
+        for used in (parts, parts[:2]) if parts else ():
+            for order in (used, [*used[1:], used[0]]):
                 yield ("" if IDEOGRAPH.search(form) else " ").join(order)
     if re.fullmatch(r"(19|20)\d{6}", value):
         year, month, day = value[:4], value[4:6], value[6:]
@@ -123,8 +123,8 @@ def _texts_of_header(path: Path) -> list[tuple[str, str]]:
             found = [(name, image.header[name].item().decode("latin-1")) for name in NIFTI_TEXTS]
             found += [("extension", str(part.get_content())) for part in image.header.extensions]
         elif path.suffix == ".json":  # beside a NIfTI file, as dcm2niix writes it
-            about = json.loads(path.read_text(encoding="utf-8"))
-            found = [(name, str(about[name])) for name in PERSONAL if name in about]
+            sidecar = json.loads(path.read_text(encoding="utf-8"))
+            found = [(name, str(sidecar[name])) for name in PERSONAL if name in sidecar]
         else:  # without its mark too, as old nodes wrote DICOM
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(PERSONAL), force=True)
             found = [(tag, str(part)) for tag in PERSONAL for part in _several(header.get(tag))]
@@ -401,8 +401,8 @@ def check(folder: str | Path, cohort_dir: str | Path, *, jobs: int = 2) -> dict:
         more = f"\n  and {len(lines) - 30} more" if len(lines) > 30 else ""
         remedy = "Hand nothing of this folder on before these are gone:\n  " + "\n  ".join(lines[:30]) + more
         files = len({leak.file for leak in leaks})
-        what = f"private things in {files} of {facts['n_files']} files"
-        raise InputError(display_path(folder), what, expected="rows instead of patients", remedy=remedy)
+        problem = f"private things in {files} of {facts['n_files']} files"
+        raise InputError(display_path(folder), problem, expected="rows instead of patients", remedy=remedy)
     return facts
 
 
@@ -429,9 +429,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 run.py check-private", description=__doc__)
     parser.add_argument("folder", help="a finished run, or what is to be handed on of it")
     parser.add_argument("--cohort", required=True, help="the cohort folder that it was made from")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        print(told(check(asked.folder, asked.cohort)))
+        print(told(check(args.folder, args.cohort)))
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

@@ -134,14 +134,14 @@ def _performance(results: Mapping) -> list[dict]:
 def _card(manifest: Mapping) -> str:
     card = template(Path(__file__).parent / "templates" / "model_card.md", trim_blocks=True)
     terms = dict.fromkeys(column.split("[")[0] for column in manifest["cox"]["Nomogram"]["coefficients"])
-    asked = [cohort.label(term, variables_of(manifest)) for term in terms if term not in PROBABILITIES]
-    return card.render(manifest, months=MONTHS, asked=asked)
+    clinical = [cohort.label(term, variables_of(manifest)) for term in terms if term not in PROBABILITIES]
+    return card.render(manifest, months=MONTHS, asked=clinical)
 
 
 def variables_of(manifest: Mapping) -> dict[str, cohort.Variable]:
     """Return the paper's variables, and those that the training hospital's models have of its own or otherwise."""
-    own = {name: OwnVariable(**about).variable(name) for name, about in manifest.get("variables", {}).items()}
-    return cohort.VARIABLES | own
+    declared = {name: OwnVariable(**options).variable(name) for name, options in manifest.get("variables", {}).items()}
+    return cohort.VARIABLES | declared
 
 
 def _equation(manifest: Mapping) -> dict:
@@ -164,7 +164,7 @@ def _functions(manifest: Mapping, equation: Mapping) -> dict[str, str]:
     numbers = {name: model[f"{name}s"] for name in ("coefficient", "mean")}
     survival = {int(months): value for months, value in model["baseline_survival"].items()}
     horizon = manifest["horizon_months"] if manifest["horizon_months"] in survival else max(survival)
-    about = {"class": manifest["class"], "horizon": f"{horizon:g}", "digest": _digest(manifest["cox"])[:12]}
+    common = {"class": manifest["class"], "horizon": f"{horizon:g}", "digest": _digest(manifest["cox"])[:12]}
 
     def in_r(values: Mapping) -> str:
         return "c(" + ", ".join(f"{json.dumps(str(name))} = {value!r}" for name, value in values.items()) + ")"
@@ -175,8 +175,8 @@ def _functions(manifest: Mapping, equation: Mapping) -> dict[str, str]:
     of_python = numbers | {"survival": survival, "levels": levels}
     folder = Path(__file__).parent / "templates"
     return {
-        "risk.py": template(folder / "risk_python.txt").render(about | of_python) + "\n",
-        "risk.R": template(folder / "risk_R.txt").render(about | of_r) + "\n",
+        "risk.py": template(folder / "risk_python.txt").render(common | of_python) + "\n",
+        "risk.R": template(folder / "risk_R.txt").render(common | of_r) + "\n",
     }
 
 
@@ -185,9 +185,9 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
     preprocessing = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
     box = preprocessing["imaging.box.size"]
-    own = {
-        term: {name: about[name] for name in VARIABLE_OPTIONS if about.get(name)}
-        for term, about in nomogram.get("variables", {}).items()
+    declared = {
+        term: {name: options[name] for name in VARIABLE_OPTIONS if options.get(name)}
+        for term, options in nomogram.get("variables", {}).items()
     }
     if "cox" not in signature or "cox" not in nomogram or "nonpositive_adc" not in box:
         found = "the run was made by an earlier version, which did not keep all that a release needs"
@@ -199,7 +199,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
             found = f"the primary cohort was followed for {baseline['time'][-1]:g} months"
             raise InputError(display_path(run), found, expected=f"{max(MONTHS)} or more", remedy="Follow it longer.")
         try:
-            _check_levels(name, model["coefficients"], variables_of({"variables": own}))
+            _check_levels(name, model["coefficients"], variables_of({"variables": declared}))
         except Unfit as error:
             remedy = "A release holds models of columns and levels; notebook 05 says which formula this one has."
             raise InputError(display_path(run), str(error), expected=error.expected, remedy=remedy) from error
@@ -214,7 +214,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     manifest["preprocessing"] = {"box_size": box["value"], "n_slices": preprocessing["imaging.box.slices"]["value"]}
     manifest["preprocessing"] |= {name: box[name] for name in BOX_OPTIONS}
     manifest["cox"] = {name: cox[name] for name in MODELS}
-    manifest |= {"variables": own} if own else {}
+    manifest |= {"variables": declared} if declared else {}
     manifest["trained_on"] = {"patients": int(n), "metastases": int(events)}
     manifest["trained_on"] |= {
         name: {key: description[key] for key in counts} for name, description in networks.items()
@@ -245,8 +245,8 @@ def pack(run_dir: str | Path, out: str | Path) -> dict:
     """
     run, out = resolve(run_dir), resolve(out)
     manifest, nomogram = _manifest(run, _finished(run))
-    there = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} if out.is_dir() else set()
-    if (there and (MANIFEST not in there or there - {MANIFEST, *FILES})) or (out.exists() and not out.is_dir()):
+    present = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} if out.is_dir() else set()
+    if (present and (MANIFEST not in present or present - {MANIFEST, *FILES})) or (out.exists() and not out.is_dir()):
         found, remedy = "holds something else than a release", "Give a new folder; nothing was written."
         raise InputError(display_path(out), found, expected="a new or empty folder, or a release", remedy=remedy)
     partial, old = (out.with_name(f".{word}-{out.name}") for word in ("partial", "old"))
@@ -364,9 +364,9 @@ def _check_content(manifest: dict) -> None:
             raise Unfit(
                 f"{name}'s baseline is that of {time[0]:g} to {time[-1]:g} months", "0 to the horizon and to 36"
             )
-        told = model["baseline_survival"]
+        curve = model["baseline_survival"]
         for month, value in _survival(model["baseline"]).items():
-            if month not in told or not math.isclose(told[month], value):
+            if month not in curve or not math.isclose(curve[month], value):
                 raise Unfit(f"{name}'s baseline survival is not that of its hazard", "exp(-cumulative hazard)")
 
 
@@ -376,12 +376,12 @@ def _check_parts(folder: Path, manifest: dict) -> None:
         raise Unfit("the nomogram's cut-off is not that of nomogram.json", "one cut-off")
     if "equation.json" in manifest["files"] and _json(folder / "equation.json", WHOLE) != _equation(manifest):
         raise Unfit("equation.json has other numbers than the manifest", "the same models")
-    asked = manifest["preprocessing"]["n_slices"]
+    n_slices = manifest["preprocessing"]["n_slices"]
     for sequence in SEQUENCES:
         description = _json(folder / sequence / "model.json", WHOLE)
         read = description["box_shape"][0]
-        if read != asked:
-            raise Unfit(f"boxes have {asked} slices, the network {sequence} reads {read}", "the same number")
+        if read != n_slices:
+            raise Unfit(f"boxes have {n_slices} slices, the network {sequence} reads {read}", "the same number")
         if description["weights_sha256"] != manifest["files"][f"{sequence}/model.safetensors"]:
             raise Unfit(f"{sequence}/model.json describes other weights than the folder holds", "its weights")
 
@@ -426,14 +426,14 @@ def fits(folder: str | Path, cohort_dir: str | Path, variables: Mapping[str, coh
     for term in dict.fromkeys(column.split("[")[0] for column in columns):
         if term in PROBABILITIES:
             continue
-        asked, there = known[term], variables.get(term)
-        if there is None or (there.kind, [*there.categories]) != (asked.kind, [*asked.categories]):
-            what = f"the model needs {term}, which " + (
-                "has other levels here" if there else "this cohort does not have"
+        needed, variable = known[term], variables.get(term)
+        if variable is None or (variable.kind, [*variable.categories]) != (needed.kind, [*needed.categories]):
+            problem = f"the model needs {term}, which " + (
+                "has other levels here" if variable else "this cohort does not have"
             )
-            levels = f"levels {', '.join(asked.categories)}, the first the reference" if asked.levels else "a number"
+            levels = f"levels {', '.join(needed.categories)}, the first the reference" if needed.levels else "a number"
             remedy = f"Give the table a column {term}, described below `variables: add:` or mapped by `codes:`."
-            raise InputError(display_path(Path(cohort_dir) / "cohort.yaml"), what, expected=levels, remedy=remedy)
+            raise InputError(display_path(Path(cohort_dir) / "cohort.yaml"), problem, expected=levels, remedy=remedy)
 
 
 def linear_predictor(patients: pd.DataFrame, model: Mapping) -> np.ndarray:
@@ -510,15 +510,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dlrs_site.release", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("out", help="folder of the release")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        manifest = pack(asked.run, asked.out)
+        manifest = pack(args.run, args.out)
     except InputError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    print(
-        f"{display_path(resolve(asked.out))}: {manifest['class']}, {len(FILES) + 1} files; {MANIFEST} says what it is"
-    )
+    print(f"{display_path(resolve(args.out))}: {manifest['class']}, {len(FILES) + 1} files; {MANIFEST} says what it is")
     print(f"sha256 {manifest['sha256']}")
     return 0
 

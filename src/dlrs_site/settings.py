@@ -117,7 +117,7 @@ def load(path: Path) -> tuple[dict, list[str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         _check_events(text)
-        values, words = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
+        values, texts = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
         twice = _twice(text)
     except UnicodeError as error:
         raise Unreadable("not UTF-8 text") from error
@@ -127,9 +127,9 @@ def load(path: Path) -> tuple[dict, list[str]]:
         raise Unreadable(f"not YAML ({' '.join(str(error).split())[:300]})") from error
     if not isinstance(values, dict):
         raise Unreadable("it is no mapping")
-    written = {name: words[name] for name in (*SECTIONS, *LISTS, "variables") if words.get(name)}
+    sections = {name: texts[name] for name in (*SECTIONS, *LISTS, "variables") if texts.get(name)}
     others = {str(key): value for key, value in values.items() if key not in (*SECTIONS, *LISTS, "variables")}
-    return others | written, twice
+    return others | sections, twice
 
 
 # ---------------------------------------------------------------- the model
@@ -258,9 +258,9 @@ class Variables(_Part):
 
     def joined(self) -> dict[str, Variable]:
         """Return the paper's variables with those of the folder, a changed one in its place."""
-        own = {name: added.variable(name) for name, added in self.add.items()}
+        added_variables = {name: added.variable(name) for name, added in self.add.items()}
         kept = {name: variable for name, variable in VARIABLES.items() if name not in self.leave_out}
-        return {name: own.get(name, variable) for name, variable in kept.items()} | own
+        return {name: added_variables.get(name, variable) for name, variable in kept.items()} | added_variables
 
 
 class Settings(_Part):
@@ -406,14 +406,14 @@ def check(values: dict) -> tuple[Settings, list[tuple[str, str, str]]]:
         try:
             settings = Settings.model_validate(values)
         except ValidationError as error:
-            told: dict[tuple, tuple] = {}
+            problems: dict[tuple, tuple] = {}
             for fault in error.errors(include_url=False):
                 place, found, expected = _found(fault, values)
                 lacking = [str(fault["loc"][-1])] if fault["type"] == "missing" else []
                 unknown = fault["type"] == "extra_forbidden" and len(place) == 1
-                told.setdefault((*place, *lacking), (place, found, expected, unknown))
-            for where, (place, found, expected, unknown) in told.items():
-                if any(where == other[: len(where)] and where != other for other in told):
+                problems.setdefault((*place, *lacking), (place, found, expected, unknown))
+            for where, (place, found, expected, unknown) in problems.items():
+                if any(where == other[: len(where)] and where != other for other in problems):
                     continue  # of a union's arms the one that came furthest
                 code = {"name": "settings-name", "class": "settings-class"}.get(where[0], "settings-mapping")
                 wrong.append(("settings-unknown" if unknown else code, found, expected))

@@ -187,8 +187,8 @@ def make_box(
     """
     check_options(box_size=box_size, n_slices=n_slices, interpolation=interpolation, zscore=zscore)
     if np.shape(image) != np.shape(roi) or not roi.any():
-        what = "an empty one" if np.shape(image) == np.shape(roi) else f"shape {np.shape(roi)}"
-        raise ValueError(f"roi must have the image's shape {np.shape(image)} and hold a voxel; found {what}")
+        problem = "an empty one" if np.shape(image) == np.shape(roi) else f"shape {np.shape(roi)}"
+        raise ValueError(f"roi must have the image's shape {np.shape(image)} and hold a voxel; found {problem}")
     slices = select_slices(roi, n_slices)
     windows = [rectangle(axial(roi, z)) for z in slices]
     patches = [resize(axial(image, z)[w], box_size, interpolation) for z, w in zip(slices, windows, strict=True)]
@@ -244,11 +244,11 @@ def _write_box(task: dict) -> None:
     if options["grow_mm"] or any(options["shift_mm"]):
         roi = adjust_roi(roi, volume.spacing_mm, **change)
         if not roi.any():
-            what = "nothing is left of the ROI after " + ", ".join(f"{k}={v}" for k, v in change.items())
+            problem = "nothing is left of the ROI after " + ", ".join(f"{k}={v}" for k, v in change.items())
             remedy = "Choose a smaller change, or leave the patient out."
             raise InputError(
                 f"{task['name']}/{stems_of(task['folder'], sequence, options['b_values'])[-1]}",
-                what,
+                problem,
                 expected="a voxel or more",
                 remedy=remedy,
             )

@@ -62,14 +62,14 @@ class Frame(NamedTuple):
     @property
     def b_values(self) -> dict[str, float]:
         """The b-value in s/mm2 by each place that says one, the most trusted first, the sequence's name last."""
-        said = {"DiffusionBValue": self.get("DiffusionBValue")}
+        values = {"DiffusionBValue": self.get("DiffusionBValue")}
         for group, creator, element in PRIVATE_B_VALUES:
             value = self.private(group, creator, element)
             # GE adds 1e9 to say that a flag is set
-            said[creator] = value % 100_000 if value is not None and creator.startswith("GEMS") else value
+            values[creator] = value % 100_000 if value is not None and creator.startswith("GEMS") else value
         name = SEQUENCE_B_VALUE.search(str(self.get("SequenceName") or ""))
-        said["SequenceName"] = name[1] if name else None  # such as *ep_b1000t
-        return {place: float(value) for place, value in said.items() if value is not None}
+        values["SequenceName"] = name[1] if name else None  # such as *ep_b1000t
+        return {place: float(value) for place, value in values.items() if value is not None}
 
     @property
     def b_value(self) -> float | None:
@@ -105,10 +105,10 @@ class Frame(NamedTuple):
             return float(self.get("RealWorldValueSlope")), float(self.get("RealWorldValueIntercept") or 0), unit
         slope, intercept = self.get("RescaleSlope"), self.get("RescaleIntercept")
         slope, intercept = float(1 if slope is None else slope), float(intercept or 0)
-        own = self.private(*PHILIPS_SCALE)
+        philips = self.private(*PHILIPS_SCALE)
         unit = _unit(self.get("RescaleType"))
         # Philips scales every image to its own range; only divided by this are two b-values on one scale.
-        return slope, intercept, unit or (1 / (slope * own) if own and slope else 1.0)
+        return slope, intercept, unit or (1 / (slope * philips) if philips and slope else 1.0)
 
 
 def _without_overlays(stored: np.ndarray, data: Dataset) -> np.ndarray:
@@ -165,9 +165,9 @@ def opened(file: Path) -> Dataset | None:
     marked = start[128:] == b"DICM"
     try:
         data = pydicom.dcmread(file, force=not marked)
-        whole = "SOPClassUID" in data and ("Rows" in data or marked or _is_image(data))
+        complete = "SOPClassUID" in data and ("Rows" in data or marked or _is_image(data))
         syntax = getattr(data.file_meta, "TransferSyntaxUID", None)
-        if whole and syntax is None:  # as old nodes wrote it
+        if complete and syntax is None:  # as old nodes wrote it
             implicit = data.original_encoding[0] is not False
             data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     except (MemoryError, PermissionError):
@@ -178,9 +178,9 @@ def opened(file: Path) -> Dataset | None:
                 f"holds a damaged file ({type(error).__name__}): copy it again", "image-unreadable"
             ) from error
         return None
-    if not (whole or marked) and not any(start[:128]):  # an empty preamble whose mark is damaged
+    if not (complete or marked) and not any(start[:128]):  # an empty preamble whose mark is damaged
         raise Unusable("holds a damaged file (no DICOM mark): copy it again", "image-unreadable")
-    return data if whole or marked else None
+    return data if complete or marked else None
 
 
 def _is_image(data: Dataset) -> bool:
@@ -227,15 +227,15 @@ def frames(path: str | Path) -> list[Frame]:
             n = int(data.get("NumberOfFrames") or 1)
             if n != len(groups):
                 raise Unusable(f"says {n} frames and describes {len(groups)}", "series-not-placed")
-            many = n > 1
-            found += [Frame(data, i if many else None, [*_items(g), *shared]) for i, g in enumerate(groups)]
+            several = n > 1
+            found += [Frame(data, i if several else None, [*_items(g), *shared]) for i, g in enumerate(groups)]
         else:
             found.append(Frame(data, None, shared))
     if not n_dicom:
         raise Unusable("cannot be read: it holds no DICOM file", "image-unreadable")
     if not found and RTStructureSetStorage in kinds:
-        what = "is a structure set (RTSTRUCT), not a mask: convert it to a DICOM segmentation or a NIfTI mask "
-        raise Unusable(what + "on its image's grid, for instance in 3D Slicer", "roi-structure-set")
+        problem = "is a structure set (RTSTRUCT), not a mask: convert it to a DICOM segmentation or a NIfTI mask "
+        raise Unusable(problem + "on its image's grid, for instance in 3D Slicer", "roi-structure-set")
     lone = [f for f in found if f.index is None and int(f.data.get("NumberOfFrames") or 1) > 1]
     if not found or lone or any(f.get(tag) is None for f in found for tag in PLACED):
         raise Unusable("is not a series of slices with position, orientation and pixel spacing", "series-not-placed")
@@ -251,13 +251,13 @@ def _refuse_unreadable(data: Dataset) -> None:
         _refuse_syntax(syntax)
     kind = data.get("ImageType") or []
     if "MOSAIC" in ([kind] if isinstance(kind, str) else kind):
-        what = "is a Siemens mosaic, all slices on one picture: convert it with dcm2niix, which unfolds it"
-        raise Unusable(what, "series-mosaic")
+        problem = "is a Siemens mosaic, all slices on one picture: convert it with dcm2niix, which unfolds it"
+        raise Unusable(problem, "series-mosaic")
 
 
 def _refuse_syntax(syntax, error: Exception | None = None) -> NoReturn:
-    what = f"is compressed as {syntax.name}, which cannot be decoded here: store it uncompressed (gdcmconv --raw)"
-    raise Unusable(what, "image-compressed") from error
+    problem = f"is compressed as {syntax.name}, which cannot be decoded here: store it uncompressed (gdcmconv --raw)"
+    raise Unusable(problem, "image-compressed") from error
 
 
 def _decodable(syntax) -> bool:
@@ -288,14 +288,14 @@ def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> l
         (place, first), *others = places.items() or [("", 0.0)]
         for other, value in others:
             if not near_b_value(value, first):
-                what = f"says b = {first:g} s/mm2 by {place} and {value:g} by {other}"
-                raise Unusable(what, "b-values-contradict")
-    said = [frame.b_value for frame in found]
-    if named and all(b is None for b in said):
+                problem = f"says b = {first:g} s/mm2 by {place} and {value:g} by {other}"
+                raise Unusable(problem, "b-values-contradict")
+    b_values = [frame.b_value for frame in found]
+    if named and all(b is None for b in b_values):
         return found
-    chosen = [f for f, b in zip(found, said, strict=True) if b is not None and near_b_value(b, wanted)]
+    chosen = [f for f, b in zip(found, b_values, strict=True) if b is not None and near_b_value(b, wanted)]
     if not chosen:
-        known = ", ".join(f"{b:g}" for b in sorted({b for b in said if b is not None}))
+        known = ", ".join(f"{b:g}" for b in sorted({b for b in b_values if b is not None}))
         if not known:
             makers = "the standard's attribute, those of Siemens, GE, Philips and United Imaging, the sequence's name"
             raise Unusable(f"has no b-value in its headers (looked for: {makers})", "b-value-missing")
@@ -338,8 +338,8 @@ def stack(found: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
             )
         raise Unusable("holds two slices at one place (two b-values, directions or echoes in one?)", "series-overlap")
     if gaps.size and np.ptp(gaps) > 0.05 * np.median(gaps):
-        what = f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)"
-        raise Unusable(what, "series-gap")
+        problem = f"has gaps from {gaps.min():.2f} to {gaps.max():.2f} mm between slices (one missing?)"
+        raise Unusable(problem, "series-gap")
     first, last = position[order[0]], position[order[-1]]
     thickness = found[0].get("SpacingBetweenSlices") or found[0].get("SliceThickness") or 1.0
     affine = np.eye(4)

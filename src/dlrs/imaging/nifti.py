@@ -75,14 +75,14 @@ def opened(path: Path) -> nib.spatialimages.SpatialImage:
         image = _RoundedImage.from_filename(path)
     header = image.header
     if "sform_code" in header and not header["sform_code"] and not header["qform_code"]:
-        what = "says not where it lies (sform and qform codes are 0): spacing and sides are unknown"
-        raise Unusable(what, "image-affine")
+        problem = "says not where it lies (sform and qform codes are 0): spacing and sides are unknown"
+        raise Unusable(problem, "image-affine")
     if is_array_order(image.shape, image.affine):
-        what = (
+        problem = (
             f"has the identity for affine and its shortest axis first ({' x '.join(map(str, image.shape))} voxels): "
             "an array in the order slice, row, column saved without its header"
         )
-        raise Unusable(what, "image-affine")
+        raise Unusable(problem, "image-affine")
     return image
 
 
@@ -124,15 +124,15 @@ def b_values_beside(path: Path) -> list[float] | None:
             if file.suffix == ".bval":
                 found[file.name] = [float(word) for word in file.read_text(encoding="utf-8").split()]
             elif file.suffix == ".json":
-                about = json.loads(file.read_text(encoding="utf-8"))
-                said = next((about[key] for key in JSON_B_VALUES if key in about), None)
-                if said is not None:
-                    found[file.name] = [float(b) for b in (said if isinstance(said, list) else [said])]
+                sidecar = json.loads(file.read_text(encoding="utf-8"))
+                b_values = next((sidecar[key] for key in JSON_B_VALUES if key in sidecar), None)
+                if b_values is not None:
+                    found[file.name] = [float(b) for b in (b_values if isinstance(b_values, list) else [b_values])]
         except (ValueError, TypeError, UnicodeError) as error:
             raise Unusable(f"has a file {file.name} that cannot be read", "b-value-missing") from error
     first, *others = found.items() or [(None, None)]
-    for name, said in others:
-        if len(said) != len(first[1]) or not all(map(near_b_value, said, first[1])):
+    for name, b_values in others:
+        if len(b_values) != len(first[1]) or not all(map(near_b_value, b_values, first[1])):
             raise Unusable(f"has other b-values by {name} than by {first[0]}", "b-values-contradict")
     return first[1]
 
@@ -155,23 +155,23 @@ def volume(path: Path, b_value: float | None = None) -> nib.spatialimages.Spatia
     image = opened(path)
     if b_value is None:
         return image
-    said, n = b_values_beside(path), image.shape[3] if len(image.shape) == 4 else 1
-    if stem_of(path) == "dwi" and said is None:
-        what = f"holds {n} volumes" if n > 1 else "is one volume, and dwi is the name of a series of all b-values"
+    b_values, n = b_values_beside(path), image.shape[3] if len(image.shape) == 4 else 1
+    if stem_of(path) == "dwi" and b_values is None:
+        problem = f"holds {n} volumes" if n > 1 else "is one volume, and dwi is the name of a series of all b-values"
         remedy = "put dwi.bval beside it, or give each b-value as a file of its own (dwi_b0, dwi_b1000)"
-        raise Unusable(f"{what}: {remedy}", "b-value-missing")
-    if said is None:
+        raise Unusable(f"{problem}: {remedy}", "b-value-missing")
+    if b_values is None:
         return image
-    if len(said) != n:
-        raise Unusable(f"holds {n} volumes, the file beside it {len(said)} b-values", "b-value-other")
-    hits = [place for place, b in enumerate(said) if near_b_value(b, b_value)]
+    if len(b_values) != n:
+        raise Unusable(f"holds {n} volumes, the file beside it {len(b_values)} b-values", "b-value-other")
+    hits = [place for place, b in enumerate(b_values) if near_b_value(b, b_value)]
     if not hits:
-        known = ", ".join(f"{b:g}" for b in sorted(set(said)))
+        known = ", ".join(f"{b:g}" for b in sorted(set(b_values)))
         raise Unusable(f"has the b-values {known} s/mm2 by the file beside it, not {b_value:g}", "b-value-other")
     if len(hits) > 1:
-        one = "directions?): give their trace image" if b_value > 5 else "repetitions?): give their mean"
-        what = f"holds {len(hits)} volumes of b = {b_value:g} ({one}"
-        raise Unusable(what, "series-overlap")
+        reason = "directions?): give their trace image" if b_value > 5 else "repetitions?): give their mean"
+        problem = f"holds {len(hits)} volumes of b = {b_value:g} ({reason}"
+        raise Unusable(problem, "series-overlap")
     return image.slicer[..., hits[0]] if len(image.shape) == 4 else image
 
 
@@ -206,8 +206,8 @@ def read(path: Path, b_value: float | None = None, *, remarks: list) -> tuple[np
     if apart > TOLERANCE_VOXELS * nib.affines.voxel_sizes(image.affine).min():
         remarks.append(("places-differ", f"sform and qform place the corners up to {apart:.1f} mm apart"))
     if np.prod(image.shape, dtype=float) > MAX_VOXELS:
-        what = f"has {' x '.join(map(str, image.shape))} voxels, more than any scanner makes: the header is damaged"
-        raise Unusable(what, "image-dimensions")
+        problem = f"has {' x '.join(map(str, image.shape))} voxels, more than any scanner makes: the header is damaged"
+        raise Unusable(problem, "image-dimensions")
     array = np.asanyarray(image.dataobj)
     check_whole(path)
     return array, np.asarray(image.affine, dtype=float)

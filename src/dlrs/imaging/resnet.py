@@ -266,8 +266,8 @@ def _described(module: nn.Module) -> dict:
     if getattr(nn, name, None) is not type(module) or list(module.children()):
         expected = "network must hold torch.nn layers in nn.Sequential and torchvision's ResNets to be saved"
         raise ValueError(f"{expected}; found a {name}")
-    asked = inspect.signature(type(module)).parameters
-    settings = {key: getattr(module, key) for key in asked if hasattr(module, key)}
+    signature = inspect.signature(type(module)).parameters
+    settings = {key: getattr(module, key) for key in signature if hasattr(module, key)}
     if "bias" in settings:
         settings["bias"] = module.bias is not None
     return {"layer": name, "settings": settings}
@@ -292,7 +292,7 @@ def _assembled(described: Mapping) -> nn.Module:
     return kind(**settings)
 
 
-def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
+def save_model(network: nn.Module, folder: str | Path, description: Mapping) -> None:
     """Write `model.safetensors` and `model.json`: the weights, and how they came about.
 
     Parameters
@@ -301,7 +301,7 @@ def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
         Of layers that `architecture` can describe.
     folder
         Where the two files go; each appears whole or not at all.
-    about
+    description
         What JSON can hold: parameters, data hash, chosen epoch. The network's
         layers, the weights' hash and the versions of torch and torchvision are added.
 
@@ -317,7 +317,7 @@ def save_model(network: nn.Module, folder: str | Path, about: Mapping) -> None:
         partial.write_bytes(save({name: x.cpu().contiguous() for name, x in network.state_dict().items()}))
         digest = sha256(partial)
     versions = {name: version(name) for name in ("torch", "torchvision", "dlrs")}
-    content = {**about, "network": layers, "versions": versions, "weights_sha256": digest}
+    content = {**description, "network": layers, "versions": versions, "weights_sha256": digest}
     with whole_file(folder / "model.json") as partial:
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 

@@ -84,8 +84,8 @@ def textures_file(cache_dir: str | Path, parameters: Mapping = TEXTURES) -> Path
     textures and learns them, so that a changed recipe never meets an old file.
     """
     source = inspect.getsource(textures) + inspect.getsource(_learn_textures)
-    asked = json.dumps({**TEXTURES, **parameters}, sort_keys=True)
-    return resolve(cache_dir) / f"textures-{hashlib.sha256((asked + source).encode()).hexdigest()[:16]}.safetensors"
+    settings = json.dumps({**TEXTURES, **parameters}, sort_keys=True)
+    return resolve(cache_dir) / f"textures-{hashlib.sha256((settings + source).encode()).hexdigest()[:16]}.safetensors"
 
 
 def pretrain_textures(
@@ -195,15 +195,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--receipt", help="write a JSON file here that says which cached file was made")
     for name, value in TEXTURES.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    asked = parser.parse_args(arguments)
-    parameters = {name: getattr(asked, name) for name in TEXTURES}
-    path = pretrain_textures(asked.cache, parameters, device=asked.device, threads=asked.threads)
+    args = parser.parse_args(arguments)
+    parameters = {name: getattr(args, name) for name in TEXTURES}
+    path = pretrain_textures(args.cache, parameters, device=args.device, threads=args.threads)
     print(f"backbone: {display_path(path)}")
-    found = ", ".join(f"{name} {value:.2f}" for name, value in explained_variance(asked.cache, parameters).items())
+    found = ", ".join(f"{name} {value:.2f}" for name, value in explained_variance(args.cache, parameters).items())
     print(f"explained variance: {found}")
-    if asked.receipt:
+    if args.receipt:
         receipt = {"file": display_path(path), "sha256": sha256(path), "parameters": parameters}
-        with whole_file(resolve(asked.receipt)) as partial:
+        with whole_file(resolve(args.receipt)) as partial:
             partial.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
 
 

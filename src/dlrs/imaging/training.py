@@ -169,8 +169,8 @@ def augment(
     for i, (vertical, horizontal, diagonal) in enumerate(coins):
         box = boxes[i].transpose(1, 2) if diagonal and size[1] == size[2] else boxes[i]
         box = box.flip([axis for axis, turn in ((1, vertical), (2, horizontal)) if turn])
-        to, of = zip(*(moved(*pair) for pair in zip(steps[i].tolist(), size, strict=True)), strict=True)
-        result[i][to] = box[of] * factors[i]
+        to, source = zip(*(moved(*pair) for pair in zip(steps[i].tolist(), size, strict=True)), strict=True)
+        result[i][to] = box[source] * factors[i]
     return result
 
 

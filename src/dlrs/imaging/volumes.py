@@ -64,17 +64,17 @@ def find_volume(folder: str | Path, stem: str, *, name: str | None = None) -> Pa
         None is there, or more than one.
     """
     folder = Path(folder)
-    shown = f"{name or f'images/{folder.name}'}/{stem}.nii.gz"
+    place = f"{name or f'images/{folder.name}'}/{stem}.nii.gz"
     found = [folder / f"{stem}{ending}" for ending in ENDINGS if (folder / f"{stem}{ending}").exists()]
     if not found:
         expected = f"{stem}.nii.gz, {stem}.nii, {stem}.dcm or a folder {stem} with one DICOM series"
         remedy = "Put the volume there, or leave the patient out of clinical.csv."
         others = misnamed(folder, stem)
-        what = "the volume is missing" + (f" ({others[0]} is of a kind or name that is not read)" if others else "")
-        raise InputError(shown, what, expected=expected, remedy=remedy)
+        problem = "the volume is missing" + (f" ({others[0]} is of a kind or name that is not read)" if others else "")
+        raise InputError(place, problem, expected=expected, remedy=remedy)
     if len(found) > 1:
-        what = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
-        raise InputError(shown, what, expected="one of them", remedy="Remove those that are not meant.")
+        problem = "the volume is there more than once (" + ", ".join(path.name for path in found) + ")"
+        raise InputError(place, problem, expected="one of them", remedy="Remove those that are not meant.")
     return found[0]
 
 
@@ -173,8 +173,8 @@ def read_stored(
         raise Unusable(f"cannot be read ({type(error).__name__})", "image-unreadable") from error
     missing = array.size - int(np.isfinite(array).sum())
     if missing:
-        what = f"has no number everywhere: {missing} of {array.size} voxels are NaN or infinite; write background as 0"
-        raise Unusable(what, "image-nan")
+        fault = f"has no number everywhere: {missing} of {array.size} voxels are NaN or infinite; write background as 0"
+        raise Unusable(fault, "image-nan")
     if on is None and array.min() == array.max():
         raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
     stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
@@ -199,8 +199,8 @@ def _cropped_at(shape: tuple, affine: np.ndarray, like_shape: tuple, like_affine
     starts or ends where the image does was more likely saved with its header.
     """
     step = np.linalg.inv(like_affine) @ affine
-    start, part, whole = np.round(step[:3, 3]), np.array(shape), np.array(like_shape)
-    inside = (start > 0) & (start + part < whole) | (part == whole) & (start == 0)
+    start, part, full = np.round(step[:3, 3]), np.array(shape), np.array(like_shape)
+    inside = (start > 0) & (start + part < full) | (part == full) & (start == 0)
     exact = np.eye(4)
     exact[:3, 3] = start
     if tuple(shape) == tuple(like_shape) or not inside.all():
@@ -261,8 +261,8 @@ def _read(path: Path, name: str, b_value: float | None = None, on: Volume | None
     try:
         return read_stored(path, b_value=b_value, on=on)
     except Unusable as error:
-        what = f"the {'mask' if on else 'volume'} {error}"
-        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
+        problem = f"the {'mask' if on else 'volume'} {error}"
+        raise InputError(name, problem, expected=READABLE, remedy=EXPORT_AGAIN) from error
 
 
 def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np.ndarray:
@@ -293,9 +293,9 @@ def read_roi(path: str | Path, volume: Volume, *, name: str | None = None) -> np
     _same_grid(name, mask.array.shape, mask.affine, volume.array.shape, volume.affine)
     odd = no_labels(mask.array)
     if odd.any():
-        what = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
+        problem = f"the mask holds {int(odd.sum())} voxels that are no label, such as {mask.array[odd][0]:g}"
         remedy = "Save it as labels; resample masks with nearest neighbour only."
-        raise InputError(name, what, expected="whole numbers, 0 outside the ROI", remedy=remedy)
+        raise InputError(name, problem, expected="whole numbers, 0 outside the ROI", remedy=remedy)
     drawn = mask.array > 0.5
     if not drawn.any():
         remedy = "Draw the ROI, or leave the patient out of clinical.csv."
@@ -312,14 +312,14 @@ def _same_grid(name: str, shape: tuple, affine: np.ndarray, like_shape: tuple, l
     """Raise when a volume in RAS does not share the grid of the one it belongs to."""
     remedy = "Draw or resample it on that image (nearest neighbour for a mask)."
     if tuple(shape) != tuple(like_shape):
-        what = f"the grid has {_times(shape)} voxels"
+        problem = f"the grid has {_times(shape)} voxels"
         expected = f"{_times(like_shape)}, as the image it belongs to has (both turned to RAS)"
-        raise InputError(name, what, expected=expected, remedy=remedy)
+        raise InputError(name, problem, expected=expected, remedy=remedy)
     apart = nifti.corners_apart(shape, affine, like_affine)
     limit = _tolerance_mm(like_affine)
     if apart > limit:
-        what = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
-        raise InputError(name, what, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
+        problem = f"the grid lies up to {apart:.2f} mm away from the image it belongs to"
+        raise InputError(name, problem, expected=f"the same affine, to within {limit:.2f} mm", remedy=remedy)
 
 
 def _times(shape: tuple) -> str:
@@ -437,10 +437,10 @@ def _there(folder: Path, stem: str) -> bool:
 
 def signal_stems(folder: Path, b_values: Sequence[float] = B_VALUES) -> list[str]:
     """Return the names of the signals, one a b-value: `dwi_b800`; of a pair also `dwi_b0` and `dwi_b1000`."""
-    own = [f"dwi_b{b:g}" for b in b_values]
-    if len(own) != 2:
-        return own
-    return [stem if _there(folder, stem) else usual for stem, usual in zip(own, SIGNALS, strict=True)]
+    by_b_value = [f"dwi_b{b:g}" for b in b_values]
+    if len(by_b_value) != 2:
+        return by_b_value
+    return [stem if _there(folder, stem) else usual for stem, usual in zip(by_b_value, SIGNALS, strict=True)]
 
 
 def stems_of(folder: Path, sequence: str, b_values: Sequence[float] = B_VALUES) -> list[str]:
@@ -501,11 +501,11 @@ def read_sequence(
     for path, other in zip(paths[1:-1], volumes[1:], strict=True):
         _same_grid(f"{name}/{path.name}", other.array.shape, other.affine, first.array.shape, first.affine)
     if not is_axial(first):
-        what = "slices are {} mm apart from foot to head, voxels up to {} mm across".format(
+        problem = "slices are {} mm apart from foot to head, voxels up to {} mm across".format(
             *(f"{size:.2f}" for size in (first.spacing_mm[2], max(first.spacing_mm)))
         )
         remedy = "Give the axial series; boxes are cut from axial slices."
-        raise InputError(f"{name}/{paths[0].name}", what, expected="an axial series", remedy=remedy)
+        raise InputError(f"{name}/{paths[0].name}", problem, expected="an axial series", remedy=remedy)
     roi = read_roi(paths[-1], first, name=f"{name}/{paths[-1].name}")
     source = "DICOM" if is_dicom(paths[0]) else "NIfTI"
     if sequence == "T2W":
@@ -574,5 +574,5 @@ def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.ndarray] | None:
         several = len(shape) == 4 and nifti.stem_of(path) == "dwi"
         return _canonical(shape[:3] if several else shape, image.affine)[1:]
     except HEADER_ERRORS as error:
-        what = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
-        raise InputError(name, what, expected=READABLE, remedy=EXPORT_AGAIN) from error
+        problem = f"the volume {error}" if isinstance(error, Unusable) else "the file's header cannot be read"
+        raise InputError(name, problem, expected=READABLE, remedy=EXPORT_AGAIN) from error

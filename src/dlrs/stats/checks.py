@@ -47,11 +47,13 @@ def aligned(statistic: Callable) -> Callable:
 def same_index(**columns) -> None:
     """Refuse Series and frames of the same length that list other patients, or the same in another order."""
     labelled = {name: c.index for name, c in columns.items() if isinstance(c, (pd.Series, pd.DataFrame))}
-    for (first, one), (name, other) in zip([*labelled.items()], [*labelled.items()][1:], strict=False):
-        if len(one) == len(other) and not one.equals(other):
-            row = next(k for k, (a, b) in enumerate(zip(one, other, strict=True)) if a != b or type(a) is not type(b))
+    for (first, labels), (name, later) in zip([*labelled.items()], [*labelled.items()][1:], strict=False):
+        if len(labels) == len(later) and not labels.equals(later):
+            row = next(
+                k for k, (a, b) in enumerate(zip(labels, later, strict=True)) if a != b or type(a) is not type(b)
+            )
             raise ValueError(
-                f"{name} must have the index of {first}; found {other[row]!r} for {one[row]!r} at row {row}: "
+                f"{name} must have the index of {first}; found {later[row]!r} for {labels[row]!r} at row {row}: "
                 f"align them, {name}.reindex({first}.index), or give arrays"
             )
 
@@ -113,8 +115,8 @@ def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarr
     except ValueError:  # lists of unlike lengths
         array = np.asarray(values, dtype=object)
     if array.dtype.kind in "mM":
-        what = "durations" if array.dtype.kind == "m" else "dates"
-        raise ValueError(f"{name} must hold numbers; found {what}, {array.flat[0]} at row 0: give months or years")
+        kind = "durations" if array.dtype.kind == "m" else "dates"
+        raise ValueError(f"{name} must hold numbers; found {kind}, {array.flat[0]} at row 0: give months or years")
     array = array.astype(float) if array.dtype.kind in "biuf" else _cells(values, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional; found shape {array.shape}")
@@ -145,8 +147,8 @@ def codes(
     bad = ~np.isin(array, allowed)
     if bad.any():
         row, others = int(bad.argmax()), ", ".join(map(str, allowed[:-1]))
-        said = "boolean or " if len(allowed) == 2 else ""
-        raise ValueError(f"{name} must be {said}coded {others} and {allowed[-1]}; found {array[row]:g} at row {row}")
+        also = "boolean or " if len(allowed) == 2 else ""
+        raise ValueError(f"{name} must be {also}coded {others} and {allowed[-1]}; found {array[row]:g} at row {row}")
     return array
 
 

@@ -83,7 +83,7 @@ def decision_curve(
     outcome, thresholds = checks.outcome(outcome), _thresholds(thresholds)
     events, curves = np.array([[outcome.mean()]]), {}
     for name, values in _models(risk, outcome.size).items():
-        shares = [[((values >= threshold) & who).mean() for threshold in thresholds] for who in (outcome, ~outcome)]
+        shares = [[((values >= threshold) & group).mean() for threshold in thresholds] for group in (outcome, ~outcome)]
         curves[name] = _quantities(QUANTITIES, thresholds, events, *np.array(shares)[:, None])
     return _frame(curves | _reference_strategies(events, thresholds), thresholds)
 
@@ -271,9 +271,9 @@ def _curve_censored(
         elif kept.size:
             drawn = weights[:, kept]
             survival = resample.survival_at(time[kept], either[kept], drawn, horizon)
-            here = None if other is None else other[kept]
+            rival = None if other is None else other[kept]
             incidence = (
-                1 - survival if here is None else resample.incidence_at(time[kept], event[kept], here, drawn, horizon)
+                1 - survival if rival is None else resample.incidence_at(time[kept], event[kept], rival, drawn, horizon)
             )
             share[:, place] = drawn.sum(axis=1) / total
             unknown = ~drawn[:, time[kept] >= horizon].any(axis=1) & (survival > 0)
@@ -312,9 +312,9 @@ def _known_states(time, event, competing, risk, weights, horizon, thresholds) ->
     sums = np.zeros((2, len(weights), thresholds.size))
     step = max(1, CELLS // thresholds.size)
     for start in range(0, time.size, step):
-        some = slice(start, start + step)
-        high = (risk[some, None] >= thresholds).astype(float)
-        sums += with_event[:, some] @ high, without[:, some] @ high
+        part = slice(start, start + step)
+        high = (risk[part, None] >= thresholds).astype(float)
+        sums += with_event[:, part] @ high, without[:, part] @ high
     return sums
 
 

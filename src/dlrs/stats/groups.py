@@ -436,8 +436,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     [0.03, 0.06, 0.06]
     """
     p = np.asarray(p_values, dtype=float)
-    made = np.flatnonzero(np.isfinite(p))
-    order = made[np.argsort(p[made], kind="stable")]
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
     adjusted = np.full(p.shape, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(order.size, 0, -1)), 1)
     return adjusted

@@ -84,7 +84,7 @@ def scan_pairs(time, event, rank, first, second, n_ranks, censored_later):
         end = start + 1
         while end < n and time[end] == time[start]:
             end += 1
-        here = 0.0
+        at_time = 0.0
         for stage in range(2):
             for j in range(start, end):
                 # a censored row that outlives the events of its own time waits for the second round
@@ -95,9 +95,9 @@ def scan_pairs(time, event, rank, first, second, n_ranks, censored_later):
             if stage == 0:
                 for i in range(start, end):
                     if event[i]:
-                        same_time += first[i] * here
+                        same_time += first[i] * at_time
                         same_both += first[i] * seen[rank[i]]
-                        here += second[i]
+                        at_time += second[i]
                         seen[rank[i]] += second[i]
                 for i in range(start, end):
                     if event[i]:

@@ -152,10 +152,10 @@ def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:
     flat = values.reshape(values.shape[0], -1)
     used = np.isfinite(flat)
     limits = np.full((2, flat.shape[1]), np.nan)
-    whole = used.all(axis=0)
-    if whole.any():
-        limits[:, whole] = np.quantile(flat[:, whole], [tail, 1 - tail], axis=0)
-    for column in np.flatnonzero(~whole & used.any(axis=0)):
+    all_used = used.all(axis=0)
+    if all_used.any():
+        limits[:, all_used] = np.quantile(flat[:, all_used], [tail, 1 - tail], axis=0)
+    for column in np.flatnonzero(~all_used & used.any(axis=0)):
         limits[:, column] = np.quantile(flat[used[:, column], column], [tail, 1 - tail])
     n_used = used.sum(axis=0)
     shape = values.shape[1:]
@@ -241,12 +241,12 @@ def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizo
     """
     early = np.flatnonzero(time <= horizon)
     early = early[np.argsort(time[early], kind="stable")]
-    here = weights[:, early]
-    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here
+    drawn = weights[:, early]
+    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn
     survival = np.ones(len(weights))
     if early.size:
         first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
-        deaths = np.add.reduceat(here * event[early], first, axis=1)
+        deaths = np.add.reduceat(drawn * event[early], first, axis=1)
         at_risk = at_risk[:, first]
         survival = np.prod(1 - deaths / np.where(at_risk > 0, at_risk, 1), axis=1)
     return np.where(weights.any(axis=1), survival, np.nan)
@@ -281,12 +281,12 @@ def incidence_at(
     early = early[np.argsort(time[early], kind="stable")]
     risk = np.zeros(len(weights))
     if early.size:
-        here = weights[:, early]
+        drawn = weights[:, early]
         first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
-        at_risk = (weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here)[:, first]
+        at_risk = (weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn)[:, first]
         at_risk = np.where(at_risk > 0, at_risk, 1)
         of_interest, either = (
-            np.add.reduceat(here * who[early], first, axis=1) / at_risk for who in (event, event | competing)
+            np.add.reduceat(drawn * cause[early], first, axis=1) / at_risk for cause in (event, event | competing)
         )
         after = np.cumprod(1 - either, axis=1)
         before = np.column_stack([np.ones(len(weights)), after[:, :-1]])
@@ -314,12 +314,12 @@ def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -
     array([[1. , 1. , 1. , 0.5]])
     """
     order = np.argsort(time, kind="stable")
-    sorted_time, here, censored = time[order], weights[:, order], ~event[order]
+    sorted_time, drawn, censored = time[order], weights[:, order], ~event[order]
     first = np.flatnonzero(np.diff(sorted_time, prepend=-np.inf))
-    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(here, axis=1) + here
-    lost = np.add.reduceat(here * censored, first, axis=1)
-    gone = np.add.reduceat(here * ~censored, first, axis=1)
-    left = at_risk[:, first] - gone
+    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn
+    censorings = np.add.reduceat(drawn * censored, first, axis=1)
+    events = np.add.reduceat(drawn * ~censored, first, axis=1)
+    left = at_risk[:, first] - events
     curve = np.ones((len(weights), first.size + 1))
-    np.cumprod(1 - lost / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
+    np.cumprod(1 - censorings / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
     return curve[:, np.searchsorted(sorted_time[first], time)]

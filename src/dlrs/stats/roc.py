@@ -383,9 +383,9 @@ def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, 
         distinct, place = np.unique(prediction, return_inverse=True)
         size = distinct.size
 
-        def above(who, place=place, size=size):
-            """Per distinct value c, how many of `who` have x > c."""
-            counts = np.bincount(place[who], minlength=size)
+        def above(group, place=place, size=size):
+            """Per distinct value c, how many of `group` have x > c."""
+            counts = np.bincount(place[group], minlength=size)
             return counts.sum() - np.cumsum(counts)
 
         curve = np.ones(size)

@@ -272,8 +272,8 @@ def censoring_influence(time: ArrayLike, event: ArrayLike, values: ArrayLike) ->
     values = checks.prediction(values, time.size, "values")
     table = risk_table(time, event)
     place = np.searchsorted(table.time, time)
-    here = np.bincount(place, weights=values, minlength=table.time.size)
-    after = here[::-1].cumsum()[::-1] - here  # sum of values with T > v
+    totals = np.bincount(place, weights=values, minlength=table.time.size)
+    after = totals[::-1].cumsum()[::-1] - totals  # sum of values with T > v
     drift = np.cumsum(table.censored * after / table.at_risk**2)
     return np.where(event, 0.0, (after / table.at_risk)[place]) - drift[place]
 

@@ -97,8 +97,8 @@ def exchange_images(patients: pd.DataFrame, seed: int, *, horizon_months: float)
     """
     columns = [name for name in ("t2w_prob", "adc_prob", "dl_prob") if name in patients]
     exchanged, source = patients.copy(), np.arange(len(patients))
-    rows, of = permuted_rows(patients, seed, horizon_months=horizon_months)
-    source[of] = rows
+    rows, sources = permuted_rows(patients, seed, horizon_months=horizon_months)
+    source[sources] = rows
     others = np.flatnonzero((patients["cohort"] == "validation").to_numpy())
     source[others] = stream(seed, "exchanged images").permutation(others)
     exchanged[columns] = patients[columns].to_numpy()[source]
@@ -126,7 +126,7 @@ def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataF
         patients, seed = cohort.read_patients(folder / "interim" / "patients.csv"), int(folder.name.split("-")[1])
         outcome = survival.binary_outcome(patients["time_months"], patients["event"], horizon=horizon_months)
         judged = np.flatnonzero((patients["cohort"] == "validation").to_numpy() & ~np.isnan(outcome))
-        trained, of = permuted_rows(patients, seed, horizon_months=horizon_months)
+        trained, sources = permuted_rows(patients, seed, horizon_months=horizon_months)
         probs = {}
         for sequence in ("T2W", "ADC"):
             path = folder / "interim" / f"prob_{sequence}.csv"
@@ -136,7 +136,7 @@ def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataF
         if len(probs) == 2:
             probs["DL-prob"] = sum(probs.values())
         for sequence, prob in probs.items():
-            areas = roc.delong(outcome[of], prob[trained]).auc, roc.delong(outcome[judged], prob[judged]).auc
+            areas = roc.delong(outcome[sources], prob[trained]).auc, roc.delong(outcome[judged], prob[judged]).auc
             rows.append((folder.name, seed, sequence, *areas))
     found = pd.DataFrame(rows, columns=["control", "seed", "sequence", "training_auc", "auc"])
     return found.astype({"training_auc": float, "auc": float})  # also where there is no control

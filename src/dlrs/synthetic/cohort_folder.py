@@ -127,22 +127,22 @@ def main(arguments: list[str] | None = None) -> int:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--tables-only", action="store_true", help="no images")
     only.add_argument("--images-only", action="store_true", help="leave the tables as they are")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
         rendered = write_cohort(
-            asked.out,
-            seed=asked.seed,
-            signal=asked.signal,
-            exact_counts=not asked.free_counts,
-            patients=asked.patients,
-            jobs=asked.jobs,
-            tables=not asked.images_only,
-            images=not asked.tables_only,
+            args.out,
+            seed=args.seed,
+            signal=args.signal,
+            exact_counts=not args.free_counts,
+            patients=args.patients,
+            jobs=args.jobs,
+            tables=not args.images_only,
+            images=not args.tables_only,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{display_path(resolve(asked.out))}: {rendered} patients rendered, the rest was in place")
+    print(f"{display_path(resolve(args.out))}: {rendered} patients rendered, the rest was in place")
     return 0
 
 

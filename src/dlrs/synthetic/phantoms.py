@@ -413,7 +413,7 @@ def write_images(images: str | Path, clinical: pd.DataFrame, truth: pd.DataFrame
 
     def records():
         verified = manifest.stat().st_mtime_ns if manifest.is_file() else -1
-        return {p: _record_if_whole(images / p, _digest(p, *what, seed), verified) for p, what in patients.items()}
+        return {p: _record_if_whole(images / p, _digest(p, *views, seed), verified) for p, views in patients.items()}
 
     todo = [patient for patient, record in records().items() if record is None]
     if todo:

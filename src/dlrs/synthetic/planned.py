@@ -82,36 +82,36 @@ def read(path: str | Path) -> Plan:
     if not path.is_file():
         stop("the file is missing", "a file of settings", "Start from a copy of paper/plan_example.yaml.")
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f" at line {line + 1}"
         stop(f"it is no YAML{where}", "a line `name: value` for each setting", "Compare with paper/plan_example.yaml.")
     known = ["outcome", *NUMBERS, *MAPPINGS]
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         stop("it holds no settings", "a line `name: value` for each setting", "Compare with paper/plan_example.yaml.")
-    said = {name: value for name, value in said.items() if value is not None}
-    for name in said:
+    content = {name: value for name, value in content.items() if value is not None}
+    for name in content:
         if name not in known:
             stop(f"there is no setting {name}", f"one of {', '.join(known)}", "Correct or remove it.")
     for name in NEEDED:
-        if name not in said:
+        if name not in content:
             stop(f"{name} is missing", "a value", "Add it; paper/plan_example.yaml says what it means.")
-    if said["outcome"] not in KINDS:
-        stop(f"outcome is {said['outcome']!r}", f"one of {', '.join(KINDS)}", "Correct it.")
+    if content["outcome"] not in KINDS:
+        stop(f"outcome is {content['outcome']!r}", f"one of {', '.join(KINDS)}", "Correct it.")
     for name, bounds in NUMBERS.items():
-        if name in said:
-            _number(said[name], name, bounds, stop)
+        if name in content:
+            _number(content[name], name, bounds, stop)
     for name, inside in MAPPINGS.items():
-        _mapping(said.get(name, {}), name, inside, stop)
-    return _plan(DEFAULTS | said | {"widths": DEFAULTS["widths"] | said.get("widths", {})}, stop)
+        _mapping(content.get(name, {}), name, inside, stop)
+    return _plan(DEFAULTS | content | {"widths": DEFAULTS["widths"] | content.get("widths", {})}, stop)
 
 
 def _number(value, name, bounds, stop):
-    whole, low, high = bounds
-    wanted = f"a {'whole ' * whole}number from {low:g} to {high:g}"
+    integer, low, high = bounds
+    wanted = f"a {'whole ' * integer}number from {low:g} to {high:g}"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or (whole and value != int(value)) or not low <= value <= high:
+    if not is_number or (integer and value != int(value)) or not low <= value <= high:
         stop(f"{name} is {value!r}", wanted, "Correct it.")
 
 
@@ -122,8 +122,8 @@ def _mapping(value, name, inside, stop):
         if name == "follow_up_months":
             if not isinstance(found, list) or len(found) != 2:
                 stop(f"{name}, {key}: {found!r}", "the shortest and the longest, as in [36, 67]", "Correct it.")
-            for one in found:
-                _number(one, f"{name}, {key}", (False, 0.1, 1200), stop)
+            for entry in found:
+                _number(entry, f"{name}, {key}", (False, 0.1, 1200), stop)
             if found[0] > found[1]:
                 stop(
                     f"{name}, {key}: {found[0]:g} comes before {found[1]:g}", "the shorter one first", "Turn it round."
@@ -133,20 +133,20 @@ def _mapping(value, name, inside, stop):
             _number(found, f"{name}, {key}", bounds, stop)
 
 
-def _plan(said: dict, stop) -> Plan:
-    n, horizon, binary = said["patients"], said["horizon_months"], said["outcome"] == "binary"
-    if ("anticipated_c" in said) == ("anticipated_r2" in said):
+def _plan(content: dict, stop) -> Plan:
+    n, horizon, binary = content["patients"], content["horizon_months"], content["outcome"] == "binary"
+    if ("anticipated_c" in content) == ("anticipated_r2" in content):
         stop("anticipated_c and anticipated_r2", "exactly one of them", "Name what earlier models reached.")
-    if binary and {"events", "events_per_year"} & set(said):
+    if binary and {"events", "events_per_year"} & set(content):
         stop("events with a binary outcome", "risk_at_horizon alone", "Leave them out: it is the share of events.")
-    if not binary and ("events" in said) == ("events_per_year" in said):
+    if not binary and ("events" in content) == ("events_per_year" in content):
         stop("events and events_per_year", "exactly one of them", "Name the events of all follow-up, or their rate.")
-    if said.get("events", 0) > n:
-        stop(f"events is {said['events']}, patients {n}", "no more events than patients", "Correct one of them.")
-    mean = horizon if binary else said.get("mean_follow_up_months")
+    if content.get("events", 0) > n:
+        stop(f"events is {content['events']}, patients {n}", "no more events than patients", "Correct one of them.")
+    mean = horizon if binary else content.get("mean_follow_up_months")
     if mean is None:
         stop("mean_follow_up_months is missing", "a value for a time-to-event outcome", "Add it.")
-    follow_up = {name: tuple(map(float, pair)) for name, pair in said.get("follow_up_months", {}).items()}
+    follow_up = {name: tuple(map(float, pair)) for name, pair in content.get("follow_up_months", {}).items()}
     if binary:
         follow_up = dict.fromkeys(MAPPINGS["follow_up_months"], (horizon, horizon))
     for name in MAPPINGS["follow_up_months"]:
@@ -155,19 +155,19 @@ def _plan(said: dict, stop) -> Plan:
         if follow_up[name][1] < horizon:
             longest = f"follow_up_months, {name}: the longest is {follow_up[name][1]:g}"
             stop(longest, f"at least the horizon, {horizon:g}", "Plan a longer follow-up, or an earlier horizon.")
-    risk = said["risk_at_horizon"]
-    rate = np.nan if binary else said.get("events_per_year", np.nan) / 12
-    if "events" in said and not binary:
-        rate = said["events"] / (n * mean)
+    risk = content["risk_at_horizon"]
+    rate = np.nan if binary else content.get("events_per_year", np.nan) / 12
+    if "events" in content and not binary:
+        rate = content["events"] / (n * mean)
     if not binary and rate <= 0:
         stop(f"events_per_year is {12 * rate:g}", "a rate above 0", "Correct it.")
     if not binary and rate * mean >= 1:
         stop(f"{rate * mean:.2f} events per patient", "fewer than one", "Correct the rate or mean_follow_up_months.")
-    c = said.get("anticipated_c", np.nan)
+    c = content.get("anticipated_c", np.nan)
     if c == 0.5:
         stop("anticipated_c is 0.5", "a value above it", "A model that is no better than chance needs no plan.")
     most = sample_size.max_r2_binary(risk) if binary else sample_size.max_r2_survival(rate, mean)
-    r2 = said.get("anticipated_r2")
+    r2 = content.get("anticipated_r2")
 
     def r2_of(c):
         return sample_size.r2_of_c_binary(c, risk) if binary else sample_size.r2_of_c_survival(c, rate, mean)
@@ -178,13 +178,13 @@ def _plan(said: dict, stop) -> Plan:
     if not r2_of(0.501) < r2 < r2_of(0.995):
         stop(f"anticipated_r2 is {r2:g}", "that of a C-index between 0.501 and 0.995", "Name Cox-Snell's R2.")
     c = brentq(lambda c: r2_of(c) - r2, 0.5001, 0.9951) if np.isnan(c) else c
-    if said["candidate_parameters"] >= n:
-        stop(f"{said['candidate_parameters']} parameters", f"fewer than the {n} patients", "Correct one of them.")
-    events = said.get("events", n * (risk if binary else rate * mean))
+    if content["candidate_parameters"] >= n:
+        stop(f"{content['candidate_parameters']} parameters", f"fewer than the {n} patients", "Correct one of them.")
+    events = content.get("events", n * (risk if binary else rate * mean))
     names = ("outcome", "patients", "candidate_parameters", "horizon_months", "risk_at_horizon", "validation_patients")
     names += ("lost_per_year", "signal", "threshold", "training_auc_of_noise", "widths")
     found = dict(events=events, c=c, r2=r2, rate=rate, mean_follow_up_months=mean, follow_up_months=follow_up)
-    return Plan(**{name: said[name] for name in names}, **found)
+    return Plan(**{name: content[name] for name in names}, **found)
 
 
 def law(plan: Plan, *, n: int = 200_000, seed: int = 1) -> simulate.Law:
@@ -198,7 +198,7 @@ def law(plan: Plan, *, n: int = 200_000, seed: int = 1) -> simulate.Law:
     def too_many(log_baseline):
         return -np.expm1(-plan.horizon_months * np.exp(log_baseline) * hazard).mean() - plan.risk_at_horizon
 
-    follow_up = {simulated: plan.follow_up_months[said] for simulated, said in COHORTS.items()}
+    follow_up = {simulated: plan.follow_up_months[name] for simulated, name in COHORTS.items()}
     if plan.outcome == "binary":  # everybody is seen just past the horizon
         follow_up = dict.fromkeys(follow_up, (plan.horizon_months + 0.05, plan.horizon_months + 0.05))
     lost = 0.0 if plan.outcome == "binary" else plan.lost_per_year / 12
@@ -360,7 +360,7 @@ def optimism(plan: Plan, n_replicates: int, *, clinical: Sequence[str], n_large:
             slope = calibration.calibration_slope(*new[:2], new[2] @ fit.coefficients).slope
         except ValueError:  # no event, or a likelihood without a maximum
             continue
-        c = [concordance.concordance(*of[:2], of[2] @ fit.coefficients).c for of in ((time, event, x), new)]
+        c = [concordance.concordance(*data[:2], data[2] @ fit.coefficients).c for data in ((time, event, x), new)]
         rows.append((*c, slope))
     return pd.DataFrame(rows, columns=["apparent", "true", "slope"])
 

@@ -96,9 +96,9 @@ def _whole_year_ages(rng: np.random.Generator, n: int, mean: float, sd: float, e
 
 def _paper_counts(cohort: str) -> dict[str, dict[str, int]]:
     """Return the paper's number of patients at each level of each categorical column, for one cohort."""
-    paper, which = published(), COHORTS.index(cohort)
+    paper, place = published(), COHORTS.index(cohort)
     counts = {
-        name: {level: pair[which] for level, pair in row["levels"].items()}
+        name: {level: pair[place] for level, pair in row["levels"].items()}
         for name, row in paper["table1"].items()
         if isinstance(row, dict) and "levels" in row
     }
@@ -123,8 +123,8 @@ def _covariates(rng: np.random.Generator, n: int, cohort: str, exact: bool) -> d
     positive = np.zeros(n, bool)
     for stages, n_negative in YPN0[cohort].items():
         members = np.flatnonzero(np.isin(columns["ypt_stage"], stages))
-        of = sum(counts["ypt_stage"][stage] for stage in stages)
-        positive[members] = _levels(node[members], {"-": n_negative, "+": of - n_negative}, exact) == "+"
+        total = sum(counts["ypt_stage"][stage] for stage in stages)
+        positive[members] = _levels(node[members], {"-": n_negative, "+": total - n_negative}, exact) == "+"
     ypn = np.zeros(n, int)
     upper = {stage: counts["ypn_stage"][stage] for stage in ("ypN1", "ypN2")}
     ypn[positive] = 1 + _levels(severity[positive], upper, exact).codes
