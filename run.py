@@ -413,7 +413,8 @@ def check_private(asked) -> int:
 
 def lab(asked) -> int:
     """JupyterLab on the list of the notebooks; other options go to JupyterLab"""
-    venv = Path(set_up(*for_headers())).parents[1]
+    python = set_up(*for_headers())
+    venv = Path(python).parents[1]
     kernel = venv / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
     called = json.loads(kernel.read_text(encoding="utf-8")) | {"display_name": "dlrs"}
     settings = venv / "etc" / "jupyter" / "labconfig" / "default_setting_overrides.json"
@@ -423,7 +424,7 @@ def lab(asked) -> int:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
     words += ["--allow-root"] if os.geteuid() == 0 else []
-    return call("jupyterlab", *words, *asked.rest)
+    return os.execv(python, [python, "-m", "jupyterlab", *words, *asked.rest])  # what ends run.py ends it
 
 
 def clean(asked) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,7 @@ def run(monkeypatch, tmp_path):
         run, "study", lambda run_dir, *targets, **settings: run.started.append(["study", settings.get("part")])
     )
     monkeypatch.setattr(run.subprocess, "run", start)
+    monkeypatch.setattr(run.os, "execv", lambda _, command: start(command).returncode)
     monkeypatch.setattr(
         "dlrs.synthetic.cohort_folder.write_cohort", lambda folder, **options: run.started.append(options) or 0
     )
@@ -218,6 +220,20 @@ def test_lab_starts_as_root_on_the_list_of_notebooks_and_asks_for_no_news(run, m
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
         "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     }
+
+
+def test_what_ends_lab_ends_jupyterlab():
+    start = (
+        f"import sys, run; run.set_up = lambda *_: {sys.executable!r}; run.main(['lab', '--no-browser', '--port=0'])"
+    )
+    command = [sys.executable, "-c", start]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as server:
+        ports = (re.search(r"http://\S+?:(\d+)/", line) for line in server.stderr)
+        port = int(next(filter(None, ports))[1])
+        server.terminate()
+        server.communicate(timeout=60)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 @pytest.mark.parametrize(
