@@ -65,7 +65,7 @@ def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
     found = pd.read_csv(run / "tables" / "validity.csv", keep_default_na=False).set_index("question")["found"]
     assert (found.drop("null") == "not run").all() and found["null"] == "4 simulated studies of each null model"
     shares = pd.read_csv(run / "tables" / "validity_answer.csv")
-    assert len(shares) == 13 and "learnt by heart" not in shares  # no control on permuted labels: no such model
+    assert len(shares) == 13 and "overfitted" not in shares  # no control on permuted labels: no such model
     assert {"independent", "as overfitted as the paper"} <= set(shares)
 
 
@@ -99,7 +99,7 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
     count = {"Youden's cut-off, log-rank": 400, "AUC of DL-prob, DeLong": 140}  # of 2000: 20 % and 7 %
     null = [
         shares(finding, law, count.get(finding, 100), 2000, cohort=which)
-        for law in ("independent", "learnt by heart")
+        for law in ("independent", "overfitted")
         for finding in findings
         for which in ("primary", "validation")
     ]
@@ -107,7 +107,7 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
     covered = [
         dict(law=law, cohort=which, quantity=quantity, **dict(zip(names, studies.share(k, 400), strict=True)))
         for names in [["coverage", "coverage_lower", "coverage_upper"]]
-        for law in ("honest", "learnt by heart")
+        for law in ("not overfitted", "overfitted")
         for which in ("primary", "validation")
         for quantity, k in covered.items()
         if not (quantity == "C-index, Nomogram" and which == "validation")  # optimism of the fit
@@ -136,6 +136,6 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
     listed = list(zip(faults["kind"], faults["fault"].str.replace(":.*", "", regex=True), strict=True))
     interval, test = ("interval", "AUC(12 months), DLRS"), ("test", "Youden's cut-off, log-rank")
     assert listed == [("calibration", "ADC"), test, interval] and answer["validity.faults"]["value"] == 3
-    assert answer["validity.answer.the_cut_off_separates_risk_groups.primary.learnt_by_heart"]["value"] == 0.2
+    assert answer["validity.answer.the_cut_off_separates_risk_groups.primary.overfitted"]["value"] == 0.2
     told = pages.read_table(tmp_path / "tables" / "validity_answer.html")
     assert told.columns[-2:] == ["Independent, %", "Overfitted, %"] and np.allclose(faults.shape, (3, 3))

@@ -1,4 +1,4 @@
-# What the design would find had the images known nothing: simulated studies, controls trained anew, notebooks 09a-09i.
+# What the design finds with uninformative images: simulated studies, controls trained anew, notebooks 09a-09i.
 BASE = ROOT / str(config.get("base_dir", "runs/default"))  # the finished run that the controls start from
 BASE_DIR = display_path(BASE)
 QUESTIONS = "dial null crossfit coverage seeds shortcuts expected multiverse".split()

@@ -290,7 +290,7 @@ def _calibration(results) -> str:
 
 NULL_MODELS = {  # column to what its scores are called
     "independent": "independent of the outcome",
-    "learnt by heart": "overfitted in the primary cohort",
+    "overfitted": "overfitted in the primary cohort",
     "as overfitted as the paper": "as overfitted in the primary cohort as the paper's",
 }
 

@@ -26,7 +26,7 @@ ABSOLUTE = 1e-12
 BAND_RULE = (
     "mean +- reach * sd * sqrt(1 + 1/n) over n seeds, with one reach for all numbers: the largest distance, in those "
     "units, of any number of any seed from the other seeds. A number of one more training then lies outside by chance "
-    "in at most about one of n + 1 trainings. No check where a band holds the value of a model that knows nothing"
+    "in at most about one of n + 1 trainings. No check where a band holds the value of a model without information"
 )
 
 

@@ -177,7 +177,7 @@ def _row(run: Run, row: dict, made_by: Mapping[str, str], set_by: str) -> dict:
 
 def null_answer(validity: Path, texts: Mapping) -> dict:
     """Return which of the paper's conclusions simulated studies with uninformative images reach, and how often."""
-    answer, path = dict(texts=[texts["text"]], grids=[], laws={}), validity / "tables" / "validity_answer"
+    answer, path = dict(texts=[texts["text"]], grids=[], by_model={}), validity / "tables" / "validity_answer"
     if not path.with_suffix(".csv").is_file():
         return answer | dict(texts=[texts["text"], texts["not_run"]])
     shares, table = pd.read_csv(path.with_suffix(".csv")), pages.read_table(path.with_suffix(".html"))
@@ -192,7 +192,7 @@ def null_answer(validity: Path, texts: Mapping) -> dict:
         }
         share = shares["cohort"] + " " + (100 * shares[model]).map("{:.0f} %".format)
         by_kind = {kind: share[rows].groupby(shares["conclusion"], sort=False) for kind, rows in kinds.items()}
-        answer["laws"][published.NULL_MODELS.get(model, model)] = {
+        answer["by_model"][published.NULL_MODELS.get(model, model)] = {
             kind: "; ".join(f"{conclusion} ({cohorts})" for conclusion, cohorts in found.agg(", ".join).items())
             for kind, found in by_kind.items()
         }

@@ -74,18 +74,18 @@ def test_the_thrombosis_example_by_its_settings(tmp_path):
 def test_the_law_has_the_plans_risk_losses_and_follow_up(tmp_path):
     shorter = {"development": [40, 50], "validation": [60, 61]}
     found = plan(tmp_path, risk_at_horizon=0.4, lost_per_year=0.0, follow_up_months=shorter)
-    drawn = simulate.draw_studies(5, 1, n_primary=40_000, n_validation=10, law=planned.law(found))
+    drawn = simulate.draw_studies(5, 1, n_primary=40_000, n_validation=10, rates=planned.rates(found))
     development = drawn[drawn["cohort"] == "primary"]
     early = development["event"] & (development["time_months"] <= 36)
     assert early.mean() == pytest.approx(0.4, abs=0.01)
     assert development.loc[~development["event"], "time_months"].between(40, 50.1).all()
     default = simulate.draw_studies(5, 2)
-    pd.testing.assert_frame_equal(default, simulate.draw_studies(5, 2, law=simulate.Law()))
+    pd.testing.assert_frame_equal(default, simulate.draw_studies(5, 2, rates=simulate.Rates()))
 
 
 def test_in_a_binary_study_every_state_is_known(tmp_path):
     found = plan(tmp_path, outcome="binary", events=None, mean_follow_up_months=None)
-    drawn = simulate.draw_studies(5, 1, n_primary=500, n_validation=100, law=planned.law(found))
+    drawn = simulate.draw_studies(5, 1, n_primary=500, n_validation=100, rates=planned.rates(found))
     assert (drawn["event"] | (drawn["time_months"] > 36)).all()
     sizes = planned.validation(found, seed=1).set_index("measure")["n"]
     assert sizes["O/E"] == 1367  # (0.78 / 0.22) / 0.05094^2
@@ -120,7 +120,7 @@ def test_with_the_papers_numbers_it_finds_what_the_null_simulation_found(tmp_pat
         return studies.findings(study, generator, design=design)
 
     log_odds = studies.log_odds(pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv"))
-    found = studies.replicates(analyse, 200, seed=9, log_odds=log_odds, law=planned.law(plan(tmp_path)))
+    found = studies.replicates(analyse, 200, seed=9, log_odds=log_odds, rates=planned.rates(plan(tmp_path)))
     found = studies.rejections(found).set_index(["finding", "cohort"])
     known = pd.read_csv(ROOT / "reports" / "validity" / "tables" / "validity_null.csv")
     resampled = known["finding"].str.contains("bootstrap")  # would need more resamples than there is time for

@@ -141,7 +141,7 @@ def explained_variance(cache_dir: str | Path, parameters: Mapping = TEXTURES) ->
     dict
         By `TEXTURE_TARGETS`: 1 - mean squared error over variance, on 256
         textures that it was not trained on. 0 is what the mean scores, and
-        a parameter near or below 0 was not learnt.
+        a parameter near or below 0 was not learned.
     """
     from safetensors import safe_open
 

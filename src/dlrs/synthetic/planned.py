@@ -187,7 +187,7 @@ def _plan(content: dict, stop) -> Plan:
     return Plan(**{name: content[name] for name in names}, **found)
 
 
-def law(plan: Plan, *, n: int = 200_000, seed: int = 1) -> simulate.Law:
+def rates(plan: Plan, *, n: int = 200_000, seed: int = 1) -> simulate.Rates:
     """Return the data-generating model with the plan's risk at the horizon, losses and follow-up.
 
     The baseline is the one at which `n` development patients have that risk on average.
@@ -202,7 +202,7 @@ def law(plan: Plan, *, n: int = 200_000, seed: int = 1) -> simulate.Law:
     if plan.outcome == "binary":  # everybody is seen just past the horizon
         follow_up = dict.fromkeys(follow_up, (plan.horizon_months + 0.05, plan.horizon_months + 0.05))
     lost = 0.0 if plan.outcome == "binary" else plan.lost_per_year / 12
-    return simulate.Law(float(np.exp(brentq(too_many, -25, 10))), lost, follow_up)
+    return simulate.Rates(float(np.exp(brentq(too_many, -25, 10))), lost, follow_up)
 
 
 COHORTS = {"primary": "development", "validation": "validation"}
@@ -352,7 +352,7 @@ def optimism(plan: Plan, n_replicates: int, *, clinical: Sequence[str], n_large:
         One row a study with a maximum of the likelihood: ``apparent`` and ``true`` C-index, ``slope``, the calibration
         slope in `n_large` new patients of the same kind: what the coefficients should be multiplied by.
     """
-    options, rows = dict(signal=plan.signal, law=law(plan)), []
+    options, rows = dict(signal=plan.signal, rates=rates(plan)), []
     [new] = _columns(plan, n_large, 1, clinical, stream(seed, "plan", "large"), options)
     for time, event, x in _columns(plan, plan.patients, n_replicates, clinical, stream(seed, "plan", "fit"), options):
         try:

@@ -52,7 +52,7 @@ LATENT_COLUMNS = (
 VIEW_COLUMNS = ("t2w_view", "adc_view", "image_score")
 
 
-class Law(NamedTuple):
+class Rates(NamedTuple):
     """What of the data-generating model a planned study may have otherwise: rates per month, range of follow-up."""
 
     baseline_per_month: float = BASELINE_PER_MONTH
@@ -60,7 +60,7 @@ class Law(NamedTuple):
     follow_up_months: Mapping[str, tuple[float, float]] = FOLLOW_UP_MONTHS
 
 
-THE_LAW = Law()
+RATES = Rates()
 
 
 def _levels(score: np.ndarray, counts: dict[str, int], exact: bool) -> pd.Categorical:
@@ -133,15 +133,15 @@ def _covariates(rng: np.random.Generator, n: int, cohort: str, exact: bool) -> d
 
 
 def _outcomes(
-    rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str, n_cohorts: int = 1, law: Law = THE_LAW
+    rng: np.random.Generator, clinical_lp: np.ndarray, cohort: str, n_cohorts: int = 1, rates: Rates = RATES
 ) -> dict:
     """Draw latent risk, metastasis and follow-up for whole cohorts at a time: arrays (n_cohorts, n)."""
     shape = (n_cohorts, len(clinical_lp))
     latent = rng.standard_normal(shape)
     lp = clinical_lp + LATENT_LOG_HR * latent
-    metastasis = rng.standard_exponential(shape) * np.exp(-lp) / law.baseline_per_month
-    mean_until_loss = 1 / law.loss_per_month if law.loss_per_month else math.inf
-    seen = np.minimum(rng.uniform(*law.follow_up_months[cohort], shape), rng.exponential(mean_until_loss, shape))
+    metastasis = rng.standard_exponential(shape) * np.exp(-lp) / rates.baseline_per_month
+    mean_until_loss = 1 / rates.loss_per_month if rates.loss_per_month else math.inf
+    seen = np.minimum(rng.uniform(*rates.follow_up_months[cohort], shape), rng.exponential(mean_until_loss, shape))
     return {
         "latent_risk": latent,
         "linear_predictor": lp,
@@ -179,7 +179,7 @@ def _outcomes_with_counts(rng: np.random.Generator, clinical_lp: np.ndarray, coh
 
 
 def _draw(
-    rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False, law: Law = THE_LAW
+    rng: np.random.Generator, n: int, cohort: str, *, signal: float, exact: bool = False, rates: Rates = RATES
 ) -> pd.DataFrame:
     """Draw `n` patients of one cohort: clinical columns, latents and views."""
     columns = _covariates(rng, n, cohort, exact)
@@ -187,7 +187,7 @@ def _draw(
     if exact:
         outcomes, _ = _outcomes_with_counts(rng, clinical_lp, cohort)
     else:
-        outcomes = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort, law=law).items()}
+        outcomes = {name: values[0] for name, values in _outcomes(rng, clinical_lp, cohort, rates=rates).items()}
     lp = outcomes["linear_predictor"]
     score = 0.4 * (lp - lp.mean()) / lp.std() + math.sqrt(1 - 0.4**2) * rng.standard_normal(n)
     columns["locoregional_recurrence"] = _levels(-score, _paper_counts(cohort)["locoregional_recurrence"], exact)
@@ -198,7 +198,7 @@ def _draw(
             **outcomes,
             "event": outcomes["event"].astype(int),
             "clinical_linear_predictor": clinical_lp,
-            "risk_36m": -np.expm1(-HORIZON_MONTHS * law.baseline_per_month * np.exp(lp)),
+            "risk_36m": -np.expm1(-HORIZON_MONTHS * rates.baseline_per_month * np.exp(lp)),
             "t2w_noise": rng.standard_normal(n),
             "adc_noise": rng.standard_normal(n),
         }
@@ -316,7 +316,7 @@ def draw_studies(
     n_primary: int = 170,
     n_validation: int = 65,
     signal: float = 1.0,
-    law: Law = THE_LAW,
+    rates: Rates = RATES,
 ) -> pd.DataFrame:
     """Draw many studies with free counts and no images, for simulation studies of any size.
 
@@ -339,7 +339,7 @@ def draw_studies(
         raise ValueError(f"sizes must be 1 or more; found {n_studies} studies of {n_primary} and {n_validation}")
     sizes = {"primary": n_primary, "validation": n_validation}
     parts = [
-        _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal, law=law).assign(
+        _draw(stream(seed, "studies", cohort), n * n_studies, cohort, signal=signal, rates=rates).assign(
             study=np.repeat(np.arange(n_studies), n)
         )
         for cohort, n in sizes.items()

@@ -26,7 +26,6 @@ JUDGED = ("Nomogram", "Clinical", "DLRS")
 # The sound test of added value: neither the clinical model nor the networks were fitted on these patients.
 ADDED_VALUE = "DL-prob added to the clinical linear predictor, likelihood ratio"
 # How tables and figures write the names that data-generating models have in result keys.
-TITLES = {"learnt by heart": "overfitted", "honest": "not overfitted"}
 CHUNK = 100  # studies drawn at once; part of what a replicate's numbers depend on, unlike the number of workers
 LogOdds = Mapping[str, tuple[float, float]]  # of each view: mean, standard deviation
 
@@ -514,7 +513,7 @@ def replicates(
     n_jobs
         Processes.
     **drawn_with
-        Sizes and `law` of other studies than the paper's, see `simulate.draw_studies`.
+        Sizes and `rates` of other studies than the paper's, see `simulate.draw_studies`.
 
     Returns
     -------
