@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from dlrs.results import NOT_SHOWN, masked
+
 # Okabe and Ito's colours; one model keeps its colour in every figure.
 PALETTE = {
     "Nomogram": "#0072B2",
@@ -109,11 +111,14 @@ def kaplan_meier(
     at_risk_months
         Times (months) at which the numbers at risk are printed.
     smallest
-        Smaller numbers at risk are printed as `<5`; see `results.masked`.
+        Smaller numbers at risk are printed as `<5`, and `-` where the groups' sum would tell one; see `results.masked`.
     text
         The legend's title, such as the log-rank P.
     """
     ax = ax or plt.gca()
+    durations = {name: np.asarray(fitter.durations) for name, fitter in fitters.items()}
+    at_risk = pd.DataFrame({month: [(of >= month).sum() for of in durations.values()] for month in at_risk_months})
+    at_risk = masked(at_risk.assign(all=""), list(at_risk_months), smallest=smallest, within=["all"])
     for place, (name, fitter) in enumerate(fitters.items()):
         color = PALETTE[name]
         curve = fitter.survival_function_.iloc[:, 0]
@@ -122,8 +127,8 @@ def kaplan_meier(
         ax.fill_between(band.index, band.iloc[:, 0], band.iloc[:, 1], step="post", color=color, alpha=0.15, linewidth=0)
         censored = fitter.event_table.index[fitter.event_table["censored"] > 0]
         ax.plot(censored, curve.reindex(censored, method="ffill"), "|", color=color, markersize=4, markeredgewidth=0.7)
-        counts = [few(int((np.asarray(fitter.durations) >= month).sum()), smallest) for month in at_risk_months]
-        _at_risk_line(ax, place + 1, name, dict(zip(at_risk_months, counts, strict=True)), color=color)
+        counts = {month: "-" if (n := at_risk[month][place]) == NOT_SHOWN else f"{n}" for month in at_risk_months}
+        _at_risk_line(ax, place + 1, name, counts, color=color)
     _at_risk_line(ax, 0, "At risk", {})
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
@@ -230,9 +235,9 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def few(count: int, smallest: int) -> str:
+def few(count: int | str, smallest: int) -> str:
     """Return a count of patients as a figure shows it: `<5` for one below `smallest` that is not 0."""
-    return f"<{smallest}" if 0 < count < smallest else f"{count}"
+    return f"<{smallest}" if not isinstance(count, str) and 0 < count < smallest else f"{count}"
 
 
 def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> Axes:

@@ -300,12 +300,14 @@ def masked(
     *,
     smallest: int,
     within: Sequence[str] = (),
+    across: Sequence[str] = (),
     parts: Sequence[str] = (),
+    elsewhere: Sequence[bool] | None = None,
     with_them: Sequence[str] = (),
     tests: Sequence[str] = (),
     tested: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Hide counts of patients that are so small that they may point to somebody.
+    """Hide counts of patients that are so small that they may point to somebody, and what they would follow from.
 
     Parameters
     ----------
@@ -316,10 +318,12 @@ def masked(
     smallest
         From `cohort.smallest_count`: counts from 1 to one below it are hidden;
         with 0 the table comes back as it is.
-    within
-        Columns that say which rows add up to a total that is known.
+    within, across
+        Columns that say which rows add up to a total that is known, in one way or in two.
     parts
         Two or more of `counts` that add up to another one in their row.
+    elsewhere
+        True in rows that another table hides, so that they are hidden here too; see `Record.hidden_levels`.
     with_them
         Columns computed from the counts, emptied in rows that lose one.
     tests, tested
@@ -329,13 +333,15 @@ def masked(
     Returns
     -------
     DataFrame
-        Small counts are `<5`. Where a single one of a sum is hidden, which
-        its total would tell, the next smallest is hidden too, as `not shown`.
+        Small counts are `<5`. Where a single one of a sum is hidden, which its total would tell, the next smallest is
+        hidden too, as `not shown`; and so on until no small count has one possible value only (complementary cell
+        suppression). Where nothing is left to hide, a small count is `not shown` itself.
 
     Notes
     -----
-    Sums inside one table are looked after; what two tables tell together,
-    such as a group and the same group without some patients, is not.
+    A reader is taken to know every total, and that what is `not shown` is not small: with bounds from 1 to 4, from 5 on
+    and the sums, each cell's bounds are tightened until they stay. Several tables together are looked after by
+    `elsewhere` and by a test that solves for the hidden counts of a run.
 
     Examples
     --------
@@ -346,33 +352,76 @@ def masked(
     if not smallest:
         return frame
     frame = frame.copy()
-    values = frame[list(counts)].astype(float)
+    values = frame[list(counts)].to_numpy(dtype=float)
     small = (values > 0) & (values < smallest)
-    hidden = small.copy()
-    groups = list(frame.groupby(list(within), observed=True, sort=False).indices.values()) if within else []
-    columns = [values.columns.get_loc(name) for name in parts]
-    sums = [[(row, place) for row in rows] for rows in groups for place in range(len(values.columns))]
-    sums += [[(row, place) for place in columns] for row in range(len(values)) if columns]
-    cover, before = hidden.to_numpy(copy=True), -1
-    while cover.sum() != before:  # hiding one more may leave it alone in another sum
-        before = cover.sum()
-        for cells in sums:
-            open_ = [cell for cell in cells if not cover[cell]]
-            if len(open_) == len(cells) - 1 and open_:
-                cover[min(open_, key=lambda cell: (values.iat[cell] == 0, values.iat[cell]))] = True
-    for place, name in enumerate(values.columns):
+    cover = small.copy()
+    if elsewhere is not None:
+        cover[np.asarray(elsewhere, dtype=bool)] = True
+    rows = [list(of) for by in (within, across) if by for of in frame.groupby(list(by), observed=True).indices.values()]
+    columns = [list(counts).index(name) for name in parts]
+    sums = [[(row, place) for row in of] for of in rows for place in range(len(counts))]
+    sums += [[(row, place) for place in columns] for row in range(len(frame)) if columns]
+    vague = _cover_sums(values, small, cover, sums, smallest)
+    for place, name in enumerate(counts):
         texts = frame[name].astype(object)
         texts[cover[:, place]] = NOT_SHOWN
-        texts[small[name]] = f"<{smallest}"
+        texts[(small & ~vague)[:, place]] = f"<{smallest}"
         frame[name] = texts
+    lost = pd.Series(cover.any(axis=1), index=frame.index)
     for name in with_them:
-        frame[name] = frame[name].mask(pd.Series(cover.any(axis=1), index=frame.index))
+        frame[name] = frame[name].mask(lost)
     if tests:
-        lost = pd.Series(cover.any(axis=1), index=frame.index)
         lost = lost.groupby([frame[name] for name in tested], observed=True).transform("any")
         for name in tests:
             frame[name] = frame[name].astype(object).mask(lost, NOT_SHOWN)
     return frame
+
+
+def _cover_sums(values: np.ndarray, small: np.ndarray, cover: np.ndarray, sums: list, smallest: int) -> np.ndarray:
+    """Extend `cover` in place until no small count follows from the sums; return those that lose their bounds too."""
+    vague = np.zeros_like(small)
+    while True:
+        before = -1
+        while cover.sum() != before:  # hiding one more may leave it alone in another sum
+            before = cover.sum()
+            for cells in sums:
+                open_ = [cell for cell in cells if not cover[cell]]
+                if len(open_) == len(cells) - 1 and open_:
+                    cover[min(open_, key=lambda cell: (values[cell] == 0, values[cell]))] = True
+        told = _told(values, small, cover, vague, sums, smallest)
+        if not told:
+            return vague
+        open_ = [cell for cell in told if not cover[cell]]
+        if not open_ and all(vague[cell] for cell in told):
+            open_ = list(zip(*np.nonzero(~cover), strict=True))
+            told = list(zip(*np.nonzero(~vague), strict=True))
+        if open_:
+            cover[min(open_, key=lambda cell: (values[cell] == 0, values[cell]))] = True
+        elif told:
+            vague[tuple(zip(*told, strict=True))] = True
+        else:
+            return vague  # the totals alone give the count away
+
+
+def _told(values, small, cover, vague, sums, smallest) -> list:
+    """Return the cells of a sum that leaves a small count one value only; none where every sum leaves two."""
+    low, high = values.copy(), values.copy()
+    low[cover], high[cover] = np.where(values[cover] > 0, smallest, 0), np.where(values[cover] > 0, np.inf, 0)
+    low[small], high[small] = 1, smallest - 1
+    low[vague], high[vague] = 0, np.inf
+    changed = True
+    while changed:
+        before = np.array([low, high])
+        for cells in sums:
+            total = sum(values[cell] for cell in cells)
+            for cell in cells:
+                others = [other for other in cells if other != cell]
+                low[cell] = max(low[cell], total - sum(high[other] for other in others))
+                high[cell] = min(high[cell], total - sum(low[other] for other in others))
+                if small[cell] and low[cell] == high[cell]:
+                    return cells
+        changed = not np.array_equal(before, [low, high], equal_nan=True)
+    return []
 
 
 def exportable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -441,22 +490,37 @@ def _plain(value):
     return value
 
 
-def _without_small(entry: Mapping, smallest: int) -> dict:
-    """Leave out of an entry what `masked` has hidden, and whole numbers from 1 to one below `smallest`."""
+def shown_count(n, smallest: int, totals: Iterable[int] = ()):
+    """Return a count as it may be shown: `<5` where it is small, `not shown` where what it leaves of a total is.
+
+    Examples
+    --------
+    >>> shown_count(3, 5), shown_count(58, 5, [60]), shown_count(50, 5, [60])
+    ('<5', 'not shown', 50)
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, float, np.number)) or n != n or n != int(n):
+        return n
+    if 0 < n < smallest:
+        return f"<{smallest}"
+    return NOT_SHOWN if any(0 < total - n < smallest for total in totals) else n
+
+
+def _without_small(entry: Mapping, smallest: int, totals: Sequence[int] = ()) -> dict:
+    """Leave out of an entry what `masked` has hidden, and numbers of patients that `shown_count` hides."""
     if not smallest:
         return dict(entry)
+    whole = [of for of in (entry.get("n"), entry.get("of")) if isinstance(of, (int, np.integer))]
 
-    def hidden(value) -> bool:
-        if isinstance(value, str):
-            return value == NOT_SHOWN or value[:1] == "<"
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 < value < smallest
+    def hidden(name, of) -> bool:
+        value = entry.get(name)
+        shown = shown_count(value, smallest, of) if isinstance(value, (int, np.integer)) else value
+        return isinstance(shown, str) and (shown == NOT_SHOWN or shown[:1] == "<")
 
-    lost = [name for name in ("value", "n", "of", "p") if name in entry and hidden(entry[name])]
-    if not lost:
-        return dict(entry)
-    made_from_it = ["percent", *(["value", "ci"] if isinstance(entry.get("value"), float) else [])]
-    kept = {name: None if name in (*lost, *made_from_it) else value for name, value in entry.items()}
-    return kept | ({"reason": "a count too small to show"} if kept.get("value") is None else {})
+    lost = [name for name in ("value", "n", "of", "p") if hidden(name, whole if name == "value" else ())]
+    made_from_it = ["percent", *(["value", "ci"] if isinstance(entry.get("value"), float) else [])] if lost else []
+    near = [name for name in ("n", "of") if hidden(name, totals)]
+    kept = {name: None if name in (*lost, *near, *made_from_it) else value for name, value in entry.items()}
+    return kept | ({"reason": "a count too small to show"} if lost and kept.get("value") is None else {})
 
 
 def _show(path: Path, fig) -> None:
@@ -490,6 +554,7 @@ class Record:
         self.run_dir, self.notebook, self.inputs = run_dir, notebook, list(inputs)
         self.provenance, self.smallest, self.variables = provenance, smallest, variables
         self.entries: dict[str, dict] = {}
+        self.totals: list[int] = []  # of the cohorts, where small counts are hidden: what is left of them may be small
 
     def spell(self, name: str) -> str:
         """Return a column's or level's name as tables and figures write it, a cohort's own variables by their label."""
@@ -553,7 +618,7 @@ class Record:
                 fields = {name: kept for name, kept in entry.items() if name not in ("ci", "p", "percent")}
                 fields = {name: kept for name, kept in fields.items() if not isinstance(kept, str) or kept != NOT_HERE}
                 entry = fields | dict(value=None, reason=NOT_HERE)
-            entry = _plain(_without_small(entry, self.smallest))
+            entry = _plain(_without_small(entry, self.smallest, self.totals))
             value, ci = entry["value"], entry.get("ci")
             if value is None and not entry.get("reason"):
                 raise ValueError(f"entries without an estimate must hold a reason; found none at {key}")
@@ -574,6 +639,14 @@ class Record:
     def masked(self, frame: pd.DataFrame, counts: Sequence[str], **sums) -> pd.DataFrame:
         """Hide the small counts of a table that is to be shared; see `masked`."""
         return masked(frame, counts, smallest=self.smallest, **sums)
+
+    def hidden_levels(self) -> set[tuple[str, str, str]]:
+        """Return characteristic, level and cohort of each count that Table 1 hides; none where all are shown."""
+        if not self.smallest:
+            return set()
+        table1 = pd.read_csv(self.run_dir / "tables" / "table1.csv", dtype=str, keep_default_na=False)
+        hidden = table1[table1["n"].str.contains(f"<|{NOT_SHOWN}")]
+        return set(hidden[["characteristic", "level", "cohort"]].itertuples(index=False, name=None))
 
     def table(
         self,
@@ -599,6 +672,7 @@ class Record:
         caption, notes
             Above and below the table.
         """
+        frame = self._shown(frame)
         page = layout(frame, columns, sections=sections, once=once)
         folder = self.run_dir / "tables"
         with whole_file(folder / f"{name}.csv") as partial:
@@ -616,7 +690,21 @@ class Record:
 
     def csv(self, frame: pd.DataFrame, name: str) -> None:
         """Write a table that has no page, such as the points of a curve."""
-        save_csv(frame.assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
+        save_csv(self._shown(frame).assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
+
+    def _shown(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Hide numbers of patients, `n`, that are a few less than a cohort's: how many are missing would follow."""
+        if not self.smallest or "n" not in frame:
+            return frame
+        return frame.assign(n=[self.count(n) for n in frame["n"]])
+
+    def count(self, n, of: int | None = None):
+        """Return a number of patients as it may be shown, of `of` patients or of a cohort; see `shown_count`."""
+        return shown_count(n, self.smallest, self.totals if of is None else [of]) if self.smallest else n
+
+    def few(self, share: pd.Series, of: int) -> pd.Series:
+        """Say which shares of `of` patients are of a small count, or leave one."""
+        return pd.Series([isinstance(self.count(round(n), of), str) for n in share.fillna(0) * of], index=share.index)
 
     def figure(self, fig, name: str) -> None:
         """Write a figure as PNG (300 dpi) and SVG (editable text), stamped with its class, and show it."""
@@ -689,7 +777,11 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
         provenance, smallest, variables = study["class"], study["smallest_count"], study["variables"]
     if "DLRS_STAGE" not in os.environ:
         mark_older(run_dir, notebook)
-    return Record(run_dir, notebook, files, provenance, smallest, variables)
+    record = Record(run_dir, notebook, files, provenance, smallest, variables)
+    if smallest and (run_dir / "interim" / "patients.csv").is_file():
+        sizes = cohort.read_patients(run_dir / "interim" / "patients.csv")["cohort"].value_counts()
+        record.totals = [int(n) for n in (*sizes, sizes.sum()) if n]
+    return record
 
 
 OLDER = '<p class="older" style="background:#8a3b00;color:#fff;padding:.6rem 1rem;margin:0">{}</p>'
