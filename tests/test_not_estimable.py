@@ -10,7 +10,7 @@ import pytest
 
 from dlrs import results
 from dlrs.config import ROOT
-from dlrs_run import report, stages
+from dlrs_run import pages, report, stages
 from dlrs_site import intake
 from notebook_cells import PROBABILITIES, entries, run_cells, write_patients
 
@@ -112,6 +112,13 @@ def with_a_factor_that_everybody_has(patients, probabilities):
     return patients.assign(cea="Elevated", ct_stage="cT4"), probabilities
 
 
+def with_factors_that_no_primary_patient_differs_in(patients, probabilities):
+    alike = {"cea": "Normal", "ct_stage": "cT3", "ypn_stage": "ypN0"}
+    primary = patients["cohort"] == "primary"
+    same = {name: patients[name].mask(primary, level) for name, level in alike.items()}
+    return patients.assign(**same), probabilities
+
+
 def without_events_in_validation(patients, probabilities):
     return patients.assign(event=patients["event"].where(patients["cohort"] == "primary", "False")), probabilities
 
@@ -121,7 +128,7 @@ def without_events(patients, probabilities):
 
 
 COHORTS = [of_few, of_one_centre, nearly_separated, of_one_day, with_a_factor_that_everybody_has,
-           without_events_in_validation, without_events]  # fmt: skip
+           with_factors_that_no_primary_patient_differs_in, without_events_in_validation, without_events]  # fmt: skip
 
 
 @pytest.mark.parametrize("cohort_of", COHORTS, ids=lambda function: function.__name__)
@@ -139,6 +146,11 @@ def test_a_cohort_that_allows_little_reaches_the_end(run, cohort_of):
     if cohort_of is without_events:
         assert found["table2.cindex.Nomogram.primary"]["value"] is None and saved["points_per_lp"] is None
         assert set(pd.read_csv(run / "interim" / "predictions.csv")["risk_Nomogram"]) == {0}
+    elif cohort_of is with_factors_that_no_primary_patient_differs_in:
+        assert saved["formula"] == "dl_prob" and set(saved["clinical_coefficients"]) == set()
+        assert found["cox.univariate_lrt.cea"]["reason"] == "the same in every primary patient"
+        page = pages.read_table(run / "tables" / "tableS3.html")
+        assert ["not estimable"] in [row[1:2] for row in page.rows if row[0] == "Elevated"]
     elif cohort_of is nearly_separated:
         assert saved["points_per_lp"] > 0 and abs(saved["coefficients"]["dl_prob"]) > 300
     else:

@@ -147,6 +147,15 @@ def test_a_folder_without_images_starts_from_its_probabilities(folder, tmp_path,
     assert "holds no images" in capsys.readouterr().err and not asked
 
 
+def test_a_column_of_codes_and_one_that_is_not_there_are_told_with_the_remedy(folder):
+    table = pd.read_csv(folder / "clinical.csv").drop(columns="cea")
+    table["ct_stage"] = np.arange(len(table)) % 3
+    table.to_csv(folder / "clinical.csv", index=False)
+    remedies = {found.code: found.remedy for found in intake.survey(folder).problems}
+    assert "`variables: {leave_out: [cea]}`" in remedies["table-columns"]
+    assert "`codes: {ct_stage: {'0': ..., '1': ..., '2': ...}}`" in remedies["cell-value"]
+
+
 # ---------------------------------------------------------------- the whole way
 
 

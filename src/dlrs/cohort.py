@@ -410,7 +410,8 @@ def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.
             raise ValueError(
                 f"{name} must have in the validation cohort levels of the primary cohort; found {unseen.sum()} "
                 f"patients with {patients.loc[unseen, name].iloc[0]}, which no primary patient has: join it with a "
-                f"neighbouring level in the clinical table, or leave {name} out of clinical_formula"
+                f"neighbouring level in the clinical table, or leave {name} out of clinical_formula, or "
+                f"in cohort.yaml: `variables: {{leave_out: [{name}]}}`"
             )
         patients[name] = patients[name].cat.set_categories(seen)
     return patients

@@ -418,6 +418,10 @@ def _translate(raw: pd.DataFrame, settings: dict, file: str) -> tuple[pd.DataFra
     if absent:
         fault = f"no column {', '.join(absent)}; the file has {', '.join(raw.columns)}"
         remedy = "Rename or add the columns, or map yours in cohort.yaml under `columns:`."
+        measured = set(columns(settings["variables"], "covariate"))
+        unmeasured = [name for name, theirs in source.items() if theirs in absent and name in measured]
+        if unmeasured:
+            remedy += f" What you do not have: `variables: {{leave_out: [{', '.join(unmeasured)}]}}`."
         problems.append(Problem("table-columns", file, fault, "all of " + ", ".join(needed), remedy))
     cells = raw.mask(raw.isin(settings["missing"]), "")
     frame = pd.DataFrame({ours: cells[theirs] for ours, theirs in source.items() if theirs in raw}, index=raw.index)
@@ -486,6 +490,7 @@ def _cell_problems(
     try:
         _schema([name for name in columns(variables) if name in frame], may_lack, variables).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as errors:
+        wrong = dict(list(errors.failure_cases.groupby("column")["failure_case"]))
         for case in errors.failure_cases.itertuples():
             value = frame.at[case.index, case.column]
             expected = str(case.check) if case.check != "not_nullable" else "a value"
@@ -493,9 +498,9 @@ def _cell_problems(
             code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
             remedy = CORRECT
             if code == "cell-value" and variables[case.column].kind in ("levels", "event"):
-                remedy = (
-                    f"Correct it, or say in cohort.yaml what it means: `codes: {{{case.column}: {{{value!r}: ...}}}}`."
-                )
+                codes = sorted(wrong[case.column].dropna().unique(), key=str)[:6]
+                means = ", ".join(f"{code!r}: ..." for code in codes)
+                remedy = f"Correct it, or say in cohort.yaml what it means: `codes: {{{case.column}: {{{means}}}}}`."
             if code == "cell-value" and str(value).strip().casefold() in UNKNOWN_WORDS:
                 remedy = f"If it stands for unknown, declare it in cohort.yaml: `missing: [{str(value)!r}]`."
             problem = Problem(code, file, fault, expected, remedy, int(case.index), case.column)

@@ -238,3 +238,17 @@ def test_separation_is_found_in_large_samples_and_of_two_columns_together():
         for covariates in (z, np.column_stack([other, other + z])):
             with pytest.raises(ValueError, match="covariates must not separate the events"):
                 cox.cox_fit(time, event, covariates)
+
+
+def test_a_calibration_curve_that_runs_off_is_refused():
+    """28 patients, 4 events, risks from 4e-11 to 0.68 as a nomogram with a separated factor gives them: no spline."""
+    low = [4.1e-11, 9e-11, 9.7e-11, 9.8e-11, 1e-10, 1.2e-10, 1.3e-10, 2.9e-10, 3.7e-10, 6.4e-10, 6.5e-10, 9.2e-10]
+    risk = [*low, 9.7e-10, 3.4e-9, 3.5e-9, 0.031, 0.032, 0.039, 0.072, 0.074, 0.11, 0.13, 0.17]
+    risk += [0.2, 0.24, 0.24, 0.47, 0.68]
+    time = [63.8, 55.2, 36.8, 47.4, 58.8, 38.6, 48.3, 59.2, 47.6, 56.0, 55.6, 54.5, 65.9, 56.1, 53.0, 62.6, 46.9, 47.4]
+    time += [23.5, 66.3, 58.0, 57.6, 57.2, 6.2, 64.4, 12.1, 14.6, 51.1]
+    event = np.isin(np.arange(28), [22, 23, 25, 26])
+    with pytest.raises(ValueError, match="risk must not separate the events to be smoothed"):
+        calibration.smooth_calibration(time, event, risk, horizon=36)
+    found = calibration.summary(time, event, risk, horizon=36)
+    assert np.isnan(found["ici"]) and found["reason"] and found["ratio"] > 1

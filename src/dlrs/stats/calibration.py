@@ -457,7 +457,8 @@ def smooth_calibration(
     Raises
     ------
     ValueError
-        As `brier_score`, and when a risk is exactly 0 or 1 or the risks take too few values for a spline.
+        As `brier_score`, and when a risk is exactly 0 or 1, the risks take too few values for a spline, or the spline
+        separates patients with an event from those without.
 
     Notes
     -----
@@ -569,6 +570,9 @@ def _cloglog(risk: np.ndarray, name: str = "risk") -> np.ndarray:
     return np.log(-np.log1p(-risk))
 
 
+LARGEST_LOG_RATIO = 500.0  # beyond it exp() overflows, and no such hazard ratio is estimated from patients
+
+
 def _smooth_fit(time, event, risk, horizon, competing=None, tolerance=1e-12):
     """Return knots, coefficients of the basis, and what turns their sum into a risk at the horizon."""
     x = _cloglog(risk)
@@ -578,7 +582,12 @@ def _smooth_fit(time, event, risk, horizon, competing=None, tolerance=1e-12):
         constant, *b = competing_risks.pseudo_regression(time, _cause(event, competing), basis, horizon=horizon)[0]
         return knots, np.array(b), lambda lp: -np.expm1(-np.exp(constant + lp))
     fit = cox.cox_fit(time, event, basis, tolerance=tolerance)
-    baseline = cox.baseline_hazard(time, event, basis @ fit.coefficients)
+    lp = basis @ fit.coefficients
+    if np.ptp(lp) > LARGEST_LOG_RATIO:
+        raise ValueError(
+            f"risk must not separate the events to be smoothed; found hazards apart by a factor of e^{np.ptp(lp):.0f}"
+        )
+    baseline = cox.baseline_hazard(time, event, lp)
     return knots, fit.coefficients, lambda lp: cox.risk_at(lp, baseline, horizon)
 
 
