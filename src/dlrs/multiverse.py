@@ -1,7 +1,7 @@
 """All defensible analyses of one study at once: the choices, the universes, and their statistics without repetition.
 
-The statistics are those of `dlrs.stats`, written for many predictions or risk groups at a time, so that thousands of
-universes cost little more than the models that they share.
+The statistics are those of `dlrs.stats`; log-rank tests, Kaplan-Meier curves and survivalROC's standard errors are
+written for many risk groups at a time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
-from scipy.special import chdtrc, ndtr, ndtri, stdtr
-from scipy.stats import rankdata
+from scipy.special import chdtrc, ndtr, ndtri
 
 from dlrs import cohort
 from dlrs.config import InputError, display_path, published, resolve
-from dlrs.stats import checks, cox, pairs, roc, survival
+from dlrs.stats import checks, concordance, cox, pairs, reclassification, roc, survival
 
 COHORTS = ("primary", "validation")
 FIXED = ("training",)  # a choice whose levels are the probabilities that there are
@@ -157,14 +156,6 @@ def find(multiverse: Multiverse, universe: str, training: Sequence[str]) -> tupl
 # ---------------------------------------------------------------- statistics for many columns at once
 
 
-class Group(NamedTuple):
-    """Patients in whom universes are judged; `order` sorts by time."""
-
-    time: np.ndarray
-    event: np.ndarray
-    rows: np.ndarray  # of the study
-
-
 class Steps(NamedTuple):
     """Event times up to a horizon, and who is at risk: shared by all groups of the same patients."""
 
@@ -210,60 +201,6 @@ def kaplan_meier(
     hazard = np.where(y > 0, d / (np.maximum(y, 1) * left), 0.0)
     influence = value * group * (steps.at_risk.T @ hazard - steps.died.T @ (1 / left))
     return value, np.where(value > 0, influence, 0.0)
-
-
-class Pairs(NamedTuple):
-    """Of each prediction and row: pairs won less lost, and tied; comparable pairs of each row."""
-
-    balance: np.ndarray  # (m, n)
-    tied: np.ndarray  # (m, n)
-    comparable: np.ndarray  # (n,)
-
-
-def rank_pairs(
-    time: np.ndarray, event: np.ndarray, predictions: np.ndarray, weight: np.ndarray | None, *, skip: bool = False
-) -> Pairs:
-    """Compare all pairs of patients once for many predictions, shape (m, n); see `concordance.concordance`.
-
-    `weight` of the pair's earlier event; `skip` leaves out an event and a censoring at the same time.
-    """
-    first = np.flatnonzero(event)
-    later = time > time[first, None]
-    if not skip:
-        later |= (time == time[first, None]) & ~event
-    later = later * (1.0 if weight is None else weight[first, None])
-    sign = np.sign(predictions[:, first, None] - predictions[:, None, :])
-    lead, tie = sign * later, (sign == 0) * later
-
-    def both(values):  # every pair is in the sums of both its rows
-        total = values.sum(axis=-2)
-        total[..., first] += values.sum(axis=-1)
-        return total
-
-    return Pairs(both(lead), both(tie), both(later))
-
-
-def c_index(compared: Pairs, *, drop: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Return C of each prediction, shape (m,), and each row's influence, shape (m, n)."""
-    comparable = (
-        compared.comparable - compared.tied if drop else np.broadcast_to(compared.comparable, compared.tied.shape)
-    )
-    total = comparable.sum(axis=1) / 2
-    if not (total > 0).all():
-        raise ValueError("no comparable pair")
-    c = (1 + compared.balance.sum(axis=1) / 2 / total) / 2
-    return c, (compared.balance - (2 * c[:, None] - 1) * comparable) / (2 * total[:, None])
-
-
-def noether_se(compared: Pairs) -> np.ndarray:
-    """Return the standard error of survcomp, ties dropped, shape (m,)."""
-    n, comparable = compared.comparable.size, compared.comparable - compared.tied
-    won, lost = (comparable + compared.balance) / 2, (comparable - compared.balance) / 2
-    pc, pd_ = won.sum(axis=1) / (n * (n - 1)), lost.sum(axis=1) / (n * (n - 1))
-    triples = n * (n - 1) * (n - 2)
-    pcc, pdd = (won * (won - 1)).sum(axis=1) / triples, (lost * (lost - 1)).sum(axis=1) / triples
-    v = 4 / (pc + pd_) ** 4 * (pd_**2 * pcc - 2 * pc * pd_ * (won * lost).sum(axis=1) / triples + pc**2 * pdd)
-    return np.sqrt(np.maximum(v, 0) / n)
 
 
 def auc_survivalroc(
@@ -352,14 +289,7 @@ def _row(value, se, p=None):
 
 def _columns(study: pd.DataFrame, names: Iterable[str]) -> np.ndarray:
     """Return a model's columns: a factor's levels against its first, numbers as they are."""
-    found = []
-    for name in names:
-        values = study[name]
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            found += [(values == level).to_numpy(float) for level in values.cat.categories[1:]]
-        else:
-            found.append(values.to_numpy(float))
-    return np.column_stack(found)
+    return cox.design(" + ".join(names), study)[0].to_numpy(float)
 
 
 class Study:
@@ -421,27 +351,34 @@ def predicts(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tupl
     """Yield (joined, patients, measure, horizon) and estimate above 0.5 with limits and P."""
     for patients, horizon in itertools.product(levels["patients"], levels["horizon"]):
         at = months(horizon)
-        time, event, rows = study.data(patients, at)
+        (time, event, rows), everybody = study.data(patients, at), study.data(patients)[:2]
         x = np.array([study.dlrs[name].lp[rows] for name in levels["joined"]])
-        skipped, unskipped = rank_pairs(time, event, x, None, skip=True), rank_pairs(time, event, x, None)
-        uno = survival.censoring_survival(*study.data(patients)[:2], time, before=True) ** -2.0
-        used = int((event & (unskipped.comparable > 0)).sum())
-        c, influence = c_index(unskipped)
-        found = {"harrell": (c, np.sqrt((influence**2).sum(axis=1)), used)}
-        found["survcomp"] = c_index(skipped, drop=True)[0], noether_se(skipped), None
-        c, influence = c_index(rank_pairs(time, event, x, uno))
-        found["uno"] = c, np.sqrt((influence**2).sum(axis=1)), used
-        if at is not None:
-            found |= _aucs(study, patients, x, at)
-        for measure, (values, errors, fewer) in found.items():
+        for name, score in zip(levels["joined"], x, strict=True):
+            for measure, row in _c_indices(time, event, everybody, score, at):
+                yield (name, patients, measure, horizon), row
+        for measure, (values, errors, fewer) in _aucs(study, patients, x, at).items() if at is not None else ():
             for name, value, se in zip(levels["joined"], values, errors, strict=True):
                 yield (name, patients, measure, horizon), _above_half(float(value), float(se), fewer)
 
 
-def _above_half(value: float, se: float, fewer: int | None) -> tuple:
-    """Return by how much a C-index or AUC is above one half; `fewer` events or controls, None for a normal interval."""
-    if fewer is None:
-        return _row(value - 0.5, se)
+def _c_indices(time, event, everybody, score, at):
+    survcomp = dict(interval="noether", tied_predictions="drop", same_time="skip")
+    for measure, data, options in [
+        ("harrell", (concordance.concordance, time, event, score), {}),
+        ("uno", (concordance.uno_concordance, *everybody, score), dict(horizon=at)),
+        ("survcomp", (concordance.concordance, time, event, score), survcomp),
+    ]:
+        c, _ = checks.estimate_or_reason(*data, **options)
+        if c is None:
+            yield measure, NOT_ESTIMABLE
+        elif measure == "survcomp":  # normal limits, not cut to [0, 1]
+            yield measure, _row(c.c - 0.5, c.se)
+        else:
+            yield measure, (c.c - 0.5, c.lower - 0.5, c.upper - 0.5, c.p)
+
+
+def _above_half(value: float, se: float, fewer: int) -> tuple:
+    """Return by how much an AUC is above one half; `fewer` events or controls."""
     lower, upper, p = pairs.logit_interval(value, se, 0.95, fewer - 1)
     return value - 0.5, lower - 0.5, upper - 0.5, p
 
@@ -586,11 +523,11 @@ def _coefficient(fit: cox.CoxFit, without: cox.CoxFit, df: int, test: str) -> tu
 
 def improves(study: Study, levels: Mapping[str, Sequence[str]]) -> Iterator[tuple[tuple, tuple]]:
     """Yield (joined, patients, gain, lost, horizon) and nomogram less clinical model with limits and P."""
-    own_cutoff = {name: _nomogram_cutoff(study, study.nomogram[name]) for name in levels["joined"]}
-    for patients, horizon in itertools.product(levels["patients"], levels["horizon"]):
-        for (gain, lost), rows in _gains(study, patients, months(horizon), levels, own_cutoff):
-            if gain in levels["gain"]:
-                for name, row in zip(levels["joined"], rows, strict=True):
+    for name in levels["joined"]:
+        cutoff = _nomogram_cutoff(study, study.nomogram[name])
+        for patients, horizon in itertools.product(levels["patients"], levels["horizon"]):
+            for (gain, lost), row in _gains(study, patients, months(horizon), study.nomogram[name], cutoff):
+                if gain in levels["gain"]:
                     yield (name, patients, gain, lost, horizon), row
 
 
@@ -601,144 +538,64 @@ def _nomogram_cutoff(study: Study, model: _Model) -> float:
     return np.nan if found is None else sum(found) / 2
 
 
-def _gains(study, patients, at, levels, own_cutoff):
-    yield from _c_gains(study, patients, at, levels["joined"])
+def _gains(study: Study, patients: str, at: float | None, nomogram: _Model, cutoff: float):
+    """Yield (gain, how those lost are treated) and the nomogram's gain over the clinical model."""
+    time, event, rows = study.data(patients, at)
+    scores = nomogram.lp[rows], study.clinical.lp[rows]
+    d = concordance.compare_concordance(time, event, *scores)
+    yield ("c_jackknife", "weighted"), (d.difference, d.lower, d.upper, d.p)
+    d = concordance.compare_concordance(time, event, *scores, method="survcomp")
+    yield ("c_survcomp_one_sided", "weighted"), _row(d.difference, d.se, d.p_one_sided)
+    yield ("c_survcomp_two_sided", "weighted"), _row(d.difference, d.se, d.p)
     if at is None:
         return
     time, event, rows = study.data(patients)
-    old, new = (
-        study.clinical.risk(at)[rows],
-        np.array([study.nomogram[name].risk(at)[rows] for name in levels["joined"]]),
-    )
-    moves = {"nri_continuous": np.sign(new - old)}
-    three = np.array(CATEGORIES["nri_three"])
-    moves["nri_three"] = np.sign(np.searchsorted(three, new, "right") - np.searchsorted(three, old, "right"))
-    # Two categories: risks at 36 months, whose cut-off it is.
-    at_36 = study.clinical.risk(36.0)[rows], [study.nomogram[name].risk(36.0)[rows] for name in levels["joined"]]
-    cut = [own_cutoff[name] for name in levels["joined"]]
-    two = [(n >= c).astype(float) - (at_36[0] >= c) for n, c in zip(at_36[1], cut, strict=True)]
-    moves["nri_two"] = np.where(np.isnan(cut)[:, None], np.nan, two)
+    risks, at_36 = ([model.risk(t)[rows] for model in (study.clinical, nomogram)] for t in (at, 36.0))
+    binary, censored = reclassification.nri_categorical, reclassification.nri_categorical_censored
+    continuous = reclassification.nri_continuous, reclassification.nri_continuous_censored
+    nris = {
+        "nri_continuous": (*continuous, risks, {}),
+        "nri_three": (binary, censored, risks, dict(cutoffs=CATEGORIES["nri_three"])),
+        "nri_two": (binary, censored, at_36, dict(cutoffs=[cutoff])),  # its cut-off is one of risks at 36 months
+    }
     for lost in ("left_out", "as_free"):
         case, control = (w > 0 for w in study.states(patients, lost, at))
-        for gain, move in moves.items():
-            yield (gain, lost), _nri_known(move, case, control)
-        yield ("idi", lost), _idi_known(new - old, case, control)
+        known = case | control
+        for gain, (nri, _, pair, options) in nris.items():
+            yield (gain, lost), _reclassified(nri, case[known], *(risk[known] for risk in pair), **options)
+        yield ("idi", lost), _reclassified(reclassification.idi, case[known], *(risk[known] for risk in risks))
         for gain, threshold in THRESHOLDS.items():
-            yield (gain, lost), _benefit_known(old, new, threshold, case, control)
-    yield from _censored_gains(time, event, at, moves, old, new)
+            yield (gain, lost), _benefit_known(*risks, threshold, case, control)
+    for gain, (_, nri, pair, options) in nris.items():
+        for lost, method in {"kaplan_meier": "km", "weighted": "ipw"}.items():
+            yield (gain, lost), _reclassified(nri, time, event, *pair, horizon=at, method=method, **options)
+    yield ("idi", "weighted"), _reclassified(reclassification.idi_censored, time, event, *risks, horizon=at)
+    yield from _benefits_censored(time, event, at, *risks)
 
 
-def _c_gains(study, patients, at, joined):
-    time, event, rows = study.data(patients, at)
-    x = np.array([study.clinical.lp[rows], *(study.nomogram[name].lp[rows] for name in joined)])
-    c, influence = c_index(rank_pairs(time, event, x, None))
-    found = [
-        (float(a - c[0]), float(np.sqrt(((i - influence[0]) ** 2).sum())))
-        for a, i in zip(c[1:], influence[1:], strict=True)
-    ]
-    yield ("c_jackknife", "weighted"), [_row(*pair) for pair in found]
-    skipped = rank_pairs(time, event, x, None, skip=True)
-    (c, _), se, n = c_index(skipped, drop=True), noether_se(skipped), time.size
-    one_sided, two_sided, ranks = [], [], rankdata(x, axis=1)
-    for k in range(1, len(x)):
-        r = float(np.corrcoef(ranks[k], ranks[0])[0, 1])
-        error = np.sqrt(max(se[k] ** 2 + se[0] ** 2 - 2 * r * se[k] * se[0], 0.0))
-        value, same = float(c[k] - c[0]), abs(r) >= 1 - 1e-12
-        t = value / error if error > 0 else 0.0
-        one_sided.append(_row(value, float(error), 1.0 if same else float(stdtr(n - 1, -t))))
-        two_sided.append(_row(value, float(error), 1.0 if same else float(2 * stdtr(n - 1, -abs(t)))))
-    yield ("c_survcomp_one_sided", "weighted"), one_sided
-    yield ("c_survcomp_two_sided", "weighted"), two_sided
-
-
-def _nri_known(move, case, control):
-    """Limits from the unpooled variance, P from the one of the null, as `reclassification`."""
-    rows, n = [], np.array([case.sum(), control.sum()])
-    for column in move:
-        if np.isnan(column).any():
-            rows.append(NOT_ESTIMABLE)
-            continue
-        up, down = (np.array([(column[g] == sign).mean() for g in (case, control)]) for sign in (1, -1))
-        value = float(up[0] - down[0] + down[1] - up[1])
-        se = np.sqrt((up + down - (up - down) ** 2) / n)
-        se[(se < 1e-7) & (up != down)] = np.nan  # all of a class were moved the same way
-        null = np.sqrt(((up + down) / n).sum())
-        rows.append(_row(value, float(np.hypot(*se)), float(2 * ndtr(-abs(value) / null)) if null else 1.0))
-    return rows
-
-
-def _idi_known(change, case, control):
-    means = change[:, case].mean(axis=1) - change[:, control].mean(axis=1)
-    variance = sum(change[:, g].var(axis=1, ddof=1) / g.sum() for g in (case, control))
-    return [_row(float(m), float(s)) for m, s in zip(means, np.sqrt(variance), strict=True)]
+def _reclassified(measure, *data, **options) -> tuple:
+    found, _ = checks.estimate_or_reason(measure, *data, **options)
+    return NOT_ESTIMABLE if found is None else (found.value, found.lower, found.upper, found.p)
 
 
 def _benefit_known(old, new, threshold, case, control):
     """Difference of net benefits, its error that of a mean."""
     known = case | control
     worth = np.where(case, 1.0, -threshold / (1 - threshold))[known]
-    each = ((new >= threshold).astype(float) - (old >= threshold))[:, known] * worth
-    se = each.std(axis=1, ddof=1) / np.sqrt(known.sum())
-    return [_row(float(m), float(s)) for m, s in zip(each.mean(axis=1), se, strict=True)]
+    each = ((new >= threshold).astype(float) - (old >= threshold))[known] * worth
+    return _row(float(each.mean()), float(each.std(ddof=1) / np.sqrt(known.sum())))
 
 
-def _censored_gains(time, event, at, moves, old, new):
-    n, k = time.size, len(new)
-    names = list(moves)
-    stacked = np.concatenate([moves[name] for name in names]).T  # (n, 3k)
-    high = [np.column_stack([risk >= t for risk in (old, *new)]) for t in THRESHOLDS.values()]
-    groups = np.hstack([stacked == 1, stacked == -1, *high, np.ones((n, 1), bool)]).astype(float)
-    value, influence = kaplan_meier(time, event, groups, at)
-    share, d_share = groups.mean(axis=0), (groups - groups.mean(axis=0)) / n
-    alive, d_alive = value[-1], influence[:, -1:]
-    if not 0 < alive < 1:
-        raise ValueError("everybody or nobody has the event by the horizon")
-    kept, d_kept = value * share, influence * share + value * d_share  # free of it then, of all
-    died, d_died = share - kept, d_share - d_kept
-    with_event = died / (1 - alive), (d_died + died / (1 - alive) * d_alive) / (1 - alive)
-    without = kept / alive, (d_kept - kept / alive * d_alive) / alive
-    size = stacked.shape[1]
-    up, down = slice(0, size), slice(size, 2 * size)
-    shares = np.array([parts[0][: 2 * size] for parts in (with_event, without)])
-    outside = ((shares < -1e-9) | (shares > 1 + 1e-9)).any(axis=0)
-    outside = outside[up] | outside[down]  # Kaplan-Meier estimates that do not fit together: no interval
-    shares = np.clip(shares, 0, 1)
-    total = shares[0][up] - shares[0][down] - shares[1][up] + shares[1][down]
-    d_total = with_event[1][:, up] - with_event[1][:, down] - without[1][:, up] + without[1][:, down]
-    se = np.where(outside, np.nan, np.sqrt((d_total**2).sum(axis=0)))
-    missing = np.isnan(stacked).any(axis=0)
-    rows = [NOT_ESTIMABLE if none else _row(float(v), float(s)) for v, s, none in zip(total, se, missing, strict=True)]
-    for place, name in enumerate(names):
-        yield (name, "kaplan_meier"), rows[place * k : (place + 1) * k]
-    for place, (gain, t) in enumerate(THRESHOLDS.items()):
-        start = 2 * size + place * (k + 1)
-        w = t / (1 - t)
-        benefit = died - w * kept
-        d_benefit = d_died - w * d_kept
-        first, rest = start, slice(start + 1, start + k + 1)
-        d = d_benefit[:, rest] - d_benefit[:, [first]]
-        both = zip(benefit[rest] - benefit[first], np.sqrt((d**2).sum(axis=0)), strict=True)
-        yield (gain, "kaplan_meier"), [_row(float(v), float(s)) for v, s in both]
-    yield from _weighted_gains(time, event, at, moves, new - old)
-
-
-def _weighted_gains(time, event, at, moves, change):
-    """NRI and IDI with events weighted by the inverse of the censoring curve, as `reclassification`'s "ipw"."""
-    case, later = event & (time <= at), survival.free_at(time, event, at).mask
-    weight = np.zeros(time.size)
-    weight[case] = 1 / survival.censoring_survival(time, event, time[case], before=True)
-    for name, values in {**moves, "idi": change}.items():
-        rows = []
-        for column in values:
-            if np.isnan(column).any():
-                rows.append(NOT_ESTIMABLE)
-                continue
-            means = weight @ column / weight.sum(), column[later].mean()
-            away = weight * (column - means[0])
-            influence = (away + survival.censoring_influence(time, event, away)) / weight.sum()
-            influence = influence - later * (column - means[1]) / later.sum()
-            rows.append(_row(float(means[0] - means[1]), float(np.sqrt((influence**2).sum()))))
-        yield (name, "weighted"), rows
+def _benefits_censored(time, event, at, old, new):
+    """Differences of net benefits through Kaplan-Meier at high risk, errors by the infinitesimal jackknife."""
+    for gain, threshold in THRESHOLDS.items():
+        high = np.column_stack([old >= threshold, new >= threshold]).astype(float)
+        value, influence = kaplan_meier(time, event, high, at)
+        share, d_share = high.mean(axis=0), (high - high.mean(axis=0)) / time.size
+        free, d_free = value * share, influence * share + value * d_share  # at high risk and free of it, of all
+        odds = threshold / (1 - threshold)
+        benefit, d_benefit = share - free - odds * free, d_share - (1 + odds) * d_free
+        yield (gain, "kaplan_meier"), _row(float(np.diff(benefit)[0]), float(np.linalg.norm(np.diff(d_benefit))))
 
 
 STATISTICS = {f.__name__: f for f in (predicts, divides, independent, improves, responders)}
@@ -807,7 +664,7 @@ def networks(
     ----------
     patients
         Included patients, without probabilities.
-    own, others
+    of_run, others
         Tables as `dl_prob.csv`: this run's, and by name those of other seeds or out-of-fold.
     alternatives
         A table of several, named in its column `alternative`; empty: none.
