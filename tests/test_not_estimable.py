@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlrs import results
+from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs_run import pages, report, stages
 from dlrs_site import intake
@@ -108,8 +108,9 @@ def of_one_day(patients, probabilities):
     return patients.assign(time_months="36.0"), probabilities
 
 
-def with_a_factor_that_everybody_has(patients, probabilities):
-    return patients.assign(cea="Elevated", ct_stage="cT4"), probabilities
+def of_patients_alike(patients, probabilities):
+    known = [name for name, variable in cohort.VARIABLES.items() if variable.role == "covariate" and name in patients]
+    return patients.assign(**{name: patients[name].mode()[0] for name in known}), probabilities
 
 
 def with_factors_that_no_primary_patient_differs_in(patients, probabilities):
@@ -127,7 +128,7 @@ def without_events(patients, probabilities):
     return patients.assign(event="False"), probabilities
 
 
-COHORTS = [of_few, of_one_centre, nearly_separated, of_one_day, with_a_factor_that_everybody_has,
+COHORTS = [of_few, of_one_centre, nearly_separated, of_one_day, of_patients_alike,
            with_factors_that_no_primary_patient_differs_in, without_events_in_validation, without_events]  # fmt: skip
 
 
