@@ -19,9 +19,16 @@ from dlrs.results import Record
 PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
 
 
-def run_cells(name, run, **parameters) -> dict[str, str]:
-    """Run all cells as papermill would, and return what each of its figures says; they are not written."""
+def run_cells(name, run, *, edits=(), until=None, **parameters) -> dict[str, str]:
+    """Run all cells as papermill would, and return what each of its figures says; they are not written.
+
+    `edits` are pairs of text, each found once, and what stands in its place; the last cell is one that holds `until`.
+    """
     cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    for old, new in edits:
+        assert sum(source.count(old) for source in sources) == 1, f"{name}: {old}"
+        sources = [source.replace(old, new) for source in sources]
     namespace, said = {"__name__": "__main__", "In": []}, {}
 
     def figure(_, fig, figure_name):
@@ -32,10 +39,11 @@ def run_cells(name, run, **parameters) -> dict[str, str]:
     undrawn = mock.patch.object(Record, "figure", figure), mock.patch.dict(os.environ, DLRS_STAGE=name)
     with matplotlib.rc_context(), warnings.catch_warnings(), undrawn[0], undrawn[1]:
         warnings.simplefilter("default", ConvergenceWarning)  # lifelines' advice on few patients; a page shows it
-        for place, cell in enumerate(cells, 1):
+        for place, (cell, source) in enumerate(zip(cells, sources, strict=True), 1):
             if cell["cell_type"] == "code":
-                source = compile("".join(cell["source"]), f"{name}, cell {place}", "exec", dont_inherit=True)
-                exec(source, namespace)
+                exec(compile(source, f"{name}, cell {place}", "exec", dont_inherit=True), namespace)
+                if until and until in source:
+                    break
             if "parameters" in cell["metadata"].get("tags", []):
                 namespace |= {"run_dir": str(run), **parameters}
                 namespace["In"].append("# Parameters\n" + "\n".join(f"{k} = {v!r}" for k, v in parameters.items()))
