@@ -480,13 +480,15 @@ def test_a_full_disk_is_named_and_the_run_goes_on(project):
         ({}, ["--cohort", "bare", "--out", "out"], "bare has errors, so nothing was run: out/doctor/doctor.html"),
         ({}, ["--cohort", "bare"], "--cohort needs --out"),
         ({}, ["--profile", "nowhere"], "There is no profile nowhere; there are default."),
+        ({}, ["--cohort", "a {brace}", "--out", "out"], "holds a brace, which Snakemake takes for a pattern: rename"),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(project, change, words, message):
     table = pd.read_csv(ROOT / "data_synthetic" / "clinical.csv", dtype=str)
-    for name in ("old", "bare", "wrong"):
+    for name in ("old", "bare", "wrong", "a {brace}"):
         (project.root / name).mkdir()
-        (project.root / name / "cohort.yaml").write_text("name: Here\nclass: COHORT\n")
+        kind = "SYNTHETIC" if name == "a {brace}" else "COHORT"  # generated patients are not checked
+        (project.root / name / "cohort.yaml").write_text(f"name: Here\nclass: {kind}\n")
         frame = table[table["cohort"] == ("validation" if name == "old" else "primary")].copy()
         frame.iloc[1, frame.columns.get_loc("time_months")] = "-5" if name == "wrong" else "40.5"
         frame.to_csv(project.root / name / "clinical.csv", index=False)
@@ -495,6 +497,43 @@ def test_bad_input_is_refused_before_anything_starts(project, change, words, mes
     status, said = project.reproduce(*words)
     assert status == 1 and message in said
     assert "starts" not in said and "Traceback" not in said and len(said) < 600
+
+
+ODD = 'Süd\'s "Kohorte" 100% u\u0308 \u4e0a\u6d77 $HOME; &'  # composed and decomposed letters, and what a shell reads
+
+
+def test_folders_may_have_any_name_and_nobody_needs_a_home(project, monkeypatch):
+    own = project.root / ODD
+    own.mkdir()
+    (own / "cohort.yaml").write_text("name: Here\nclass: SYNTHETIC\n")
+    shutil.copy(ROOT / "data_synthetic" / "clinical.csv", own)
+    project.rules(rule("a", reads=['f"{COHORT}/clinical.csv"'], writes=['"interim/a.txt"']), SHORT_C)
+    for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    project.notebook("a", WRITE, "put('a.txt', cohort_dir)")
+    out = project.root / f"{ODD} {{run}}"
+    status, said = project.reproduce("--cohort", ODD, "--out", out.name)
+    assert status == 0 and said.count("starts") == 2, said
+    assert (out / "interim" / "a.txt").read_text().endswith(ODD)
+    status, said = project.reproduce("--cohort", ODD, "--out", out.name)
+    assert status == 0 and "nothing to do" in said and "starts" not in said
+
+
+def test_a_clock_that_was_ahead_hides_no_change_and_loses_nothing(project):
+    project.rules(A, SHORT_C)
+    tomorrow, table = time.time() + 86_400, project.root / "data_synthetic" / "clinical.csv"
+    os.utime(table, (tomorrow, tomorrow))
+    status, said = project.reproduce()
+    assert status == 1 and "data_synthetic/clinical.csv is dated in the future" in said and "starts" not in said
+    table.touch()
+    assert project.reproduce()[0] == 0
+    for path in (*project.out.glob("interim/*.txt"), *project.out.glob("notebooks/*.ipynb")):
+        os.utime(path, (tomorrow, tomorrow))
+    project.notebook("c", WRITE, "put('c.txt', 'changed')")
+    status, said = project.reproduce()
+    assert status == 0 and said.count("starts") == 1 and (project.out / "interim" / "c.txt").read_text() == "changed"
+    status, said = project.reproduce()
+    assert status == 0 and "nothing to do" in said and "starts" not in said
 
 
 @pytest.mark.slow

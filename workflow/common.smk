@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from dlrs.config import InputError, display_path
@@ -48,6 +49,8 @@ def there(*paths):
     for path in paths:
         if not Path(path).is_file():
             stop(f"{display_path(path)} is missing; restore it, or see the data dictionary in data_synthetic/.")
+        if os.stat(path).st_mtime > time.time() + 60:  # what is made from it would be older, which Snakemake refuses
+            stop(f"{display_path(path)} is dated in the future: set the clock right, or give it today's date (`touch`).")
     return list(paths)
 
 
@@ -65,12 +68,19 @@ PART = config.get("part", "all")
 ONLY = {"only": "validation"} if PART == "validate" else {}  # other patients of the folder are left out and counted
 TRIAL = "patients" in config and "cohort_dir" not in config
 COHORT = RUN / "cohort" if TRIAL else ROOT / str(config.get("cohort_dir", "data_synthetic"))
+if set("{}") & set(f"{ROOT}{COHORT}{config.get('model_dir', '')}"):
+    stop(
+        "The name of a folder above this repository, the cohort or the model holds a brace, which Snakemake takes for a "
+        "pattern: rename the folder, or give a link to it. The run's own folder may have any name."
+    )
 if not TRIAL and not (COHORT / "cohort.yaml").is_file():
     stop(f"{display_path(COHORT / 'cohort.yaml')} is missing; a cohort folder holds it, clinical.csv and images/.")
 try:
     FOLDER = folder.trial(RUN) if TRIAL else folder.look_at(COHORT, **ONLY, committed=COHORT == ROOT / "data_synthetic")
 except InputError as error:
     stop(error)
+if not TRIAL:
+    there(COHORT / "cohort.yaml", *FOLDER.tables)
 if FOLDER.cohorts == ["validation"] and not ONLY:
     stop(
         f"{display_path(COHORT)} holds a validation cohort only, so there is nobody to train on. "
