@@ -183,3 +183,27 @@ def test_the_answer_says_what_was_not_run_and_lends_no_control_to_other_patients
     slope = {"external.calibration_slope.Nomogram": entry(1.1, [0.8, 1.4]) | {"class": "COHORT"}}
     assert "not distinguishable" in published.answer(own | slope, PAPER, validity={}, null=None)[1]
     assert published.answer({}, PAPER, validity={}, null=None)[0].endswith("was not estimated in this run.")
+
+
+def test_agreement_moves_with_what_is_called_agreement():
+    # C 0.80 (0.70 to 0.90) published. Ours 0.84 is 5 % off and inside the interval; 0.60 is 25 % off and outside, and
+    # its interval 0.55 to 0.75 overlaps. P published as <0.001 and 0.2; ours 0.03 and 0.04: the first on the same side.
+    interval = {"value": 0.80, "ci": [0.70, 0.90]}
+    paper = {"table2": {"where": "Table 2", "cindex": {"A": interval, "B": interval}}}
+    paper |= {"fig2": {"where": "Fig. 2", "logrank_p": {"c": "<0.001", "d": 0.2}}}
+    entry = {"class": "SYNTHETIC", "notebook": "06_evaluation"}
+    found = {"table2.cindex.A": entry | {"value": 0.84, "ci": [0.75, 0.95]}}
+    found |= {"table2.cindex.B": entry | {"value": 0.60, "ci": [0.55, 0.75]}}
+    found |= {f"fig2.logrank_p.{name}": entry | {"value": p} for name, p in {"c": 0.03, "d": 0.04}.items()}
+    rows = published.beside(found, paper, TEXTS)
+    table = published.by_tolerance(rows, found, paper)
+    said = table.fillna("").apply(lambda row: (row["P values"], row["estimates"]), axis=1).to_dict()
+    assert said["as printed"] == ("0 of 2", "0 of 2")
+    assert said["relative difference at most 1%"] == ("", "0 of 2")
+    assert said["relative difference at most 5%"] == said["relative difference at most 20%"] == ("", "1 of 2")
+    assert said["on the same side of 0.05"] == ("1 of 2", "")
+    assert said["within the published interval"] == ("", "1 of 2") and said["intervals overlap"] == ("", "2 of 2")
+    found["table2.cindex.A"]["value"] = None
+    found["table2.cindex.A"] |= {"reason": "one group", "ci": [None, None]}
+    table = published.by_tolerance(published.beside(found, paper, TEXTS), found, paper)
+    assert table.loc["relative difference at most 20%", "estimates"] == "0 of 2"

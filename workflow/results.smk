@@ -61,11 +61,19 @@ rule report:
         JOINED,
         PAGES,
         made("comparison"),
-        sources=repository("src/dlrs_run/report.py", "src/dlrs_run/pages.py", "src/dlrs"),
-        beside=repository("paper/paper_results.yaml", "paper/report.yaml", "paper/checklists", "reports/parity.csv"),
+        sources=repository(
+            *(f"src/dlrs_run/{name}.py" for name in ("report", "pages", "draft", "codebook")), "src/dlrs"
+        ),
+        beside=repository(
+            *(f"paper/{name}" for name in ("paper_results.yaml", "report.yaml", "draft.yaml", "columns.yaml", "checklists")),
+            "reports/parity.csv",
+        ),
         template=repository("src/dlrs_run/templates/report.html"),
     output:
         "report.html",
+        "draft.md",
+        "codebook.csv",
+        "word/draft.docx",
     params:
         stage="report",
         values=REPORT,

@@ -230,6 +230,47 @@ def agreement(rows: pd.DataFrame) -> pd.DataFrame:
     return counted.set_axis(["same", "of"], axis=1).reindex([*KINDS, "set by the cohort"], fill_value=0)
 
 
+TOLERANCES = (0.01, 0.05, 0.1, 0.2)  # relative differences
+
+
+def by_tolerance(rows: pd.DataFrame, results: Mapping[str, Mapping], paper: Mapping) -> pd.DataFrame:
+    """Count the numbers of an analysis that agree with the published ones, from as printed to overlapping intervals.
+
+    Parameters
+    ----------
+    rows
+        Of `beside`; numbers set by how the cohort was made are left out.
+    results, paper
+        As in `beside`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by what counts as agreement, a column each of `KINDS` with `same of n`. A relative difference is one of
+        the published value and is not asked of P values; an interval only of numbers published with one.
+    """
+    printed = dict(published_entries(paper))
+    counts: dict[str, dict[str, list[bool]]] = {}
+    for row in rows[rows["same"].notna() & ~rows["set_by_cohort"]].itertuples():
+        theirs, ours = printed[row.key], results[row.source]
+        found = {"as printed": bool(row.same)}
+        value = float("nan") if ours["value"] is None else ours["value"]  # what is not estimable agrees with nothing
+        if row.kind == "P values":
+            low = float(str(theirs["value"]).removeprefix("<")) < 0.05
+            found["on the same side of 0.05"] = value < 0.05 if low else value >= 0.05
+        else:
+            off, size = abs(value - theirs["value"]), abs(theirs["value"])
+            found |= {f"relative difference at most {100 * t:g}%": off <= t * size for t in TOLERANCES}
+        if "ci" in theirs and None not in (ours.get("ci") or [None]):
+            (low, high), (lower, upper) = theirs["ci"], ours["ci"]
+            found["within the published interval"] = low <= ours["value"] <= high
+            found["intervals overlap"] = lower <= high and low <= upper
+        for rule, same in found.items():
+            counts.setdefault(rule, {kind: [] for kind in KINDS})[row.kind].append(same)
+    table = {r: {k: f"{sum(x)} of {len(x)}" if x else "" for k, x in of.items()} for r, of in counts.items()}
+    return pd.DataFrame.from_dict(table, orient="index", columns=list(KINDS))
+
+
 # ---------------------------------------------------------------- the answer
 
 

@@ -117,10 +117,7 @@ def docx(table: Table, *, stamp: str) -> bytes:
     """Return a table as a Word document: caption, header row repeated on every page, notes and class below."""
     import docx as word
 
-    document = word.Document()
-    for related in [*document.part.rels.values()]:  # themes, thumbnails and the like weigh more than the table
-        if not related.reltype.endswith(("/styles", "/settings")):
-            document.part.drop_rel(related.rId)
+    document = _document()
     document.add_paragraph(table.caption, style="Caption")
     grid = document.add_table(rows=0, cols=len(table.columns), style="Table Grid")
     for texts in [table.columns, *table.rows]:
@@ -130,10 +127,37 @@ def docx(table: Table, *, stamp: str) -> bytes:
     properties.append(word.oxml.OxmlElement("w:tblHeader"))
     for text in filter(None, [table.notes, stamp]):
         document.add_paragraph(text)
+    return _saved(document)
+
+
+def docx_text(parts: Mapping[str, Iterable[str]], *, stamp: str) -> bytes:
+    """Return paragraphs under their headings as a Word document, the class of their numbers above."""
+    document = _document()
+    document.add_paragraph(stamp)
+    for heading, paragraphs in parts.items():
+        document.add_heading(heading, level=1)
+        for text in paragraphs:
+            document.add_paragraph(text)
+    return _saved(document)
+
+
+def _document():
+    """Return an empty Word document without themes, thumbnails and the like, which weigh more than a table."""
+    import docx as word
+
+    document = word.Document()
+    for related in [*document.part.rels.values()]:
+        if not related.reltype.endswith(("/styles", "/settings")):
+            document.part.drop_rel(related.rId)
+    return document
+
+
+def _saved(document) -> bytes:
+    """Return a Word document without today's date, so that the same content gives the same bytes."""
     saved, content = io.BytesIO(), io.BytesIO()
     document.save(saved)
     with zipfile.ZipFile(saved) as old, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():  # without today's date, so that the same table gives the same bytes
+        for name in old.namelist():
             new.writestr(zipfile.ZipInfo(name), old.read(name), zipfile.ZIP_DEFLATED)
     return content.getvalue()
 

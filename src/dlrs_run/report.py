@@ -15,7 +15,7 @@ import yaml
 
 from dlrs import config, published, results
 from dlrs.config import resolve, sha256
-from dlrs_run import pages
+from dlrs_run import codebook, draft, pages
 
 LARGEST_SVG = 600_000  # bytes; a larger figure goes in as PNG with few colours
 LARGEST_PAGE = 5_000_000  # bytes, so that it can be mailed
@@ -46,6 +46,11 @@ class Run(NamedTuple):
         return {entry["notebook"] for entry in self.results.values()}
 
     @property
+    def kinds(self) -> tuple[str, str]:
+        """Return the class of the patients, and whether models were fitted to them."""
+        return self.provenance, "released" if self.model_dir else "fitted"
+
+    @property
     def executed(self) -> set[str]:
         return {path.stem for path in (self.folder / "notebooks").glob("*.ipynb")}
 
@@ -66,7 +71,7 @@ def stage(
     model_dir: str = "",
     notebook_ending: str = "html",
 ) -> None:
-    """Write `report.html` of a run: one file that needs no network.
+    """Write `report.html` of a run, one file that needs no network; beside it draft, codebook and tables for Word.
 
     Parameters
     ----------
@@ -87,7 +92,7 @@ def stage(
         The page is too large to mail.
     """
     run = Run.read(run_dir, notebook_ending, model_dir)
-    text = page(run, cohort_dir=cohort_dir, validity=resolve(validity_dir))
+    text = page(run, cohort_dir=cohort_dir, validity=resolve(validity_dir), beside=files_beside(run))
     if len(text.encode()) > LARGEST_PAGE:
         raise ValueError(f"report.html must stay below {LARGEST_PAGE} bytes; found {len(text.encode())}")
     with config.whole_file(run.folder / "report.html") as partial:
@@ -95,18 +100,33 @@ def stage(
     print(f"report.html: {len(text.encode()) / 1e6:.2f} MB")
 
 
-def page(run: Run, *, cohort_dir: str, validity: Path) -> str:
-    """Return the page's HTML."""
+def files_beside(run: Run) -> dict[str, bytes]:
+    """Write the codebook, the draft, and every table as a Word document; return them by file name."""
+    found = draft.write(run.folder, draft.texts(), run.results, run.kinds)
+    for name in sorted(run.there("tables", "html")):
+        stamp = results.STAMPS["PUBLISHED" if name.startswith("audit") else run.provenance]
+        table = pages.read_table(run.folder / "tables" / f"{name}.html")
+        found[f"{name}.docx"] = pages.docx(table, stamp=stamp)
+        with config.whole_file(run.folder / "word" / f"{name}.docx") as partial:
+            partial.write_bytes(found[f"{name}.docx"])
+    results.save_csv(codebook.of_run(run.folder), run.folder / "codebook.csv")
+    return found | {"codebook.csv": (run.folder / "codebook.csv").read_bytes()}
+
+
+def page(run: Run, *, cohort_dir: str, validity: Path, beside: Mapping[str, bytes]) -> str:
+    """Return the page's HTML; `beside` are the files that it offers, by name."""
     texts = yaml.safe_load(resolve("paper/report.yaml").read_text(encoding="utf-8"))
     paper = config.published()
     rows = published.beside(run.results, paper, texts, released=bool(run.model_dir))
     people_of = people(run.results)
-    figures, tables = figure_items(run, texts, people_of), table_items(run, texts, people_of)
+    figures, tables = figure_items(run, texts, people_of), table_items(run, texts, people_of, beside)
     checks, scores = checklist_items(run, {item["name"] for item in [*figures, *tables]})
     parts = dict(title=texts["title"], stamp=results.STAMPS[run.provenance], provenance=run.provenance)
     parts |= dict(opening=[texts["opening"], *([texts["released"]] if run.model_dir else [])])
     parts |= dict(sections=texts["sections"], missing=missing_items(run, texts), overview=overview(run, texts))
     parts |= dict(findings=findings(run, paper, rows, validity), counted=counted(rows, texts, run.provenance))
+    parts |= dict(offered=[_offer(name, beside[name]) for name in ("draft.docx", "draft.md", "codebook.csv")])
+    parts |= dict(tolerance=tolerance(run, paper, rows), limitations=limitations(run, validity))
     parts |= dict(groups=groups(run, rows, texts), answer=null_answer(validity, texts["null_simulation"]))
     parts |= dict(figures=figures, tables=tables, deviation=deviations(run, texts["deviation"]), audits=audits(run))
     parts |= dict(parity=parity(), checks=checks, scores=scores, session=session(run, cohort_dir), times=times(run))
@@ -147,6 +167,20 @@ def counted(rows: pd.DataFrame, texts: Mapping, provenance: str) -> list[str]:
         "The others are settings, words, or groups of numbers. Numbers of the primary cohort are in-sample and those "
         "of Fig. 4 pool both cohorts, in the paper and here.",
     ]
+
+
+def tolerance(run: Run, paper: Mapping, rows: pd.DataFrame) -> dict:
+    """Return how many numbers agree as what counts as agreement gets wider."""
+    table = published.by_tolerance(rows, run.results, paper).rename_axis("Agreement").reset_index()
+    heading = {"counts": "Counts and shares", "estimates": "Estimates"}
+    return dict(columns=list(table.rename(columns=heading)), rows=table.fillna("").to_numpy().tolist())
+
+
+def limitations(run: Run, validity: Path) -> list[list[str]]:
+    """Return what limits this study, with the run's numbers and, for generated patients, those of the controls."""
+    controls = validity / "results.json"
+    known = results.load_json(controls) if controls.is_file() and run.provenance == "SYNTHETIC" else {}
+    return draft.paragraphs(draft.texts()["limitations"], known | run.results, run.kinds)
 
 
 def groups(run: Run, rows: pd.DataFrame, texts: Mapping) -> list[dict]:
@@ -230,8 +264,13 @@ def cutoff(found: Mapping[str, Mapping]) -> str:
     return f"{method}, for metastasis {early(found)}" if method.startswith("Youden") else method
 
 
+def _offer(name: str, content: bytes) -> dict[str, str]:
+    kind = {".csv": "text/csv", ".md": "text/markdown", ".docx": WORD}[Path(name).suffix]
+    return dict(name=name, uri=pages.data_uri(content, kind))
+
+
 def _file(path: Path) -> dict[str, str]:
-    return dict(name=path.name, uri=pages.data_uri(path.read_bytes(), "text/csv"))
+    return _offer(path.name, path.read_bytes())
 
 
 def _picture(run: Run, name: str) -> dict:
@@ -261,13 +300,12 @@ def figure_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list
     return items
 
 
-def table_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list[dict]:
+def table_items(run: Run, texts: Mapping, people_of: Mapping[str, str], beside: Mapping[str, bytes]) -> list[dict]:
     """Return the tables of this run as text, with their CSV (unrounded) and a Word document."""
     items = []
     for name, item in _listed(run, texts, "tables", "html").items():
         table = pages.read_table(run.folder / "tables" / f"{name}.html")
-        stamp = results.STAMPS["PUBLISHED" if name.startswith("audit") else run.provenance]
-        word = dict(name=f"{name}.docx", uri=pages.data_uri(pages.docx(table, stamp=stamp), WORD))
+        word = _offer(f"{name}.docx", beside[f"{name}.docx"])
         entry = dict(table._asdict(), name=f"t-{name}", title=item["title"], people=people_of[item["people"]])
         entry |= dict(open=item.get("open", False), files=[_file(run.folder / "tables" / f"{name}.csv"), word])
         items.append(entry | dict(links=[run.link(item["stage"])] if "stage" in item else []))
@@ -422,6 +460,8 @@ def _number(entry: Mapping) -> str:
 
 
 def _evidence(run: Run, path: str, on_page: set[str]) -> dict[str, str]:
+    if path == "paper/draft.yaml":
+        return dict(text="Limitations", href="#limitations")
     kind, name = posixpath.split(path)
     anchor = f"t-{name}" if kind == "tables" else name
     if kind in ("tables", "figures"):

@@ -319,3 +319,33 @@ def test_an_items_numbers_are_those_of_the_run():
     for listed in LISTED.values():
         keys = [key for item in listed["items"] for key in item.get("numbers", {}).values()]
         assert len(set(keys)) == len(keys) and all(re.fullmatch(r"\w+(\.[\w -]+)+", key) for key in keys)
+
+
+def test_limitations_are_a_section_of_their_own_with_the_runs_numbers(whole):
+    results, said = whole
+    section = re.search(r'<section id="limitations">.*?</section>', said, re.DOTALL)[0]
+    needed = results["validation_size.events_needed.c_index"]
+    assert f"of width {needed['target']:g} would need {needed['value']:.0f} events" in section
+    slope = results["calibration.slope.Nomogram.validation"]["value"]
+    assert f"calibration slope of the nomogram in the validation cohort was {slope:.2f}" in section
+    for name in ("tripod_ai", "claim", "clear"):
+        listed = re.search(rf'<details id="checklist-{name}">.*?</details>', said, re.DOTALL)[0]
+        assert '<a href="#limitations">Limitations</a>' in listed, name
+
+
+def test_the_count_of_agreeing_entries_is_shown_by_tolerance(whole):
+    table = re.search(r'aria-label="Agreement and tolerance".*?</table>', whole[1], re.DOTALL)[0]
+    rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>', table)
+    assert rows[0][0] == "as printed" and {row[0] for row in rows} >= {"within the published interval"}
+    same = [int(row[3].partition(" of ")[0]) for row in rows if row[0].startswith("relative difference")]
+    assert len(same) == 4 and same == sorted(same)
+
+
+def test_a_run_holds_the_draft_the_codebook_and_every_table_for_word(text, whole, tmp_path):
+    folder = run_folder(tmp_path / "run")
+    said = execute(folder)
+    offered = set(re.findall(r'download="([^"]+)"', said))
+    assert offered >= {"draft.docx", "draft.md", "codebook.csv", "tableS1.docx"}
+    assert {path.name for path in (folder / "word").iterdir()} == {"draft.docx", "tableS1.docx"}
+    assert "170 in the primary cohort" in (folder / "draft.md").read_text()
+    assert set(pd.read_csv(folder / "codebook.csv")["file"]) == {"interim/patients.csv", "tables/tableS1.csv"}
