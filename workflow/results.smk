@@ -65,7 +65,10 @@ rule report:
             *(f"src/dlrs_run/{name}.py" for name in ("report", "pages", "draft", "codebook")), "src/dlrs"
         ),
         beside=repository(
-            *(f"paper/{name}" for name in ("paper_results.yaml", "report.yaml", "draft.yaml", "columns.yaml", "checklists")),
+            *(
+                f"paper/{name}"
+                for name in ("paper_results.yaml", "report.yaml", "draft.yaml", "columns.yaml", "checklists")
+            ),
             "reports/parity.csv",
         ),
         template=repository("src/dlrs_run/templates/report.html"),
