@@ -50,7 +50,9 @@ def there(*paths):
         if not Path(path).is_file():
             stop(f"{display_path(path)} is missing; restore it, or see the data dictionary in data_synthetic/.")
         if os.stat(path).st_mtime > time.time() + 60:  # what is made from it would be older, which Snakemake refuses
-            stop(f"{display_path(path)} is dated in the future: set the clock right, or give it today's date (`touch`).")
+            stop(
+                f"{display_path(path)} is dated in the future: set the clock right, or give it today's date (`touch`)."
+            )
     return list(paths)
 
 
