@@ -196,47 +196,6 @@ def test_simulated_counts_and_censoring_are_checked():
         audit.cohorts_under_ph(np.zeros((2, 20)), **COUNTS, censoring="never", generator=config.stream(1))
 
 
-# ---------------------------------------------------------------- sample size
-
-
-@pytest.mark.parametrize(
-    ("parameters", "r2", "rate", "first", "second"),
-    [
-        (25, 0.051, 0.065, 4286, 866),
-        (25, 0.065, 0.065, 3335, 859),
-        (50, 0.051, 0.065, 8572, 1731),
-        (25, 0.051, 0.1, 4286, 731),
-    ],
-)
-def test_sample_sizes_equal_pmsampsize(parameters, r2, rate, first, second):
-    # the numbers that pmsampsize's own tests expect of type "s" with timepoint 2 and meanfup 2.07; it rounds events up
-    found = audit.riley_sample_size(
-        parameters, r2, events_per_patient=rate * 2.07, risk=1 - math.exp(-2 * rate), horizon=2, follow_up=2.07
-    )
-    assert math.ceil(found.shrinkage) == first and abs(math.ceil(found.optimism) - second) <= 1
-    # criterion 3: with that many patients the wider side of the interval of the risk is 0.05
-    error = 1.959964 * math.sqrt(rate / (found.overall_risk * 2.07))
-    assert math.exp(-2 * (rate - error)) - math.exp(-2 * rate) == pytest.approx(0.05, rel=1e-6)
-
-
-def test_the_r2_from_which_on_the_patients_are_enough():
-    r2 = audit.enough_r2(170, 16)
-    options = dict(events_per_patient=0.8, risk=0.5, horizon=1, follow_up=1)
-    assert audit.riley_sample_size(16, r2, **options).shrinkage == pytest.approx(170)
-    with pytest.raises(ValueError, match="r2 must lie between 0 and 0.694; found 0.7"):
-        audit.riley_sample_size(16, 0.7, **(options | dict(events_per_patient=42 / 170)))
-    with pytest.raises(ValueError, match="events_per_patient must be positive; found 0"):
-        audit.largest_r2(0)
-
-
-def test_r2_of_a_c_index():
-    # C = 0.76: D = 1.43 + 0.18032 = 1.61032, k = 1.01833, R2_D = 0.38236, R2_OQ = 0.50454; 637 events of 662 patients
-    assert audit.r2_from_cindex(0.76, 637 / 662) == pytest.approx(1 - (1 - 0.50454) ** (637 / 662), abs=2e-5)
-    assert audit.r2_from_cindex(0.5, 0.3) == 0
-    with pytest.raises(ValueError, match=r"cindex must lie in \[0.5, 1\]; found 0.4"):
-        audit.r2_from_cindex(0.4, 0.3)
-
-
 # ---------------------------------------------------------------- the notebook
 
 

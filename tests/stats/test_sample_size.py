@@ -26,6 +26,21 @@ def test_pre_eclampsia_needs_5249_women():
     assert size.mean_error_size(0.05, 31) is None
 
 
+@pytest.mark.parametrize(
+    ("parameters", "r2", "rate", "first", "second"),
+    [
+        (25, 0.051, 0.065, 4286, 866),
+        (25, 0.065, 0.065, 3335, 859),
+        (50, 0.051, 0.065, 8572, 1731),
+        (25, 0.051, 0.1, 4286, 731),
+    ],
+)
+def test_sizes_equal_pmsampsize(parameters, r2, rate, first, second):
+    """The numbers that pmsampsize's own tests expect of type "s", follow-up 2.07; it rounds events up."""
+    assert size.shrinkage_size(parameters, r2) == first
+    assert abs(size.optimism_size(parameters, r2, size.max_r2_survival(rate, 2.07)) - second) <= 1
+
+
 def test_chagas_needs_662_patients():
     """Riley et al., Stat Med 2019 part II, as in pmsampsize's help: 24 parameters, R2 0.288, 17.4 % have it."""
     most = size.max_r2_binary(0.174)
