@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlrs.imaging import cropping, gradcam, resnet, volumes
+from dlrs.imaging import cropping, gradcam, volumes
+from networks import build_network
 
 SLICES, SIZE = 4, 64
 
@@ -21,7 +22,7 @@ def network():
     """A small network with normalisation and weights that are not those of a fresh one."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = resnet.build_network(n_slices=SLICES)
+        network = build_network(n_slices=SLICES)
         with torch.inference_mode():
             network.train()(torch.randn(8, SLICES, SIZE, SIZE))  # moves the normalisation's running means
     return network.eval()

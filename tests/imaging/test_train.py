@@ -16,6 +16,7 @@ from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.imaging import resnet, textures, training
 from dlrs_site import intake
+from networks import build_network
 
 SMALL = {"images": 16, "size": 32, "batch_size": 8}
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def examples(n=24, slices=4, size=32, seed=0):
 def small_fit(boxes, target, held_out, *, seed=3, max_epochs=2, patience=9, network=None, augment=training.augment):
     """Train the study's network for a moment; return it and what `fit` returned."""
     device = resnet.repeatable(seed, device="cpu")
-    network = network or resnet.build_network(n_slices=boxes.shape[1])
+    network = network or build_network(n_slices=boxes.shape[1])
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     fitted = training.fit(
         network,
@@ -72,7 +73,7 @@ def same(one, other):
 
 
 def test_network_has_the_papers_shape():
-    network = resnet.build_network()
+    network = build_network()
     assert network.mix.weight.shape == (3, 20, 1, 1)
     # torchvision counts 11,689,512 parameters with its 1000-class layer of 513,000; ours are 63 and 513 instead
     assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000 + 63 + 513
@@ -396,7 +397,7 @@ def test_a_loss_that_is_no_number_stops_the_training():
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 from test_train import probabilities
 sys.stdout.write(probabilities().tobytes().hex())
 """
@@ -410,8 +411,8 @@ def probabilities():
 
 
 def test_two_processes_give_the_same_probabilities_bit_for_bit():
-    folder = os.path.dirname(__file__)
-    other = subprocess.run([sys.executable, "-c", SCRIPT, folder], capture_output=True, text=True)
+    folders = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]
+    other = subprocess.run([sys.executable, "-c", SCRIPT, *folders], capture_output=True, text=True)
     assert other.returncode == 0, other.stderr
     assert other.stdout == probabilities().tobytes().hex()
     assert len(other.stdout) == 24 * 16  # 24 numbers of 8 bytes
@@ -442,7 +443,7 @@ def test_the_watched_patients_choose_the_epoch_but_leave_each_epochs_weights_alo
 
 def test_prediction_does_not_depend_on_the_batch():
     boxes, _ = examples()
-    network = resnet.build_network(n_slices=4)
+    network = build_network(n_slices=4)
     one = training.predict(network, boxes, batch_size=1, device=CPU)
     np.testing.assert_allclose(training.predict(network, boxes, batch_size=24, device=CPU), one, atol=1e-6)
     assert one.dtype == np.float64
@@ -454,7 +455,7 @@ def test_prediction_does_not_depend_on_the_batch():
 
 def test_model_comes_back_bit_for_bit(tmp_path):
     boxes, _ = examples()
-    network = resnet.build_network(n_slices=4, dropout=0.3)
+    network = build_network(n_slices=4, dropout=0.3)
     before = training.predict(network, boxes, device=CPU)
     resnet.save_model(network, tmp_path / "T2W", {"sequence": "T2W", "best_epoch": 4})
     again, about = resnet.load_model(tmp_path / "T2W")
@@ -467,7 +468,7 @@ def test_model_comes_back_bit_for_bit(tmp_path):
 
 
 def test_model_that_was_changed_is_refused(tmp_path):
-    network = resnet.build_network(n_slices=4)
+    network = build_network(n_slices=4)
     resnet.save_model(network, tmp_path, {})
     torch.nn.init.zeros_(network.logit.weight)
     described = (tmp_path / "model.json").read_text()
@@ -493,7 +494,7 @@ def test_layers_are_written_down_as_they_are_and_others_are_refused_before_train
         json.loads(json.dumps(resnet.architecture(nn.Sequential(*layers, nn.Sequential(nn.PReLU())))))
     )
     assert repr(again) == repr(nn.Sequential(*layers, nn.Sequential(nn.PReLU())))
-    other = resnet.build_network(n_slices=4)
+    other = build_network(n_slices=4)
     other.backbone.conv1 = nn.Conv2d(4, 64, 7, stride=2)  # no longer torchvision's
     for network in (nn.Sequential(type("Mine", (nn.Module,), {})()), nn.MultiheadAttention(8, 2), other):
         with pytest.raises(ValueError, match="network must hold torch.nn layers"):
@@ -521,7 +522,7 @@ def test_a_layer_changed_on_the_notebooks_page_is_the_one_that_is_saved(tmp_path
 
 
 def test_the_page_has_the_papers_network(tmp_path):
-    assert repr(run_notebook_03(tmp_path, {})["network"]) == repr(resnet.build_network(n_slices=4))
+    assert repr(run_notebook_03(tmp_path, {})["network"]) == repr(build_network(n_slices=4))
 
 
 def run_notebook_03(run, changes):

@@ -17,6 +17,7 @@ from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.stats import cox, survival
 from dlrs_site import intake, release
+from networks import build_network
 
 HORIZON = 36.0
 SIGNATURES = {"DLRS": "dl_prob", "T2W": "t2w_prob", "ADC": "adc_prob"}
@@ -516,7 +517,7 @@ def with_networks(run, tmp_path_factory):
     release.pack(run, model)
     torch.manual_seed(3)
     for name in release.SEQUENCES:
-        resnet.save_model(resnet.build_network(), model / name, ABOUT | COUNTS | ELSEWHERE)
+        resnet.save_model(build_network(), model / name, ABOUT | COUNTS | ELSEWHERE)
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
@@ -577,9 +578,9 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
 
     model, out = tmp_path / "model", with_networks[1]
     shutil.copytree(with_networks[0], model)
-    resnet.save_model(resnet.build_network(n_slices=19), model / "T2W", ABOUT | COUNTS | ELSEWHERE)
+    resnet.save_model(build_network(n_slices=19), model / "T2W", ABOUT | COUNTS | ELSEWHERE)
     described = json.loads((model / "T2W" / "model.json").read_text())
-    described["network"] = resnet.architecture(resnet.build_network())
+    described["network"] = resnet.architecture(build_network())
     write_json(described, model / "T2W" / "model.json")
     rewrite(model, lambda manifest: None)
     with pytest.raises(InputError, match="model.safetensors: 1 tensors do not fit, first mix.weight"):

@@ -46,7 +46,7 @@ def grad_cam(
     Parameters
     ----------
     network
-        From `resnet.load_model` or `resnet.build_network`; predicts as in evaluation.
+        From `resnet.load_model`, or as notebook 03 builds it; predicts as in evaluation.
     boxes : tensor of shape (n, slices, height, width)
     layer
         Name of the layer, as `network.named_modules()` has it; by default the
@@ -81,7 +81,7 @@ def grad_cam(
     Examples
     --------
     >>> from dlrs import train  # doctest: +SKIP
-    >>> grad_cam(resnet.build_network(), torch.zeros(2, 20, 112, 112)).shape  # doctest: +SKIP
+    >>> grad_cam(resnet.load_model(folder)[0], torch.zeros(2, 20, 112, 112)).shape  # doctest: +SKIP
     (2, 4, 4)
     """
     import torch
@@ -313,7 +313,7 @@ def features(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32) -
     Parameters
     ----------
     network
-        From `resnet.load_model` or `resnet.build_network`; used as in evaluation.
+        From `resnet.load_model`, or as notebook 03 builds it; used as in evaluation.
     boxes : tensor of shape (n, slices, height, width)
     """
     import torch

@@ -193,32 +193,6 @@ def slice_mix(n_slices: int = 20) -> nn.Conv2d:
     return mix
 
 
-def build_network(features: nn.Module | None = None, *, n_slices: int = 20, dropout: float = 0.5) -> nn.Sequential:
-    """Put the slices' 1x1 convolution before a backbone, and dropout and one logit behind it, as notebook 03 does.
-
-    Parameters
-    ----------
-    features
-        The backbone, from three channels to 512 features; random weights if None.
-    n_slices
-        Slices of a box.
-    dropout
-        Share of the 512 features left out at each training step.
-
-    Returns
-    -------
-    Sequential
-        Boxes of shape (n, n_slices, 112, 112) to log odds of shape (n, 1).
-    """
-    parts = {
-        "mix": slice_mix(n_slices),
-        "backbone": backbone("none") if features is None else features,
-        "dropout": nn.Dropout(dropout),
-        "logit": nn.Linear(512, 1),
-    }
-    return nn.Sequential(OrderedDict(parts))
-
-
 def architecture(network: nn.Module) -> dict:
     """Return a network's layers as JSON can hold them: class, settings, and the layers inside.
 
