@@ -192,7 +192,7 @@ def impute(
     Notes
     -----
     Chained equations with predictive mean matching (statsmodels' MICE), each
-    cohort by itself, so that the validation cohort teaches nothing. The
+    cohort by itself, so that no validation patient enters the primary cohort's imputation. The
     predictors are all other covariates, event and Nelson-Aalen hazard
     (White and Royston 2009). Levels are matched by their order in the table,
     so every value was seen in another patient; for levels without an order

@@ -484,7 +484,7 @@ def discrimination_times(patients: pd.DataFrame) -> pd.Series:
 
 
 def _doubts(roles: Roles, table: Table, text: pd.DataFrame) -> list[Finding]:
-    """Return what is possible and strange."""
+    """Return values that are possible and implausible."""
     return [*_strange_rows(roles, table, text), *_strange_cohorts(roles, table), *_strange_predictions(roles, table)]
 
 
@@ -495,7 +495,7 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
         remedy = "Name the patients' column with --id, so that duplicates can be told from equal patients."
         found += _at(equal, "equal-rows", "rows are equal in every named column", "one row a patient", remedy, "")
     zero = patients["time"] == 0
-    remedy = "They tell nothing; check the dates."
+    remedy = "They carry no information; check the dates."
     found += _at(zero, "zero", "follow-up ends at time 0", "some follow-up", remedy, roles.time)
     years = patients["time"].max() / A_YEAR[roles.time_unit]
     if years < 0.25:

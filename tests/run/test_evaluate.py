@@ -118,7 +118,7 @@ def test_a_score_has_no_calibration_and_that_is_said(judged):
         entry = entries(judged)[f"evaluate.{measure}.points.all"]
         assert entry["value"] is None and "a score is no probability" in entry["reason"]
     page = (judged / "out" / "evaluate.html").read_text(encoding="utf-8")
-    assert "It is a score: whether its risks are right cannot be asked." in page
+    assert "It is a score, so that calibration does not apply." in page
 
 
 def test_the_page_needs_no_other_file_and_names_no_patient(judged):
