@@ -1,13 +1,17 @@
-"""Any cell may be run again: a notebook with every cell run twice gives the same numbers and tables."""
+"""Any cell may be run again with the same numbers and tables; figures and tables of the main notebooks as they are."""
 
 import copy
 import json
 import shutil
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from dlrs.config import ROOT
+from dlrs_run import pages
 from executed import entries, execute
 
 pytestmark = pytest.mark.slow
@@ -47,3 +51,18 @@ def test_no_figure_has_texts_on_one_another_cut_off_or_too_small(statistics):
     figures = {path.stem for path in (statistics / "figures").glob("*.svg")}
     assert figures == set(found) >= {"audit", "fig1", "fig3a", "figS5"}
     assert not {name: faults for name, faults in found.items() if faults}
+
+
+@pytest.mark.parametrize(
+    ("table", "of", "p"),
+    [
+        ("table1", ["characteristic"], "p"),
+        ("tableS2", ["cohort", "characteristic"], "p"),
+        ("tableS3", ["term"], "univariate_p"),
+        ("figS4_strata", ["factor", "level"], "p"),
+    ],
+)
+def test_tables_of_several_tests_have_holms_p_beside(statistics, table, of, p):
+    found = pd.read_csv(statistics / "tables" / f"{table}.csv").drop_duplicates(of).dropna(subset=p)
+    assert len(found) >= 10 and np.allclose(found[f"{p}_holm"], multipletests(found[p], method="holm")[1])
+    assert "P (Holm)" in pages.read_table(statistics / "tables" / f"{table}.html").columns

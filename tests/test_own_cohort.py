@@ -192,7 +192,7 @@ def test_its_tables_show_what_it_adds_and_say_what_it_has_not(made):
         assert len(absent) >= 2 and all(results.NOT_HERE in row for row in absent)
     strata = rows_of(made, "figS4_strata")
     assert ["EMVI", "present"] in [row[:2] for row in strata]
-    assert all(row[2:] == [results.NOT_HERE] * 7 for row in strata if row[0] == "ypT stage")
+    assert all(row[2:] == [results.NOT_HERE] * 8 for row in strata if row[0] == "ypT stage")
     assert {tuple(row[2:]) for row in rows_of(made, "fig4_counts")} == {(results.NOT_HERE,) * 3}
     assert [row[1:] for row in rows_of(made, "table2") if row[0] == "T2W"] == [
         [results.NOT_HERE, "", results.NOT_HERE, ""]
