@@ -154,6 +154,10 @@ def _row_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, Var
         say("covariate-missing", row[patients[name].isna()], f"{name} is unknown")
     if "patient_id" in known:
         say("example-patient", row[patients["patient_id"].astype(str).str.startswith("EXAMPLE")], "an example's row")
+        named = patients.dropna(subset="patient_id").drop_duplicates("patient_id")
+        for _, alike in named.groupby(named["patient_id"].astype(str).map(_alike), sort=False):
+            message = f"the name differs from that of row {alike['row'].iloc[0]} by case, width or zeros only"
+            say("patient-ids-alike", alike["row"].iloc[1:], message)
     if "age" in known:
         age = pd.to_numeric(patients["age"], errors="coerce")
         say("age-implausible", row[(age < 18) | age.between(100, 120, inclusive="right")], "age below 18 or above 100")

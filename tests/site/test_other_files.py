@@ -373,6 +373,17 @@ def test_tilted_slices_are_axial_up_to_their_limit(patient, degrees):
     assert codes(patient) <= {"roi-places-differ"}  # turned about the scanner, not about the tumour
 
 
+@pytest.mark.parametrize(("shift", "modality", "code"), [(1.2, "MR", "series-sheared"), (0.0, "CT", "image-modality")])
+def test_a_tilted_gantry_and_another_modality_are_named(patient, shift, modality, code):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        x, y, z = map(float, data.ImagePositionPatient)
+        data.ImagePositionPatient, data.Modality = [x, f"{y + shift * z / AFFINE[2, 2]:.6f}", z], modality
+    instead(patient, "t2w", series)
+    examined = codes(patient)
+    assert code in examined and examined <= {code, "grid-orientation"}  # the straight mask fits no sheared grid
+
+
 def test_axes_of_a_damaged_header_have_a_direction_each():
     affine = np.eye(4)
     affine[:3, :3] = np.array([[0, 0.1, 0.995], [0, 1, 0], [4.5, 0, 2.2]]).T
@@ -624,6 +635,22 @@ def test_a_table_of_which_no_column_is_known_is_a_finding(folder):
     text = (folder / "clinical.csv").read_text()
     (folder / "clinical.csv").write_text("\n".join([",".join(f"X{n}" for n in range(len(ROWS))), text.split("\n")[1]]))
     assert "table-columns" in {code for code, _, _ in found(folder)}
+
+
+def test_two_patients_whose_names_differ_by_case_or_zeros_only_are_named(folder):
+    lines(
+        folder,
+        *[
+            ",".join({**ROWS, "patient_id": name, "age": age}.values())
+            for name, age in (("H1-a", "50"), ("h1-A", "51"))
+        ],
+    )
+    text = (folder / "clinical.csv").read_text().splitlines()
+    (folder / "clinical.csv").write_text("\n".join([text[2], *text[:2], text[3]]))
+    said = [
+        (f.severity, f.row, f.message) for f in doctor.check(folder, jobs=1).findings if f.code == "patient-ids-alike"
+    ]
+    assert said == [("warning", 3, "the name differs from that of row 2 by case, width or zeros only")]
 
 
 def test_excels_own_first_line_says_the_separator_and_rows_keep_their_numbers(folder):

@@ -36,6 +36,7 @@ DIFFUSION_UNITS = {
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # a segmentation too, newer than pydicom knows
 SEGMENTATIONS = (SegmentationStorage, LABEL_MAP)
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+MAX_SHIFT = 0.1  # of a pixel, by which a slice may lie beside the one before
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -361,7 +362,16 @@ def read(
     named_only = any(list(frame.b_values) == ["SequenceName"] for frame in chosen)
     if remarks is not None and b_value is not None and named_only:
         remarks.append(("b-value-named", f"b = {b_value:g} stands in the sequence's name only"))
-    return stack(chosen)
+    others = sorted({str(frame.data.get("Modality") or "MR") for frame in chosen} - {"MR"})
+    if remarks is not None and others:
+        remarks.append(("image-modality", f"the modality is {', '.join(others)}, not MR"))
+    array, affine = stack(chosen)
+    across, down, step = affine[:3, :3].T
+    normal = np.cross(across, down)
+    aside = np.linalg.norm(np.cross(normal, step)) / np.linalg.norm(normal)  # mm from one slice to the next
+    if remarks is not None and aside > MAX_SHIFT * min(np.linalg.norm(across), np.linalg.norm(down)):
+        remarks.append(("series-sheared", f"each slice lies {aside:.2f} mm beside the one before (a tilted gantry?)"))
+    return array, affine
 
 
 def segmentation_file(path: str | Path) -> Path | None:
