@@ -3,6 +3,7 @@
 import ast
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,17 @@ def test_the_contracts_hold(capsys):
 
     broken = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True, no_logo=True)
     assert not broken, capsys.readouterr().out
+
+
+def test_every_module_has_its_place_in_the_design_and_in_the_contract():
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in design.splitlines() if line.startswith("| `")]
+    named = {name.rsplit("/")[-1] for row in rows for name in re.findall(r"`([\w/]+)`", row)}
+    assert {path.stem for path in SOURCES} - {"__init__"} == named
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").split("forbidden_modules")[1].split("[")[0]
+    listed = set(re.findall(r"dlrs\.\w+", contract))
+    folders = {f"dlrs.{module.name}" for module in pkgutil.iter_modules(dlrs.__path__) if module.ispkg}
+    assert listed == {*TOP, *folders} - {"dlrs.stats"}
 
 
 @pytest.mark.parametrize(("name", "code"), NOTEBOOKS, ids=[name for name, _ in NOTEBOOKS])

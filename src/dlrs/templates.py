@@ -1,4 +1,4 @@
-"""Templates of pages and cards, which stand beside the module that fills them in."""
+"""Templates of pages and cards, next to the module that fills them in."""
 
 from __future__ import annotations
 

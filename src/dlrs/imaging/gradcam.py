@@ -1,4 +1,4 @@
-"""Where in a box the network found evidence for metastasis: Grad-CAM, and what keeps it from being over-read.
+"""Grad-CAM: which places of a box raise the log odds of metastasis, and controls of the maps.
 
 A map has the size of the layer that it is taken from: at the last one 4x4
 for a box of 112x112. The first convolution mixes a box's slices before

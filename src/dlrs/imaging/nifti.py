@@ -1,4 +1,4 @@
-"""NIfTI files as other programs write them: what nibabel refuses without need, and what it reads without a word."""
+"""NIfTI files as other programs write them: what nibabel refuses without need, and what it reads without a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated textures and a backbone trained on them, for whom has no ImageNet weights."""
+"""Generated textures and a backbone trained on them, where there are no ImageNet weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data-generating model of the synthetic cohort: covariates, survival times, what the images know."""
+"""The data-generating model of the synthetic cohort: covariates, survival times, views of the images."""
 
 from __future__ import annotations
 
