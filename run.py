@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The study's one front door. Needs git, Python 3.11 to 3.13 and pip; sets up everything else itself."""
+"""The study's command line. Needs git, Python 3.11 to 3.13 and pip; sets up everything else itself."""
 
 import sys
 
@@ -71,11 +71,11 @@ def set_up(*groups: str) -> str:
     wanted = hashlib.sha256(sys.version.encode())
     for name in ("pyproject.toml", "uv.lock"):
         wanted.update((ROOT / name).read_bytes())
-    made_from, *there = stamp.read_text().split() if python.exists() and stamp.is_file() else [""]
-    if made_from == wanted.hexdigest() and set(groups) <= set(there):
+    made_from, *stamped = stamp.read_text().split() if python.exists() and stamp.is_file() else [""]
+    if made_from == wanted.hexdigest() and set(groups) <= set(stamped):
         return str(python)
     missing = [
-        name for name in ("statistics", *groups) if name not in there and not (made_from and name == "statistics")
+        name for name in ("statistics", *groups) if name not in stamped and not (made_from and name == "statistics")
     ]
     print(to_fetch(missing), flush=True)
     free, needed = shutil.disk_usage(ROOT).free / 1e6, sum(SIZES[name][1] for name in missing)
@@ -85,7 +85,7 @@ def set_up(*groups: str) -> str:
     interpreter = getattr(sys, "_base_executable", sys.executable)
     environment = {**os.environ, "UV_PYTHON": interpreter, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
-    chosen = sorted({*groups, *there})
+    chosen = sorted({*groups, *stamped})
     with alone(ROOT / ".tools", "set-up"):
         command = [find_uv(), "sync", "--frozen", "--inexact", "--no-default-groups"]
         if subprocess.run([*command, *(f"--group={name}" for name in chosen)], cwd=ROOT, env=environment).returncode:
@@ -123,13 +123,13 @@ def environment_yml() -> str:
     text = "# Written by `python3 run.py environment` from uv.lock; change that file, not this one.\n"
     text += "# For the statistics alone leave out what stands below `images and networks` and below `tests`.\n"
     text += "name: dlrs\nchannels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - -e .\n"
-    pins, written = exported(), set()
+    pins, listed = exported(), set()
     parts = {"": [], "images and networks": [f"--group={name}" for name in IMAGING], "tests": ["--all-groups"]}
     for title, groups in parts.items():
-        names = {pin.split("==")[0] for pin in exported("--no-default-groups", *groups)} - written
+        names = {pin.split("==")[0] for pin in exported("--no-default-groups", *groups)} - listed
         text += f"      # {title}\n" if title else ""
         text += "".join(f'      - "{pin}"\n' for pin in pins if pin.split("==")[0] in names)
-        written |= names
+        listed |= names
     return text
 
 
@@ -151,7 +151,7 @@ def alive(process: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone(run_dir: Path, what: str = "run") -> Iterator[int]:
+def alone(run_dir: Path, name: str = "run") -> Iterator[int]:
     """Hold a run's folder, or that of the set-up; a second one on it is refused.
 
     The lock belongs to the open file, which Snakemake inherits: when this
@@ -167,7 +167,7 @@ def alone(run_dir: Path, what: str = "run") -> Iterator[int]:
                 lock.seek(0)
                 holder = lock.read().strip()
             if alive(holder):
-                raise Stop(f"{shown(run_dir)} is in use by another {what} (process {holder}). Wait for it or stop it.")
+                raise Stop(f"{shown(run_dir)} is in use by another {name} (process {holder}). Wait for it or stop it.")
             if attempt == 0:
                 print(f"Waiting for what a killed run left behind in {shown(run_dir)} to end", flush=True)
             time.sleep(0.2)
@@ -210,7 +210,7 @@ def study(
             # The stages speak for themselves on standard output; elsewhere only Snakemake hears them.
             stderr = None if elsewhere else log
             status = subprocess.run(command, stderr=stderr, env=environment, pass_fds=[lock]).returncode
-        said = (logs / "snakemake.log").read_text(encoding="utf-8")
+        output = (logs / "snakemake.log").read_text(encoding="utf-8")
         if status:
             # `refused` comes from the Snakefile, before anything started; the others from a stage each.
             refused = logs / "refused"
@@ -218,12 +218,12 @@ def study(
                 raise Stop(refused.read_text(encoding="utf-8"))
             why = [path.read_text(encoding="utf-8") for path in sorted(logs.glob("*.failed"))]
             if not why:
-                last = [line[:300] for line in said.strip().splitlines()[-15:]]
+                last = [line[:300] for line in output.strip().splitlines()[-15:]]
                 why = [f"Snakemake was ended by signal {-status}."] if status < 0 else ["Snakemake failed.", *last]
-            if any(os.strerror(errno.ENOSPC) in text for text in (*why, said)):
+            if any(os.strerror(errno.ENOSPC) in text for text in (*why, output)):
                 why = [f"The disk is full that holds {shown(run_dir)}: free some space."]
             raise Stop("\n".join([*why, "", AGAIN]))
-    done = "nothing to do" if "Nothing to be done" in said else f"done in {time.monotonic() - started:.0f} s"
+    done = "nothing to do" if "Nothing to be done" in output else f"done in {time.monotonic() - started:.0f} s"
     print(f"{shown(run_dir)}: {done}; tables/, figures/, results.json and the executed notebooks/ are in it.")
 
 
@@ -254,109 +254,109 @@ def examine(cohort: Path, pages: Path, *options: str) -> None:
 # ---------------------------------------------------------------- commands
 
 
-def reproduce(asked) -> int:
+def reproduce(args) -> int:
     """the whole study: cohort, images, training, every notebook, table and figure"""
-    own = asked.cohort is None and asked.out is None and asked.profile == "default"
-    if asked.cohort and not asked.out:
+    is_default = args.cohort is None and args.out is None and args.profile == "default"
+    if args.cohort and not args.out:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
-    run_dir = Path(asked.out).resolve() if asked.out else ROOT / "runs" / asked.profile
-    cohort = Path(asked.cohort).resolve() if asked.cohort else None
+    run_dir = Path(args.out).resolve() if args.out else ROOT / "runs" / args.profile
+    cohort = Path(args.cohort).resolve() if args.cohort else None
     if cohort and (cohort / "dl_prob.csv").is_file() and not any((cohort / name).exists() for name in HAVE_IMAGES):
-        if asked.job == "alternatives":
+        if args.job == "alternatives":
             raise Stop(f"alternatives trains networks, and {shown(cohort)} holds no images.")
         print(f"{shown(cohort)} holds dl_prob.csv and no images: the statistics alone are run.", flush=True)
-        asked.job = "" if asked.job in PARTS else asked.job
-        return only_statistics(asked)
+        args.job = "" if args.job in PARTS else args.job
+        return only_statistics(args)
     if cohort:
         examine(cohort, run_dir / "doctor")
-    part, targets = (asked.job, []) if asked.job in PARTS else ("all", [asked.job])
-    settings = {"part": part, "cohort_dir": cohort, "publish": (own and asked.job == "all") or None}
-    study(run_dir, *targets, profile=asked.profile, cores=asked.cores, **settings)
+    part, targets = (args.job, []) if args.job in PARTS else ("all", [args.job])
+    settings = {"part": part, "cohort_dir": cohort, "publish": (is_default and args.job == "all") or None}
+    study(run_dir, *targets, profile=args.profile, cores=args.cores, **settings)
     return 0
 
 
-def only_statistics(asked) -> int:
+def only_statistics(args) -> int:
     """the statistics alone, from the committed dl_prob.csv or that of a cohort folder; needs no torch"""
-    if asked.cohort and not asked.out:
+    if args.cohort and not args.out:
         raise Stop("--cohort needs --out FOLDER: the folder that everything is written to.")
-    run_dir = Path(asked.out or ROOT / "runs" / "statistics").resolve()
-    cohort = Path(asked.cohort or ROOT / "data_synthetic").resolve()
-    if asked.cohort:
+    run_dir = Path(args.out or ROOT / "runs" / "statistics").resolve()
+    cohort = Path(args.cohort or ROOT / "data_synthetic").resolve()
+    if args.cohort:
         examine(cohort, run_dir / "doctor", "--statistics")
-    settings = dict(profile=asked.profile, cores=asked.cores, part="statistics", cohort_dir=cohort)
-    study(run_dir, *filter(None, [getattr(asked, "job", "")]), **settings)
+    settings = dict(profile=args.profile, cores=args.cores, part="statistics", cohort_dir=cohort)
+    study(run_dir, *filter(None, [getattr(args, "job", "")]), **settings)
     return 0
 
 
-def test(asked) -> int:
+def test(args) -> int:
     """ruff, notebook hygiene and pytest; other options go to pytest"""
-    groups = (*(IO if asked.quick else IMAGING), "dev")
+    groups = (*(IO if args.quick else IMAGING), "dev")
     notebooks = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
-    chosen = [] if asked.all else ["-m", "not imaging and not slow" if asked.quick else "not slow"]
+    chosen = [] if args.all else ["-m", "not imaging and not slow" if args.quick else "not slow"]
     status = {
         "ruff check": call("ruff", "check", ".", groups=groups),
         "ruff format": call("ruff", "format", "--check", ".", groups=groups),
         "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks, groups=groups) if notebooks else 0,
-        "pytest": call("pytest", "-n", "2", *chosen, *asked.rest, groups=groups),
+        "pytest": call("pytest", "-n", "2", *chosen, *args.rest, groups=groups),
     }
     failed = [name for name, code in status.items() if code]
     print("failed: " + ", ".join(failed) if failed else "all passed")
     return int(bool(failed))
 
 
-def check(asked) -> int:
+def check(args) -> int:
     """rerun the statistics and compare every number with reports/expected.json"""
-    run_dir = statistics(cores=asked.cores, force=True)
+    run_dir = statistics(cores=args.cores, force=True)
     return call("dlrs_run.expected", "check", str(run_dir), str(ROOT / "runs" / "default"))
 
 
-def accept(asked) -> int:
+def accept(args) -> int:
     """take the default run's dl_prob.csv and today's numbers as the expected ones"""
     call("dlrs_run.expected", "freeze", str(ROOT / "runs" / "default"))
-    run_dir = statistics(cores=asked.cores, force=True)
-    bands = sorted(str(path) for path in (ROOT / "runs" / "bands").glob("seed-*")) if asked.bands else []
+    run_dir = statistics(cores=args.cores, force=True)
+    bands = sorted(str(path) for path in (ROOT / "runs" / "bands").glob("seed-*")) if args.bands else []
     return call("dlrs_run.expected", "accept", str(run_dir), *bands)
 
 
-def bands(asked) -> int:
+def bands(args) -> int:
     """train the default study at several seeds, for `accept --bands`"""
     default = ROOT / "runs" / "default"
     if not (default / "results.json").is_file():
         raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; its images are used again.")
-    study(ROOT / "runs" / "bands", profile="default", cores=asked.cores, part="seeds", seeds=asked.seeds)
+    study(ROOT / "runs" / "bands", profile="default", cores=args.cores, part="seeds", seeds=args.seeds)
     return 0
 
 
-def validity(asked) -> int:
+def validity(args) -> int:
     """what the design finds with uninformative images: negative controls, simulated studies, notebooks 09a to 09i"""
     if not (ROOT / "runs" / "default" / "results.json").is_file():
         raise Stop("runs/default is not complete: run `python3 run.py reproduce` first; the controls start from it.")
-    full = asked.profile == "default"
-    questions = asked.only.split(",") if asked.only else []
-    if full and asked.seeds and (not questions or "seeds" in questions):
-        bands(asked)
-    run_dir = ROOT / "runs" / ("validity" if full else f"validity-{asked.profile}")
-    only = asked.only or None
-    study(run_dir, profile=asked.profile, cores=asked.cores, part="validity", only=only, publish=full or None)
+    full = args.profile == "default"
+    questions = args.only.split(",") if args.only else []
+    if full and args.seeds and (not questions or "seeds" in questions):
+        bands(args)
+    run_dir = ROOT / "runs" / ("validity" if full else f"validity-{args.profile}")
+    only = args.only or None
+    study(run_dir, profile=args.profile, cores=args.cores, part="validity", only=only, publish=full or None)
     return 0
 
 
-def release(asked) -> int:
+def release(args) -> int:
     """pack a finished run's model, without any patient, to be applied elsewhere"""
-    folders = [Path(asked.run or ROOT / "runs" / "default"), Path(asked.out)]
+    folders = [Path(args.run or ROOT / "runs" / "default"), Path(args.out)]
     return call("dlrs_site.release", *(str(path.resolve()) for path in folders), groups=IMAGING)
 
 
-def validate(asked) -> int:
+def validate(args) -> int:
     """apply a released model to a cohort folder, refitting nothing"""
-    place = {"cohort_dir": Path(asked.cohort).resolve(), "model_dir": Path(asked.model).resolve()}
-    beside = {"recalibrate": asked.recalibrate or None}
-    examine(place["cohort_dir"], Path(asked.out).resolve() / "doctor")
-    study(Path(asked.out).resolve(), profile=asked.profile, cores=asked.cores, part="validate", **place, **beside)
+    place = {"cohort_dir": Path(args.cohort).resolve(), "model_dir": Path(args.model).resolve()}
+    options = {"recalibrate": args.recalibrate or None}
+    examine(place["cohort_dir"], Path(args.out).resolve() / "doctor")
+    study(Path(args.out).resolve(), profile=args.profile, cores=args.cores, part="validate", **place, **options)
     return 0
 
 
-def evaluate(asked) -> int:
+def evaluate(args) -> int:
     """judge somebody's predictions, of any disease and any model, from a table of times, events and risks or scores"""
     names = (
         "id",
@@ -371,50 +371,50 @@ def evaluate(asked) -> int:
         "smallest_count",
         "map",
     )
-    given = {name: getattr(asked, name) for name in names}
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-    words += [f"--{kind}={name}" for kind in ("risk", "survival", "score") for name in getattr(asked, kind) or []]
-    return call("dlrs_run.evaluate", asked.table, f"--out={asked.out}", *words, cwd=None)
+    options = {name: getattr(args, name) for name in names}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value is not None]
+    arguments += [f"--{kind}={name}" for kind in ("risk", "survival", "score") for name in getattr(args, kind) or []]
+    return call("dlrs_run.evaluate", args.table, f"--out={args.out}", *arguments, cwd=None)
 
 
-def multiverse(asked) -> int:
+def multiverse(args) -> int:
     """all defensible analyses of a finished run at once, or one of them by its id"""
-    words = [f"--{name}={value}" for name in ("run", "out", "universe") if (value := getattr(asked, name))]
-    return call("dlrs_run.universes", *words, *(f"--also={word}" for word in asked.also or []), cwd=None)
+    arguments = [f"--{name}={value}" for name in ("run", "out", "universe") if (value := getattr(args, name))]
+    return call("dlrs_run.universes", *arguments, *(f"--also={word}" for word in args.also or []), cwd=None)
 
 
-def plan(asked) -> int:
+def plan(args) -> int:
     """plan a study: the patients that it needs, how precise and how optimistic it will be, what it finds by chance"""
-    return call("dlrs_run.plan", f"--settings={asked.settings}", f"--out={asked.out}", cwd=None)
+    return call("dlrs_run.plan", f"--settings={args.settings}", f"--out={args.out}", cwd=None)
 
 
-def cohort(asked) -> int:
+def cohort(args) -> int:
     """make a synthetic cohort folder, its tables and images"""
-    values = {name: getattr(asked, name) for name in ("out", "seed", "signal", "patients", "jobs")}
-    words = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    words += [
-        f"--{name.replace('_', '-')}" for name in ("free_counts", "tables_only", "images_only") if vars(asked)[name]
+    values = {name: getattr(args, name) for name in ("out", "seed", "signal", "patients", "jobs")}
+    arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    arguments += [
+        f"--{name.replace('_', '-')}" for name in ("free_counts", "tables_only", "images_only") if vars(args)[name]
     ]
-    return call("dlrs.synthetic.cohort_folder", *words, groups=IO)
+    return call("dlrs.synthetic.cohort_folder", *arguments, groups=IO)
 
 
-def new_cohort(asked) -> int:
+def new_cohort(args) -> int:
     """write a commented example of a cohort folder, with three patients, to start from"""
-    return call("dlrs_site.doctor", "new", asked.folder, groups=IO, cwd=None)
+    return call("dlrs_site.doctor", "new", args.folder, groups=IO, cwd=None)
 
 
-def check_cohort(asked) -> int:
+def check_cohort(args) -> int:
     """check a cohort folder whole, table and images, before anything is computed from it"""
-    words = [asked.folder, "--out", asked.out, *([f"--jobs={asked.jobs}"] if asked.jobs else [])]
-    return call("dlrs_site.doctor", "check", *words, groups=IO, cwd=None)
+    arguments = [args.folder, "--out", args.out, *([f"--jobs={args.jobs}"] if args.jobs else [])]
+    return call("dlrs_site.doctor", "check", *arguments, groups=IO, cwd=None)
 
 
-def check_private(asked) -> int:
+def check_private(args) -> int:
     """search a finished run for patients' identifiers and personal fields of image headers"""
-    return call("dlrs_site.privacy", asked.folder, "--cohort", asked.cohort, groups=IO, cwd=None)
+    return call("dlrs_site.privacy", args.folder, "--cohort", args.cohort, groups=IO, cwd=None)
 
 
-def lab(asked) -> int:
+def lab(args) -> int:
     """JupyterLab on the list of the notebooks; other options go to JupyterLab"""
     python = set_up(*for_headers())
     venv = Path(python).parents[1]
@@ -425,17 +425,17 @@ def lab(asked) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # uv's own copy may be the same file
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    words = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
-    words += ["--allow-root"] if os.geteuid() == 0 else []
-    return os.execv(python, [python, "-m", "jupyterlab", *words, *asked.rest])  # what ends run.py ends it
+    arguments = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/notebooks/README.md"]
+    arguments += ["--allow-root"] if os.geteuid() == 0 else []
+    return os.execv(python, [python, "-m", "jupyterlab", *arguments, *args.rest])  # what ends run.py ends it
 
 
-def clean(asked) -> int:
+def clean(args) -> int:
     """take the outputs out of the notebooks, as they are committed"""
     return call("nbstripout", *STRIP, *map(str, sorted((ROOT / "notebooks").glob("*.ipynb"))))
 
 
-def environment(asked) -> int:
+def environment(args) -> int:
     """write environment.yml, for conda's users, from uv.lock"""
     (ROOT / "environment.yml").write_text(environment_yml(), encoding="utf-8")
     return 0
@@ -446,14 +446,14 @@ def environment(asked) -> int:
 
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """Return the whole command line's parser and each command's."""
-    whole = argparse.ArgumentParser(prog="python3 run.py", description=__doc__)
-    commands = whole.add_subparsers(metavar="COMMAND")
+    root = argparse.ArgumentParser(prog="python3 run.py", description=__doc__)
+    commands = root.add_subparsers(metavar="COMMAND")
     found = {}
 
     def command(name, function, example="", *, cores=False, rest=""):
-        about = function.__doc__[0].upper() + function.__doc__[1:] + "."
-        said = f"Example: python3 run.py {name} {example}".rstrip()
-        added = commands.add_parser(name, help=function.__doc__, description=about, epilog=said, allow_abbrev=False)
+        text = function.__doc__[0].upper() + function.__doc__[1:] + "."
+        epilog = f"Example: python3 run.py {name} {example}".rstrip()
+        added = commands.add_parser(name, help=function.__doc__, description=text, epilog=epilog, allow_abbrev=False)
         added.set_defaults(function=function, parser=added, rest=[], takes_more=bool(rest))
         if cores:
             added.add_argument("--cores", type=int, metavar="N", help="cores to use (all)")
@@ -462,11 +462,11 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         found[name] = added
         return added
 
-    def option(parser, name, metavar, about, **more):
-        parser.add_argument(name, metavar=metavar, help=about, **more)
+    def option(parser, name, metavar, help_text, **more):
+        parser.add_argument(name, metavar=metavar, help=help_text, **more)
 
-    def profile(parser, about="a folder of profiles/ (default)"):
-        option(parser, "--profile", "NAME", about, default="default")
+    def profile(parser, help_text="a folder of profiles/ (default)"):
+        option(parser, "--profile", "NAME", help_text, default="default")
 
     jobs = "main: without the supplement's trainings; alternatives: with other choices about the images, for deviations"
     jobs += "; or one notebook, table or figure by its name, such as 04_signature, table2 or fig2 (all)"
@@ -482,8 +482,8 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     added = command("test", test, "--quick -k nomogram", rest="[--quick | --all] [PYTEST'S OPTIONS]")
     much = added.add_mutually_exclusive_group()
     much.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
-    said = "also what takes long: every cell twice, other horizons, all pages in a browser, the study on few patients"
-    much.add_argument("--all", action="store_true", help=f"{said}; fifteen minutes")
+    slow = "also what takes long: every cell twice, other horizons, all pages in a browser, the study on few patients"
+    much.add_argument("--all", action="store_true", help=f"{slow}; fifteen minutes")
     command("check", check, cores=True)
     added = command("accept", accept, "--bands", cores=True)
     added.add_argument("--bands", action="store_true", help="also the bands, from the runs of `bands`")
@@ -499,8 +499,8 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--model", "FOLDER", "a release", required=True)
     option(added, "--cohort", "FOLDER", "its patients who are `validation`", required=True)
     option(added, "--out", "FOLDER", "where everything is written", required=True)
-    beside = "also show a new baseline, and a new slope, beside the model"
-    added.add_argument("--recalibrate", action="store_true", help=beside)
+    recalibrate = "also show a new baseline, and a new slope, next to the model"
+    added.add_argument("--recalibrate", action="store_true", help=recalibrate)
     profile(added)
     example = "predictions.csv --time days --time-unit days --event died --horizon 730 --risk model_a --out runs/judged"
     added = command("evaluate", evaluate, example)
@@ -552,7 +552,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     command("lab", lab, "--no-browser --port 8890", rest="[JUPYTERLAB'S OPTIONS]")
     command("clean", clean)
     command("environment", environment)
-    return whole, found
+    return root, found
 
 
 def commands_md() -> str:
@@ -566,18 +566,18 @@ def commands_md() -> str:
     return text
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command that the words ask for; return the exit status."""
-    whole, _ = parsers()
-    asked, more = whole.parse_known_args(words)
-    if not hasattr(asked, "function"):
-        whole.print_help()
+    root, _ = parsers()
+    args, more = root.parse_known_args(arguments)
+    if not hasattr(args, "function"):
+        root.print_help()
         return 0
-    if more and not asked.takes_more:
-        asked.parser.error(f"unrecognized arguments: {' '.join(more)}")
-    asked.rest = [word for word in more if word != "--"]
+    if more and not args.takes_more:
+        args.parser.error(f"unrecognized arguments: {' '.join(more)}")
+    args.rest = [word for word in more if word != "--"]
     try:
-        return asked.function(asked)
+        return args.function(args)
     except Stop as why:
         print(f"\n{why}", file=sys.stderr)
         return 1
