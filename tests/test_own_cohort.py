@@ -16,11 +16,13 @@ import pandas as pd
 import papermill
 import pytest
 from lifelines import CoxPHFitter
+from sksurv.nonparametric import cumulative_incidence_competing_risks
 
 from dlrs import cohort, results
-from dlrs.config import ROOT
+from dlrs.config import ROOT, InputError
 from dlrs.stats import groups
 from dlrs_site import doctor, intake
+from notebook_cells import entries, run_cells, write_patients
 from test_run import load_run
 
 SETTINGS = """name: North hospital
@@ -234,6 +236,43 @@ def test_its_report_says_what_is_not_there_and_names_nobody(made):
     assert len(rows) == 2 and "Ypt stage" not in report and "Emvi" not in report
     assert json.loads((made / "interim" / "privacy.json").read_text())["n_identifiers"] == 235
     assert (made / "nomogram.html").is_file() and json.loads((made / "results_missing.json").read_text()) == []
+
+
+@pytest.mark.slow
+def test_who_died_without_metastasis_is_told_and_taken_into_account(cohort_read, tmp_path):
+    """A third of those lost died early: the risk is Aalen and Johansen's, as scikit-survival has it."""
+    run = shutil.copytree(cohort_read, tmp_path / "run")
+    patients = pd.read_csv(run / "interim" / "patients.csv", dtype=str, keep_default_na=False)
+    died = (patients["event"] == "False") & (np.arange(len(patients)) % 3 == 0)
+    patients.loc[died, "time_months"] = (patients.loc[died, "time_months"].astype(float) / 3).round(1).astype(str)
+    probabilities = pd.read_csv(run / "interim" / "dl_prob.csv", dtype={"patient_id": str})
+    write_patients(run, patients.assign(competing_event=died.astype(int).astype(str)), probabilities)
+    for name in ("04_signature", "05_nomogram", "06_evaluation"):
+        run_cells(name, run, n_boot=20)
+    table = pd.read_csv(run / "tables" / "competing_events.csv")
+    assert (table.query("months == 36")["risk"] < table.query("months == 36")["kaplan_meier"] - 0.01).all()
+    found = entries(run, "06_evaluation")
+    for name, group in patients.assign(cause=(patients["event"] == "True") + 2 * died).groupby("cohort"):
+        time = group["time_months"].astype(float)
+        at, incidence = cumulative_incidence_competing_risks(group["cause"].to_numpy(int), time.to_numpy())
+        risk = found[f"competing.risk.36m.{name}"]
+        assert risk["value"] == pytest.approx(incidence[1][at <= 36][-1])
+        ratio = found[f"competing.observed_expected.36m.Nomogram.{name}"]
+        assert risk["ci"][0] < risk["value"] < risk["ci"][1] and ratio["ci"][0] < ratio["value"] < ratio["ci"][1]
+        assert ratio["value"] < found[f"calibration.observed_expected.36m.Nomogram.{name}"]["value"]
+        assert 0 < found[f"competing.snb_20.Nomogram.{name}"]["value"] < 1
+
+
+@pytest.mark.parametrize(("value", "row"), [("2", 4), ("yes", 4), ("1", 3)])
+def test_a_competing_event_is_told_by_0_and_1_and_excludes_metastasis(value, row):
+    patients = pd.DataFrame(dict(row=[2, 3, 4], event=[False, True, False], competing_event=["1", None, "0"]))
+    assert cohort.competing_events(patients, "competing_event").tolist() == [True, False, False]
+    assert cohort.competing_events(patients, "died") is None
+    patients.loc[row - 2, "competing_event"] = value
+    with pytest.raises(
+        InputError, match=rf"row {row}, column competing_event: found '{value}'; expected 0, or 1 where"
+    ):
+        cohort.competing_events(patients, "competing_event")
 
 
 # ---------------------------------------------------------------- what is shared

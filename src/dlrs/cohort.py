@@ -381,6 +381,34 @@ def read_patients(path: str | Path) -> pd.DataFrame:
     return typed(frame, variables).astype({"row": int} if "row" in frame else {})
 
 
+def competing_events(patients: pd.DataFrame, column: str) -> pd.Series | None:
+    """Return who had an event that excludes metastasis, such as death before it; None where the table does not tell.
+
+    Parameters
+    ----------
+    patients
+        From `read_patients`.
+    column
+        A column that the cohort folder keeps (`keep:`): 1 where the other event ended follow-up, else 0 or empty.
+
+    Raises
+    ------
+    InputError
+        Another value, or both events in one patient.
+    """
+    if column not in patients:
+        return None
+    found = pd.to_numeric(patients[column].fillna("0"), errors="coerce")
+    wrong = ~found.isin([0, 1]) | ((found == 1) & patients["event"])
+    if wrong.any():
+        row, value = patients.loc[wrong, ["row", column]].iloc[0]
+        what, expected = f"found {value!r}", "0, or 1 where the other event ended follow-up and event is 0"
+        raise InputError(
+            "the clinical table", what, expected=expected, remedy="Correct it.", row=int(row), column=column
+        )
+    return found == 1
+
+
 def with_levels_of_primary(patients: pd.DataFrame, needed: Sequence[str]) -> pd.DataFrame:
     """Leave only levels that a primary patient has, so that no model has a column for a level that nobody has.
 
