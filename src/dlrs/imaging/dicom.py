@@ -36,6 +36,7 @@ DIFFUSION_UNITS = {
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # a segmentation too, newer than pydicom knows
 SEGMENTATIONS = (SegmentationStorage, LABEL_MAP)
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+OTHER_SCANNERS = {"CT", "PT", "NM", "US", "CR", "DX", "MG", "XA"}  # maps computed from MR are often of modality OT
 MAX_SHIFT = 0.1  # of a pixel, by which a slice may lie beside the one before
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -362,7 +363,7 @@ def read(
     named_only = any(list(frame.b_values) == ["SequenceName"] for frame in chosen)
     if remarks is not None and b_value is not None and named_only:
         remarks.append(("b-value-named", f"b = {b_value:g} stands in the sequence's name only"))
-    others = sorted({str(frame.data.get("Modality") or "MR") for frame in chosen} - {"MR"})
+    others = sorted({str(frame.data.get("Modality")) for frame in chosen} & OTHER_SCANNERS)
     if remarks is not None and others:
         remarks.append(("image-modality", f"the modality is {', '.join(others)}, not MR"))
     array, affine = stack(chosen)
