@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import errno
 import hashlib
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import sys
@@ -869,15 +871,21 @@ def main(arguments: list[str] | None = None) -> int:
     checking.add_argument("--statistics", action="store_true", help=f"look at {PROBABILITIES} instead of the images")
     commands.add_parser("new", help="write a commented example folder").add_argument("folder")
     args = parser.parse_args(arguments)
-    if args.command == "new":
-        try:
-            print(f"{display_path(new(args.folder))}: fill in cohort.yaml and clinical.csv, then check the folder")
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        return 0
-    if args.jobs < 1:
+    if args.command == "check" and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more; found {args.jobs}")
+    try:
+        if args.command == "new":
+            print(f"{display_path(new(args.folder))}: fill in cohort.yaml and clinical.csv, then check the folder")
+            return 0
+        Path(args.out).mkdir(parents=True, exist_ok=True)  # before minutes of reading
+        if not os.access(args.out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), args.out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename} cannot be written to: {error.strerror}; give another folder", file=sys.stderr)
+        return 1
     if args.once:
         generated = survey(args.folder).settings.get("class") == "SYNTHETIC"
         if generated and not args.statistics:  # generated patients need no doctor, probabilities do

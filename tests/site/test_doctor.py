@@ -704,6 +704,15 @@ def test_exit_statuses(folder, tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("words", [["check", "own", "--out"], ["new"]])
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "check", lambda *_, **__: pytest.fail("minutes of reading for nothing"))
+    (tmp_path / "file").write_text("")
+    assert doctor.main([*words, str(tmp_path / "file" / "pages")]) == 1
+    said = capsys.readouterr().err
+    assert "cannot be written to: Not a directory; give another folder" in said and said.count("\n") == 1
+
+
 def test_a_folder_is_checked_once_as_long_as_it_stays_the_same(folder, tmp_path, monkeypatch):
     asked, real = [], doctor.check
     monkeypatch.setattr(doctor, "check", lambda *words, **options: asked.append(words) or real(*words, **options))
