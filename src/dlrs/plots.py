@@ -192,9 +192,9 @@ def threshold_curves(
 def cost_benefit_axis(ax: Axes) -> Axes:
     """Write below an axis of risk thresholds the ratio of cost to benefit, threshold : 1 - threshold."""
     ratios = {1 / 11: "1:10", 1 / 5: "1:4", 1 / 3: "1:2", 1 / 2: "1:1", 2 / 3: "2:1", 4 / 5: "4:1"}
-    shown = {at: text for at, text in ratios.items() if at <= ax.get_xlim()[1]}
+    labels = {at: text for at, text in ratios.items() if at <= ax.get_xlim()[1]}
     below = ax.secondary_xaxis(-0.3)
-    below.set_xticks(list(shown), list(shown.values()))
+    below.set_xticks(list(labels), list(labels.values()))
     below.set_xlabel("Cost : benefit")
     return ax
 

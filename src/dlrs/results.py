@@ -388,17 +388,17 @@ def _cover_sums(values: np.ndarray, small: np.ndarray, cover: np.ndarray, sums: 
                 open_ = [cell for cell in cells if not cover[cell]]
                 if len(open_) == len(cells) - 1 and open_:
                     cover[min(open_, key=lambda cell: (values[cell] == 0, values[cell]))] = True
-        told = _told(values, small, cover, vague, sums, smallest)
-        if not told:
+        known = _told(values, small, cover, vague, sums, smallest)
+        if not known:
             return vague
-        open_ = [cell for cell in told if not cover[cell]]
-        if not open_ and all(vague[cell] for cell in told):
+        open_ = [cell for cell in known if not cover[cell]]
+        if not open_ and all(vague[cell] for cell in known):
             open_ = list(zip(*np.nonzero(~cover), strict=True))
-            told = list(zip(*np.nonzero(~vague), strict=True))
+            known = list(zip(*np.nonzero(~vague), strict=True))
         if open_:
             cover[min(open_, key=lambda cell: (values[cell] == 0, values[cell]))] = True
-        elif told:
-            vague[tuple(zip(*told, strict=True))] = True
+        elif known:
+            vague[tuple(zip(*known, strict=True))] = True
         else:
             return vague  # the totals alone give the count away
 

@@ -31,9 +31,9 @@ def describe(name: str, variables: Mapping[str, cohort.Variable] = cohort.VARIAB
     >>> describe("age"), describe("p_jackknife"), describe("xyz")
     (('Age', 'years'), ('P value: joint jackknife', '0 to 1'), None)
     """
-    about = variables.get(name)
-    if about and about.role != "prediction":
-        return about.label, about.unit
+    variable = variables.get(name)
+    if variable and variable.role != "prediction":
+        return variable.label, variable.unit
     for unit, columns in words()["columns"].items():
         if name in columns:
             return columns[name], unit
@@ -67,6 +67,6 @@ def of_run(folder: Path) -> pd.DataFrame:
             label, unit = describe(name, variables) or (results.spell(name, variables), "")
             kinds = {"b": "yes or no", "O": "text"}
             kind = "empty" if column.isna().all() else kinds.get(column.dtype.kind, "number")
-            about = dict(column=name, label=label, unit=unit, kind=kind)
-            rows.append(dict(file=str(path.relative_to(folder))) | about)
+            row = dict(column=name, label=label, unit=unit, kind=kind)
+            rows.append(dict(file=str(path.relative_to(folder))) | row)
     return pd.DataFrame(rows, columns=["file", "column", "label", "unit", "kind"])

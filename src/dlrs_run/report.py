@@ -92,7 +92,7 @@ def stage(
         The page is too large to mail.
     """
     run = Run.read(run_dir, notebook_ending, model_dir)
-    text = page(run, cohort_dir=cohort_dir, validity=resolve(validity_dir), beside=files_beside(run))
+    text = page(run, cohort_dir=cohort_dir, validity=resolve(validity_dir), downloads=files_beside(run))
     if len(text.encode()) > LARGEST_PAGE:
         raise ValueError(f"report.html must stay below {LARGEST_PAGE} bytes; found {len(text.encode())}")
     with config.whole_file(run.folder / "report.html") as partial:
@@ -113,19 +113,19 @@ def files_beside(run: Run) -> dict[str, bytes]:
     return found | {"codebook.csv": (run.folder / "codebook.csv").read_bytes()}
 
 
-def page(run: Run, *, cohort_dir: str, validity: Path, beside: Mapping[str, bytes]) -> str:
-    """Return the page's HTML; `beside` are the files that it offers, by name."""
+def page(run: Run, *, cohort_dir: str, validity: Path, downloads: Mapping[str, bytes]) -> str:
+    """Return the page's HTML; `downloads` are the files that it offers, by name."""
     texts = yaml.safe_load(resolve("paper/report.yaml").read_text(encoding="utf-8"))
     paper = config.published()
     rows = published.beside(run.results, paper, texts, released=bool(run.model_dir))
     people_of = people(run.results)
-    figures, tables = figure_items(run, texts, people_of), table_items(run, texts, people_of, beside)
+    figures, tables = figure_items(run, texts, people_of), table_items(run, texts, people_of, downloads)
     checks, scores = checklist_items(run, {item["name"] for item in [*figures, *tables]})
     parts = dict(title=texts["title"], stamp=results.STAMPS[run.provenance], provenance=run.provenance)
     parts |= dict(opening=[texts["opening"], *([texts["released"]] if run.model_dir else [])])
     parts |= dict(sections=texts["sections"], missing=missing_items(run, texts), overview=overview(run, texts))
     parts |= dict(findings=findings(run, paper, rows, validity), counted=counted(rows, texts, run.provenance))
-    parts |= dict(offered=[_offer(name, beside[name]) for name in ("draft.docx", "draft.md", "codebook.csv")])
+    parts |= dict(offered=[_offer(name, downloads[name]) for name in ("draft.docx", "draft.md", "codebook.csv")])
     parts |= dict(tolerance=tolerance(run, paper, rows), limitations=limitations(run, validity))
     parts |= dict(groups=groups(run, rows, texts), answer=null_answer(validity, texts["null_simulation"]))
     parts |= dict(figures=figures, tables=tables, deviation=deviations(run, texts["deviation"]), audits=audits(run))
@@ -300,12 +300,12 @@ def figure_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list
     return items
 
 
-def table_items(run: Run, texts: Mapping, people_of: Mapping[str, str], beside: Mapping[str, bytes]) -> list[dict]:
+def table_items(run: Run, texts: Mapping, people_of: Mapping[str, str], downloads: Mapping[str, bytes]) -> list[dict]:
     """Return the tables of this run as text, with their CSV (unrounded) and a Word document."""
     items = []
     for name, item in _listed(run, texts, "tables", "html").items():
         table = pages.read_table(run.folder / "tables" / f"{name}.html")
-        word = _offer(f"{name}.docx", beside[f"{name}.docx"])
+        word = _offer(f"{name}.docx", downloads[f"{name}.docx"])
         entry = dict(table._asdict(), name=f"t-{name}", title=item["title"], people=people_of[item["people"]])
         entry |= dict(open=item.get("open", False), files=[_file(run.folder / "tables" / f"{name}.csv"), word])
         items.append(entry | dict(links=[run.link(item["stage"])] if "stage" in item else []))

@@ -403,10 +403,10 @@ def _examine_patient(folder: Path, row: int | None, b_values: Sequence[float] = 
     signals = volumes.signal_stems(folder, b_values)
     expected = {path.name for stem in (*VOLUME_STEMS, *signals, *ROI_STEMS) for path in _there(folder, stem)}
     for path in sorted(folder.iterdir()):
-        beside = path.name.endswith(nifti.SIDECARS) and any(
+        is_sidecar = path.name.endswith(nifti.SIDECARS) and any(
             path.name == stem + ending for stem in (*VOLUME_STEMS, *signals) for ending in nifti.SIDECARS
         )
-        if path.name not in expected and not path.name.startswith(".") and not beside:
+        if path.name not in expected and not path.name.startswith(".") and not is_sidecar:
             say("unexpected-file", path.name, "no volume of the study has this name")
     if not expected:
         say("patient-without-images", "", "the folder holds none of the volumes")

@@ -20,7 +20,7 @@ def controls(n, leak, seed):
 
 
 def gate(predictions, **options):
-    return chain.permutation_gate(OUTCOME, predictions, seed=1, n_permutations=999, **options)
+    return chain.permutation_criterion(OUTCOME, predictions, seed=1, n_permutations=999, **options)
 
 
 def test_the_mean_is_that_of_the_controls_aucs_and_p_counts_the_observed_one():
@@ -64,4 +64,4 @@ def test_a_direction_chosen_in_validation_is_found():
 
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="outcome must hold both classes"):
-        chain.permutation_gate(np.ones(5), [np.arange(5.0)], seed=1)
+        chain.permutation_criterion(np.ones(5), [np.arange(5.0)], seed=1)

@@ -228,8 +228,8 @@ def _digest(task: dict) -> str:
     total = hashlib.sha256(json.dumps([CODE_VERSION, sequence, task["options"]], sort_keys=True).encode())
     for stem in stems_of(folder, sequence, task["options"]["b_values"]):
         path = find_volume(folder, stem)
-        beside = [] if is_dicom(path) else nifti.sidecars(path)
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *beside]:
+        sidecars = [] if is_dicom(path) else nifti.sidecars(path)
+        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path, *sidecars]:
             total.update(f"{stem} {sha256(file)}\n".encode())
     return total.hexdigest()
 

@@ -142,7 +142,7 @@ def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataF
     return found.astype({"training_auc": float, "auc": float})  # also where there is no control
 
 
-class Gate(NamedTuple):
+class Criterion(NamedTuple):
     """Mean AUC of controls against permuted outcomes, and how well that would show a leak.
 
     `null_sd` is the standard deviation over permutations, `p` the two-sided P, `power` the chance of P < 0.05 where a
@@ -156,18 +156,18 @@ class Gate(NamedTuple):
     detectable: float
 
 
-def permutation_gate(
+def permutation_criterion(
     outcome: ArrayLike,
     predictions: Sequence[ArrayLike],
     *,
     seed: int,
     leak: float = 0.64,
     n_permutations: int = 5000,
-) -> Gate:
-    """Judge whether controls that cannot know the outcome predict it, by permuting the outcomes of the judged patients.
+) -> Criterion:
+    """Test whether controls without information on the outcome predict it, by permuting the judged outcomes.
 
-    All controls meet the same outcomes, so that their AUCs go together: the standard error over controls takes them for
-    independent and says nothing of these patients. A permutation of the outcomes moves all of them at once.
+    All controls are judged on the same outcomes, so that their AUCs correlate; the standard error over controls
+    takes them for independent. A permutation of the outcomes changes all of them at once.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def permutation_gate(
 
     Returns
     -------
-    Gate
+    Criterion
         `p` counts the observed outcomes as one permutation, so that it is never 0. Power and detectable AUC are by the
         normal approximation with `null_sd`.
 
@@ -197,8 +197,10 @@ def permutation_gate(
     generator = stream(seed, "permutation gate")
     drawn = np.array([ranks[generator.permutation(outcome.size)[:n_events]].sum() for _ in range(n_permutations)])
     null, mean = (drawn - least) / pairs, (ranks[outcome].sum() - least) / pairs
-    away = (np.abs(null - 0.5) >= abs(mean - 0.5) - 1e-12).sum()
+    extreme = (np.abs(null - 0.5) >= abs(mean - 0.5) - 1e-12).sum()
     sd = float(null.std())
     away_at_leak = (abs(leak - 0.5) / sd if sd else np.inf) - ndtri(0.975)
     detectable = 0.5 + (ndtri(0.975) + ndtri(0.8)) * sd
-    return Gate(float(mean), sd, float((1 + away) / (1 + n_permutations)), float(ndtr(away_at_leak)), float(detectable))
+    return Criterion(
+        float(mean), sd, float((1 + extreme) / (1 + n_permutations)), float(ndtr(away_at_leak)), float(detectable)
+    )
