@@ -72,8 +72,10 @@ def _variable(term: str, saved: Mapping) -> dict:
     low, high = ticks[0], ticks[-1]
     fine = (ticks[1] - ticks[0]) / 4  # rounded outwards to this, the smallest and largest value are nobody's
     seen = [max(low, math.floor(saved["seen"][term][0] / fine) * fine), math.ceil(saved["seen"][term][1] / fine) * fine]
-    where = f"From {low:g} to {high:g}" + (
-        "; the sum of the two networks' probabilities." if term == "dl_prob" and high > 1 else "."
+    step = round((high - low) / 200, 6)
+    slider = [math.floor(round(seen[0] / step, 6)) * step, math.ceil(round(min(high, seen[1]) / step, 6)) * step]
+    where = f"From {low:g} to {high:g}; the slider covers what was observed, {slider[0]:g} to {slider[1]:g}." + (
+        " The sum of the two networks' probabilities." if term == "dl_prob" and high > 1 else ""
     )
     return {
         "name": term,
@@ -85,7 +87,8 @@ def _variable(term: str, saved: Mapping) -> dict:
         "curve": saved.get("curves", {}).get(term),  # of a function of the number: values, and what each adds
         "ticks": [[tick, added] for tick, added in saved["effects"][term].items()],
         "seen": [round(seen[0], 6), round(min(high, seen[1]), 6)],
-        "slider_step": round((high - low) / 200, 6),
+        "slider": [round(end, 6) for end in slider],
+        "slider_step": step,
     }
 
 

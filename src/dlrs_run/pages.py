@@ -65,14 +65,34 @@ def _readable(table: str, spell: Callable[[str], str]) -> str:
         return found[1] + html.escape(spell(html.unescape(found[2])), quote=False) + found[3]
 
     table = re.sub(r"(<th[^>]*>)([^<]+)(</th>)", heading, table)
+    table = re.sub(r"<th[^>]*></th>", "<td></td>", table)  # the corner of a frame's headings names nothing
     return re.sub(r"(<td[^>]*>)\s*(?:NaN|nan|None|NaT|&lt;NA&gt;)\s*(</td>)", r"\1\2", table)
 
 
-def notebook_page(path: str | Path, *, title: str, spell: Callable[[str], str] = str) -> str:
+def question_of(notebook: str | Path) -> str:
+    """Return the question on a notebook's card, or nothing where it has none."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    card = "".join(cells[0]["source"]) if cells else ""
+    asked = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\n|$)", card, flags=re.DOTALL)
+    return " ".join(asked[1].split()) if asked else ""
+
+
+CODE = re.compile(
+    r'<div class="input">\n<div class="prompt.*?</div>\n(<div class="inner_cell">.*?</pre></div>'
+    r"\n</div>\n</div>)\n</div>",
+    re.DOTALL,
+)
+HEADING = re.compile(r'<h([23]) id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
+
+
+def notebook_page(
+    path: str | Path, *, title: str, spell: Callable[[str], str] = str, before: str = "", after: str = ""
+) -> str:
     """Return an executed notebook as one light HTML page: no script, no request, pictures with few colours.
 
     Cells keep their ids as anchors (`#cell-id=cell-12`); the repository's own path and progress bars, which are in
-    the logs, are taken out. `spell` says how a heading of a table is written.
+    the logs, are taken out. Code folds. `spell` says how a heading of a table is written; `before` and `after` are the
+    notebooks whose pages are linked as the previous and the next one.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -91,8 +111,18 @@ def notebook_page(path: str | Path, *, title: str, spell: Callable[[str], str] =
                 output["data"]["image/png"] = base64.b64encode(few_colours(base64.b64decode(picture))).decode()
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     body = body.replace(f"{ROOT}/", "").replace('alt="No description has been provided for this image"', 'alt=""')
+    body = body.replace(
+        '<div class="output_html', '<div tabindex="0" role="group" aria-label="Output" class="output_html'
+    )
+    body = CODE.sub(r'<details class="input" open><summary>Code</summary>\1</details>', body)
+    contents = [
+        dict(level=level, href=f"#{html.unescape(name)}", text=text) for level, name, text in HEADING.findall(body)
+    ]
     light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
-    return template("notebook.html").render(title=title, body=body, light=light, dark=dark)
+    return template("notebook.html").render(
+        title=f"{title}: {question}" if (question := question_of(path)) else title,
+        **dict(body=body, light=light, dark=dark, contents=contents, before=before, after=after),
+    )
 
 
 class Table(NamedTuple):
@@ -242,9 +272,7 @@ def start_page() -> str:
     """Return notebooks/README.md, on which JupyterLab opens: each notebook with its question and its command."""
     text = START
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        card = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        question = " ".join(re.search(r"\*\*Question\.\*\*(.*?)\n\n", card, flags=re.DOTALL)[1].split())
-        text += f"| [{path.stem}]({path.name}) | {question} | `{made_by(path.stem)}` |\n"
+        text += f"| [{path.stem}]({path.name}) | {question_of(path)} | `{made_by(path.stem)}` |\n"
     return text
 
 

@@ -127,12 +127,10 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
     from dlrs_run import pages
 
     folder = resolve(run_dir) / "notebooks"
-    for name in names:
+    for before, name, after in zip(["", *names], names, [*names[1:], ""], strict=False):
+        about = dict(title=name, spell=spell_identifier, before=before, after=after)
         with whole_file(folder / f"{name}.html") as partial:
-            partial.write_text(
-                pages.notebook_page(folder / f"{name}.ipynb", title=name, spell=spell_identifier),
-                encoding="utf-8",
-            )
+            partial.write_text(pages.notebook_page(folder / f"{name}.ipynb", **about), encoding="utf-8")
 
 
 def publish(run_dir: str | Path, reports_dir: str | Path) -> None:

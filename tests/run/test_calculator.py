@@ -13,6 +13,7 @@ import pytest
 from lifelines import CoxPHFitter
 from playwright.sync_api import expect
 
+import accessibility
 from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs.stats import cox
@@ -205,7 +206,7 @@ def test_choosing_and_typing_give_a_result_once_all_is_entered(opened, data):
     assert risk(opened) is None and opened.get_by_role("radio", checked=True).count() == 0
 
 
-@pytest.mark.parametrize("typed", ["2.01", "-0.1", "1e9", "abc", "0x1", "NaN", "Infinity", "1.2.3", "0,5", "-"])
+@pytest.mark.parametrize("typed", ["2.01", "-0.1", "1e9", "abc", "0x1", "NaN", "Infinity", "1.2.3", "0,5,1", "-"])
 def test_what_is_no_number_on_the_axis_is_refused(opened, typed):
     choose(opened, "cT4", "Elevated", "ypN1", dl_prob="0.5")
     assert risk(opened) is not None
@@ -220,6 +221,22 @@ def test_what_is_no_number_on_the_axis_is_refused(opened, typed):
     assert "dl_prob" not in opened.url  # the address holds what was computed from
     choose(opened, dl_prob="0.5")
     assert risk(opened) is not None and opened.get_by_role("alert").all_inner_texts() == ["", ""]
+
+
+def test_a_decimal_comma_is_understood_and_the_slider_covers_what_was_observed(opened):
+    choose(opened, "cT4", "Elevated", "ypN1", dl_prob="0.5")
+    with_point = risk(opened)
+    choose(opened, dl_prob="0,5")
+    assert risk(opened) == with_point
+    slider = opened.get_by_role("slider", name="DL-prob, slider")
+    low, high = opened.evaluate("model.variables.at(-1).seen")
+    ends = [float(slider.get_attribute(name)) for name in ("min", "max")]
+    assert ends[0] <= low < ends[0] + 0.01 and ends[1] - 0.01 < high <= ends[1] < 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_serious_fault_of_access(browser, run, scheme):
+    assert accessibility.serious(browser, run / "nomogram.html", scheme=scheme) == []
 
 
 def test_where_no_patient_was_is_said(opened, model):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import accessibility
 from dlrs.config import ROOT
 from dlrs.stats import calibration, competing, concordance, cox, decision, roc
 from dlrs_run import evaluate
@@ -67,6 +68,10 @@ def test_the_numbers_are_those_of_the_statistics(judged):
     assert found["evaluate.calibration_slope.good.all"]["value"] == pytest.approx(slope.slope, abs=1e-9)
     brier = calibration.compare_brier(*data, frame["good"], frame["half"], horizon=730)
     assert found["evaluate.brier_difference.good_vs_half.all"]["p"] == pytest.approx(brier.p, abs=1e-12)
+
+
+def test_the_page_has_no_serious_fault_of_access(browser, judged):
+    assert accessibility.serious(browser, judged / "out" / "evaluate.html") == []
 
 
 def test_every_measure_of_the_issue_has_its_key(judged):

@@ -16,6 +16,7 @@ import papermill
 import pytest
 from PIL import Image
 
+import accessibility
 from dlrs import config, published, results
 from dlrs import results as results_module
 from dlrs.config import ROOT, sha256
@@ -96,6 +97,37 @@ def test_an_executed_notebook_becomes_a_page_without_script_or_path(tmp_path):
     text = pages.notebook_page(tmp_path / "n.ipynb", title="n")
     assert 'id="cell-id=cell-02"' in text and "read paper" in text and str(ROOT) not in text
     assert "<script" not in text and not re.search(r"(src|href)=.https?:", text)
+
+
+def notebook_for_reading(folder):
+    card = "# 06 Evaluation\n\n**Question.** How well do the models rank?\n\n**Reads.** Nothing."
+    frame = pd.DataFrame({f"column_{n}": [0.123456] * 3 for n in range(30)})
+    shown = nbformat.v4.new_output("execute_result", data={"text/html": frame.to_html(), "text/plain": "frame"})
+    code = nbformat.v4.new_code_cell("for x in range(3):  # a comment\n    print(f'{x}', None)", outputs=[shown])
+    text = nbformat.v4.new_markdown_cell
+    cells = [text(card), text("## Analysis\n\n### Table 2 & more"), code, text("## Answer")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "06.ipynb")
+    return pages.notebook_page(folder / "06.ipynb", title="06_evaluation", before="05_nomogram", after="07_subgroups")
+
+
+def test_a_notebooks_page_says_its_question_has_contents_neighbours_and_code_that_folds(tmp_path):
+    text = notebook_for_reading(tmp_path)
+    assert "<title>06_evaluation: How well do the models rank?</title>" in text
+    contents = re.search(r'<nav class="contents".*?</nav>', text, re.DOTALL)[0]
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', contents)
+    assert [label for _, label in links] == ["Analysis", "Table 2 &amp; more", "Answer"]
+    assert all(f'id="{anchor}"' in text for anchor, _ in links)
+    assert text.count('<a rel="prev" href="05_nomogram.html">') == text.count('href="07_subgroups.html"') == 2
+    folding = re.findall(r'<details class="input" open><summary>Code</summary>.*?</details>', text, re.DOTALL)
+    assert len(folding) == 1 and "range" in folding[0]
+    assert text.count("<div") == text.count("</div>")
+    assert "rel=" not in pages.notebook_page(tmp_path / "06.ipynb", title="06_evaluation")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_notebooks_page_has_no_serious_fault_of_access(browser, tmp_path, scheme):
+    (tmp_path / "06.html").write_text(notebook_for_reading(tmp_path), encoding="utf-8")
+    assert accessibility.serious(browser, tmp_path / "06.html", scheme=scheme) == []
 
 
 def test_a_notebooks_page_has_no_progress_bars_and_spells_what_a_frame_calls_by_its_column(tmp_path):
@@ -292,6 +324,12 @@ def test_the_page_can_be_read_without_eyes_and_with_a_keyboard(text):
     assert re.findall(r"<th(?! scope=)[ >]", text) == []
     assert '<html lang="en">' in text and len(text.encode()) < 5e6
     assert all('tabindex="0"' in part for part in re.findall(r'<div class="wide[^>]*>', text))
+
+
+@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 390)])
+def test_the_page_has_no_serious_fault_of_access(browser, text, tmp_path, scheme, width):
+    (tmp_path / "report.html").write_text(text, encoding="utf-8")
+    assert accessibility.serious(browser, tmp_path / "report.html", scheme=scheme, width=width) == []
 
 
 def test_an_estimate_without_an_interval_stops_the_build(tmp_path):
