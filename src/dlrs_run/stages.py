@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlrs import cohort
-from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs import cohort, published
+from dlrs.config import ROOT, InputError, display_path, resolve, sha256, whole_file
 from dlrs.results import collect, load_json, save_csv, save_json, spell_identifier
 from dlrs_site import intake
 
@@ -133,6 +133,53 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
             partial.write_text(pages.notebook_page(folder / f"{name}.ipynb", **about), encoding="utf-8")
 
 
+PAGES = {
+    "report.html": "The report",
+    "nomogram.html": "The nomogram, to try",
+    "word/draft.docx": "Methods and results as a draft (Word)",
+    "draft.md": "Methods and results as a draft (Markdown)",
+    "codebook.csv": "Codebook of every table's columns",
+    "results.json": "Every number with its key",
+}
+
+
+def index(reports_dir: Path) -> str:
+    """Return a page that links what lies in a published folder, so that the folder can be served as it is."""
+    from dlrs_run import pages
+
+    def links(folder: str, ending: str) -> dict[str, str]:
+        found = sorted((reports_dir / folder).glob(f"*.{ending}"))
+        return {path.stem: path.relative_to(reports_dir).as_posix() for path in found}
+
+    def tables(folder: str, word: dict[str, str]) -> list[dict]:
+        captions = {name: pages.read_table(reports_dir / href).caption for name, href in links(folder, "html").items()}
+        return [
+            dict(title=f"{name}: {text}", href=f"{folder}/{name}.html", word=word.get(name))
+            for name, text in captions.items()
+        ]
+
+    named = [dict(title=title, href=name) for name, title in PAGES.items() if (reports_dir / name).is_file()]
+    executed = links("notebooks", "html").items()
+    notebooks = [dict(title=f"{name}: {_asked(name)}".rstrip(": "), href=href) for name, href in executed]
+    pictures = [dict(title=f"{name}, figure", href=href) for name, href in links("validity/figures", "svg").items()]
+    parts = {"Pages": named, "Notebooks, executed": notebooks, "Tables": tables("tables", links("word", "docx"))}
+    parts |= {"Controls and null simulation": [*tables("validity/tables", {}), *pictures]}
+    first = "figures/published_and_rerun.svg"
+    return pages.template("index.html").render(
+        title="Deep learning radiomic signature: reports",
+        figure=first if (reports_dir / first).is_file() else "",
+        parts=[dict(title=title, items=items) for title, items in parts.items()],
+    )
+
+
+def _asked(stage: str) -> str:
+    """Return the question of the notebook that a stage runs, or nothing."""
+    from dlrs_run import pages
+
+    path = ROOT / "notebooks" / f"{published.source_of(stage)}.ipynb"
+    return pages.question_of(path) if path.is_file() else ""
+
+
 def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
     """Copy a run's tables, figures, results, pages and notebooks to `reports/`, where git shows what moved."""
     run_dir, reports_dir = resolve(run_dir), resolve(reports_dir)
@@ -146,4 +193,7 @@ def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
     for copy, path in copies.items():
         with whole_file(copy) as partial:
             shutil.copyfile(path, partial)
+    if (reports_dir / "report.html").is_file():
+        with whole_file(reports_dir / "index.html") as partial:
+            partial.write_text(index(reports_dir), encoding="utf-8")
     save_json(sorted(display_path(copy) for copy in copies), run_dir / "published.json")

@@ -1,6 +1,7 @@
 """The stages between the notebooks: what they pass on, what they refuse."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -96,7 +97,8 @@ def test_published_are_tables_figures_results_and_pages_and_nothing_of_patients(
     stages.publish(run, reports)
     found = sorted(str(path.relative_to(reports)) for path in reports.rglob("*") if path.is_file())
     assert found == [
-        "deviations.md", "expected.json", "figures/fig1.png", "notebooks/01.html", "report.html", "results.json",
+        "deviations.md", "expected.json", "figures/fig1.png", "index.html", "notebooks/01.html", "report.html",
+        "results.json",
         "tables/table1.csv",
     ]  # fmt: skip
     assert len(json.loads((run / "published.json").read_text())) == 5
@@ -116,3 +118,23 @@ def test_results_say_which_numbers_are_missing(tmp_path, capsys):
         "0 numbers, 1 missing",
         "missing, since a file that it was made from has changed: a.b",
     ]
+
+
+def test_the_index_of_what_is_published_links_all_of_it_and_nothing_else(tmp_path):
+    run, reports = tmp_path / "run", tmp_path / "reports"
+    for name in ("report.html", "draft.md", "word/table1.docx", "notebooks/06_evaluation.html", "tables/table1.csv"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    page = "<table><caption>Characteristics &amp; more.</caption><tr><th>Age</th></tr></table>"
+    (run / "tables" / "table1.html").write_text(page)
+    (reports / "validity" / "tables").mkdir(parents=True)
+    (reports / "validity" / "tables" / "validity_null.html").write_text(page)
+    stages.publish(run, reports)
+    text = (reports / "index.html").read_text()
+    linked = set(re.findall(r'href="([^"]+)"', text))
+    assert linked == {
+        "report.html", "draft.md", "notebooks/06_evaluation.html", "tables/table1.html", "word/table1.docx",
+        "validity/tables/validity_null.html",
+    }  # fmt: skip
+    assert all((reports / name).is_file() for name in linked) and "table1: Characteristics &amp; more." in text
+    assert "06_evaluation: How well do the five models rank patients" in text
