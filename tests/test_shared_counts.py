@@ -15,7 +15,7 @@ from dlrs.config import ROOT
 from dlrs_site import intake
 from notebook_cells import run_cells, write_patients
 
-SMALLEST = 5
+SMALLEST, MOST = 5, 1000.0  # the smallest count that is shown; more than there are patients
 
 
 class Attack:
@@ -27,12 +27,12 @@ class Attack:
     def shown(self, name, text):
         """Add what is printed of a count."""
         text = str(text)
-        bounds = (0, np.inf)
+        bounds = (0, MOST)
         if re.fullmatch(r"\d+(\.0)?", text):
             bounds = (float(text),) * 2
         elif text.startswith("<"):
             bounds = (1, int(text[1:]) - 1)
-        low, high = self.low.get(name, 0), self.high.get(name, np.inf)
+        low, high = self.low.get(name, 0), self.high.get(name, MOST)
         self.low[name], self.high[name] = max(low, bounds[0]), min(high, bounds[1])
 
     def relation(self, terms, low, high):
@@ -62,6 +62,7 @@ class Attack:
                 matrix[row, place[name]] = factor
         low, high = (np.array([side[name] for name in names]) for side in (self.low, self.high))
         known = dict(constraints=LinearConstraint(matrix, *np.array(self.limits).T), bounds=Bounds(low, high))
+        known["options"] = dict(presolve=False)  # HiGHS' presolve calls some of these infeasible that are not
         found = {}
         for name in (name for name in names if self.low[name] != self.high[name]):
             ends = []
@@ -69,11 +70,9 @@ class Attack:
                 goal = np.zeros(len(names))
                 goal[place[name]] = sign
                 solution = milp(goal, integrality=np.ones(len(names)), **known)
-                if solution.status == 3:  # without bound
-                    break
                 assert solution.status == 0, (name, solution.message)
                 ends.append(round(solution.x[place[name]]))
-            if len(ends) == 2 and ends[0] == ends[1] and 0 < ends[0] < SMALLEST:
+            if ends[0] == ends[1] and 0 < ends[0] < SMALLEST:
                 found[name] = ends[0]
         return found
 
