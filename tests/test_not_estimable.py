@@ -59,6 +59,18 @@ def test_a_constant_network_has_auc_one_half_and_no_signature(run):
     assert found["cox.clinical_model_terms.ct_stage[T.cT4]"]["value"] > 1  # the clinical model is not affected
 
 
+def test_imputed_values_are_nearer_to_all_known_than_complete_cases(run):
+    committed = pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv", dtype={"patient_id": str})
+    models_of(run, committed, {name: committed[name] for name in PROBABILITIES})
+    run_cells("06b_deviations", run)
+    found = pd.read_csv(run / "tables" / "deviations.csv").query("topic == 'missing values'")
+    bias = found.assign(bias=found["difference"].abs()).groupby("alternative")["bias"].agg(["mean", "size"])
+    assert bias["size"].to_dict() == {"complete cases": 5, "imputed": 5}
+    assert bias.loc["imputed", "mean"] < bias.loc["complete cases", "mean"] / 2
+    entry = entries(run, "06b_deviations")["deviations.missing values.log hazard ratio, DL-prob.imputed"]
+    assert entry["cohort"] == "primary" and entry["n"] == 170
+
+
 def test_the_example_of_three_patients_reaches_the_end(tmp_path):
     run = tmp_path / "run"
     intake.stage(run, ROOT / "src" / "dlrs_site" / "templates" / "new_cohort")
