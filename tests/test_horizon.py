@@ -73,7 +73,8 @@ def test_the_evaluation_alone_equals_all_notebooks_at_that_horizon(fitted, other
     assert alone.keys() == together.keys()
     for key, entry in together.items():
         if "two_categories" not in key:  # by the cut-off, which keeps the horizon that it was chosen at
-            assert alone[key]["value"] == pytest.approx(entry["value"], rel=1e-9), key
+            value = entry["value"]  # none where nothing could be estimated
+            assert alone[key]["value"] == (value if value is None else pytest.approx(value, rel=1e-9)), key
     for run, months in [(tmp_path / "run", 36.0), (folder, horizon)]:
         assert f"chosen on the risk within {months:g} months" in (run / "tables" / "table2.html").read_text()
 
@@ -112,7 +113,8 @@ def texts(folder):
     yield "nomogram.html", (folder / "nomogram.html").read_text()
     for name in CHAIN:
         for cell in json.loads((folder / f"{name}.ipynb").read_text())["cells"]:
-            for output in cell.get("outputs", []):
+            of_the_equation = "record.table(equation" in "".join(cell["source"])
+            for output in [] if of_the_equation else cell.get("outputs", []):
                 said = output.get("data", {}).get(
                     "text/html", output.get("data", {}).get("text/plain", output.get("text"))
                 )
