@@ -334,6 +334,7 @@ def test_a_command_installs_the_groups_that_it_needs(run, monkeypatch, tmp_path,
     kernel.write_text("{}")
     monkeypatch.setattr(run, "set_up", lambda *names: asked.append(set(names)) or python)
     monkeypatch.setattr(run.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0))
+    monkeypatch.setattr(run.os, "execv", lambda *_: 0)
     monkeypatch.chdir(tmp_path)
     assert run.main(words) == 0
     assert set().union(*asked) == groups

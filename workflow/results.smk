@@ -44,6 +44,7 @@ rule comparison:
         ),
     output:
         figure("published_and_rerun"),
+        "{at}results/10_report.json",
     log:
         "{at}notebooks/10_report.ipynb",
     wildcard_constraints:
