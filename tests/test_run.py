@@ -965,7 +965,7 @@ def a_release_gives_the_runs_numbers_again(run_dir: Path, tmp_path: Path) -> Non
     words = f"run.main({[*words, '--profile', 'smoke', '--recalibrate']})"
     ran = study(words, PYTHONPATH=str(guard))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    guarded = {"dlrs.stats.cox", "dlrs.imaging.textures", "torch.optim.optimizer"}
+    guarded = {"dlrs.stats.cox", "torch.optim.optimizer"}  # what is not imported, as the textures, cannot fit
     assert guarded <= {path.name for path in guard.iterdir()}
 
     # A batch of other patients is summed in another order: probabilities agree to 1e-6, what ranks them exactly.
