@@ -1,10 +1,12 @@
 """The clinical table is read whole and right, or refused with file, row and column."""
 
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.imputation.mice  # noqa: F401  (its import sets a filter of warnings)
 import yaml
 
 from dlrs import cohort
@@ -660,6 +662,16 @@ def test_imputation_fills_what_is_unknown_and_nothing_else(table):
     pd.testing.assert_frame_equal(cohort.impute(table, seed=4, n_imputations=1)[0], table)
     with pytest.raises(ValueError, match="must hold cea of somebody; found none in the validation cohort"):
         cohort.impute(table.assign(cea=table["cea"].where(table["cohort"] == "primary")), seed=1)
+
+
+def test_predictors_that_repeat_each_other_impute_in_silence(table):
+    """One day of follow-up makes the hazard follow the event; two covariates are one and the same."""
+    holes = table.assign(time_months=36.0, second_cea=table["cea"])
+    holes.loc[[3, 8, 45], "age"] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (copy,) = cohort.impute(holes, ["age", "cea", "second_cea"], seed=4, n_imputations=1)
+    assert copy.loc[[3, 8, 45], "age"].isin(table["age"]).all()
 
 
 def test_pooling_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -196,10 +197,12 @@ def impute(
     predictors are all other covariates, event and Nelson-Aalen hazard
     (White and Royston 2009). Levels are matched by their order in the table,
     so every value was seen in another patient; for levels without an order
-    (histology) that is an approximation. A round costs some 0.05 s a
+    (histology) that is an approximation. Where predictors repeat each other the coefficients are
+    not unique; the fitted values, all that is matched on, are. A round costs some 0.05 s a
     covariate with gaps and cohort.
     """
     from statsmodels.imputation.mice import MICEData
+    from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
     if patients[["time_months", "event"]].isna().any(axis=None):
         raise ValueError("patients must hold time_months and event of everybody; found empty ones")
@@ -219,7 +222,9 @@ def impute(
         data = coded.assign(event=part["event"].astype(float), hazard=hazard).reset_index(drop=True)
         chain = MICEData(data, k_pmm=n_donors, rng=np.random.default_rng(stream))
         for copy in copies:
-            chain.update_all(n_iterations)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SingularMatrixWarning)
+                chain.update_all(n_iterations)
             for column in unknown:
                 if column not in coded:  # ... and is what everybody else has
                     values = part[column].fillna(part[column].dropna().iloc[0])
