@@ -63,15 +63,13 @@ rule report:
         PAGES,
         made("comparison"),
         sources=repository(
-            *(f"src/dlrs_run/{name}.py" for name in ("report", "pages", "draft", "codebook")), "src/dlrs"
+            "src/dlrs_run/report.py",
+            "src/dlrs_run/pages.py",
+            "src/dlrs_run/draft.py",
+            "src/dlrs_run/codebook.py",
+            "src/dlrs",
         ),
-        beside=repository(
-            *(
-                f"paper/{name}"
-                for name in ("paper_results.yaml", "report.yaml", "draft.yaml", "columns.yaml", "checklists")
-            ),
-            "reports/parity.csv",
-        ),
+        beside=repository("paper", "reports/parity.csv"),
         template=repository("src/dlrs_run/templates/report.html"),
     output:
         "report.html",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dlrs.results import NOT_SHOWN, masked
+from dlrs.results import NOT_SHOWN, masked, shown_count
 
 # Okabe and Ito's colours; one model keeps its colour in every figure.
 PALETTE = {
@@ -235,11 +235,6 @@ def nomogram(scales: Sequence[Mapping], *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def few(count: int | str, smallest: int) -> str:
-    """Return a count of patients as a figure shows it: `<5` for one below `smallest` that is not 0."""
-    return f"<{smallest}" if not isinstance(count, str) and 0 < count < smallest else f"{count}"
-
-
 def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> Axes:
     """Draw a recruitment flow, one column a cohort, one box a step.
 
@@ -256,7 +251,9 @@ def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> 
     for column, (name, steps) in enumerate(counts.groupby("cohort", sort=False)):
         ax.text(column + 0.26, 0.62, f"{name.capitalize()} cohort", ha="center", va="bottom", fontweight="bold")
         boxes = steps[steps["kind"] != "outcome"].reset_index(drop=True)
-        outcome = "".join(f"\n{r.step}: {few(r.n, smallest)}" for r in steps[steps["kind"] == "outcome"].itertuples())
+        outcome = "".join(
+            f"\n{r.step}: {shown_count(r.n, smallest)}" for r in steps[steps["kind"] == "outcome"].itertuples()
+        )
         last = boxes.index[boxes["kind"] == "included"].max()
         ax.plot([column + 0.26] * 2, [0, -last], **line)
         for place, step in boxes.iterrows():
@@ -267,7 +264,7 @@ def flow(counts: pd.DataFrame, *, smallest: int = 0, ax: Axes | None = None) -> 
             frame = plt.Rectangle((x - width / 2, -place - 0.36), width, 0.72, facecolor="white", edgecolor="#1c1c1c")
             ax.add_patch(frame)
             text = textwrap.fill(step["step"], 22 if aside else 27)
-            text += f"\nn = {few(step['n'], smallest)}" + (outcome if place == last else "")
+            text += f"\nn = {shown_count(step['n'], smallest)}" + (outcome if place == last else "")
             ax.text(x, -place, text, ha="center", va="center", fontsize="small")
     ax.set(xlim=(0, counts["cohort"].nunique()), ylim=(-counts["step"].nunique() + 1.3, 1))
     ax.axis("off")

@@ -73,8 +73,8 @@ def question_of(notebook: str | Path) -> str:
     """Return the question on a notebook's card, or nothing where it has none."""
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     card = "".join(cells[0]["source"]) if cells else ""
-    asked = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\n|$)", card, flags=re.DOTALL)
-    return " ".join(asked[1].split()) if asked else ""
+    question = re.search(r"\*\*Question\.\*\*(.*?)(?:\n\n|$)", card, flags=re.DOTALL)
+    return " ".join(question[1].split()) if question else ""
 
 
 CODE = re.compile(

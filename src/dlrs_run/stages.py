@@ -128,9 +128,11 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
 
     folder = resolve(run_dir) / "notebooks"
     for before, name, after in zip(["", *names], names, [*names[1:], ""], strict=False):
-        about = dict(title=name, spell=spell_identifier, before=before, after=after)
         with whole_file(folder / f"{name}.html") as partial:
-            partial.write_text(pages.notebook_page(folder / f"{name}.ipynb", **about), encoding="utf-8")
+            page = pages.notebook_page(
+                folder / f"{name}.ipynb", title=name, spell=spell_identifier, before=before, after=after
+            )
+            partial.write_text(page, encoding="utf-8")
 
 
 PAGES = {
@@ -160,7 +162,7 @@ def index(reports_dir: Path) -> str:
 
     named = [dict(title=title, href=name) for name, title in PAGES.items() if (reports_dir / name).is_file()]
     executed = links("notebooks", "html").items()
-    notebooks = [dict(title=f"{name}: {_asked(name)}".rstrip(": "), href=href) for name, href in executed]
+    notebooks = [dict(title=f"{name}: {_question(name)}".rstrip(": "), href=href) for name, href in executed]
     pictures = [dict(title=f"{name}, figure", href=href) for name, href in links("validity/figures", "svg").items()]
     parts = {"Pages": named, "Notebooks, executed": notebooks, "Tables": tables("tables", links("word", "docx"))}
     parts |= {"Controls and null simulation": [*tables("validity/tables", {}), *pictures]}
@@ -172,7 +174,7 @@ def index(reports_dir: Path) -> str:
     )
 
 
-def _asked(stage: str) -> str:
+def _question(stage: str) -> str:
     """Return the question of the notebook that a stage runs, or nothing."""
     from dlrs_run import pages
 
