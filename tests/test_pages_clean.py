@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dlrs_run import pages
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "reports").rglob("*.html"))
 ABSOLUTE = r"(?<![\w.:/~-])/(?:tmp|var|home|root|Users|usr|opt|mnt|work|private|scratch)/[^\s<\"']+"
@@ -38,9 +40,15 @@ def test_a_page_shows_results_and_nothing_of_their_making(page):
     assert not found, f"{len(found)} in all, such as {found[:5]}"
 
 
+@pytest.mark.parametrize("page", [path for path in PAGES if path.parent.name == "tables"], ids=lambda path: path.stem)
+def test_every_column_of_a_table_has_a_cell(page):
+    table = pages.read_table(page)
+    assert [heading for heading, *cells in zip(table.columns, *table.rows, strict=True) if not any(cells)] == []
+
+
 def test_there_are_pages_of_every_kind():
     kinds = {str(page.parent.relative_to(ROOT / "reports")) for page in PAGES}
-    assert {".", "tables", "notebooks", "validity/tables"} <= kinds
+    assert {".", "tables", "notebooks", "validity/tables", "validity/notebooks"} <= kinds
 
 
 @pytest.mark.parametrize(

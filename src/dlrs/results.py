@@ -257,7 +257,8 @@ def layout(
     sections
         A column, or a function of a row, each value of which gets a heading row.
     once
-        Headings whose text is shown in a section's heading row alone.
+        Headings whose text is not repeated: it stands in a section's heading row where the whole section has the
+        same, else in the first of neighbouring rows that have the same.
 
     Returns
     -------
@@ -271,15 +272,23 @@ def layout(
     for place, row in enumerate(frame.to_dict("records")):
         texts = {h: cell(row) for h, cell in cells.items() if "{" not in h and h not in once}
         top = section(row) if section else ""
-        if section and (top,) not in rows:
-            first = next(iter(columns))
-            rows[(top,)] = {first: top} | {h: cells[h](row) for h in once}
-        line = rows.setdefault((top, *(texts.values() if wide else [place])), texts)
+        if section:
+            rows.setdefault((top,), {next(iter(columns)): top})
+        key = (top, *(texts.values() if wide else [place]))
+        line = rows.setdefault(key, texts | {h: cells[h](row) for h in once})
         for heading, cell in cells.items():
             if "{" in heading:
                 line[heading.format(**row)] = cell(row)
     order = {top: place for place, top in enumerate(dict.fromkeys(key[0] for key in rows))}
     rows = {key: rows[key] for key in sorted(rows, key=lambda key: order[key[0]])}  # a section's rows stay together
+    for top, heading in itertools.product(order, once):
+        lines = [line for key, line in rows.items() if key[0] == top and len(key) > 1]
+        above = None
+        if section and len({line[heading] for line in lines}) == 1:
+            rows[(top,)][heading] = above = lines[0][heading]
+        for line in lines:
+            text = line[heading]
+            line[heading], above = "" if text == above else text, text
     headings: list[str] = []
     for repeated, group in itertools.groupby(columns, key=lambda heading: "{" in heading):
         neighbours = list(group)  # those with fields stay together: estimate and P of a cohort, then of the next
@@ -686,6 +695,7 @@ class Record:
         )
         with whole_file(folder / f"{name}.html") as partial:
             partial.write_text(text, encoding="utf-8")
+        page.index = [""] * len(page)
         return page
 
     def csv(self, frame: pd.DataFrame, name: str) -> None:
@@ -766,6 +776,7 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
     are printed with three digits from then on.
     """
     pd.set_option("display.float_format", _short)  # of frames that cells show; files keep every digit
+    pd.set_option("display.max_colwidth", None)
     run_dir = resolve(run_dir)
     files, smallest, variables = [run_dir / name for name in inputs], 0, cohort.VARIABLES
     for path in files:

@@ -8,7 +8,7 @@ import pytest
 
 from dlrs import multiverse
 from dlrs.config import ROOT
-from dlrs_run import universes
+from dlrs_run import pages, universes
 from dlrs_site import intake
 
 
@@ -39,6 +39,9 @@ def test_the_page_and_every_universe(made):
     shares = table.groupby("conclusion")["holds"].mean()
     for name in multiverse.STATISTICS:
         assert entries[f"multiverse.holds.{name}"]["value"] == pytest.approx(shares[name])
+    for path in (made / "tables").glob("*.html"):
+        rows = pages.read_table(path).rows
+        assert all("".join(column) for column in zip(*rows, strict=True)), path.name
     choices = pd.read_csv(made / "tables" / "multiverse_choices.csv")["level"]
     assert choices.str.contains("not run").sum() == len(
         [name for name in universes.NOT_RUN if not list((ROOT / "runs").glob(universes.NOT_RUN[name][1]))]
