@@ -123,6 +123,8 @@ def test_a_text_that_is_not_repeated_stands_in_the_first_of_its_rows():
     frame = pd.DataFrame({"a": ["x", "x", "y", "x"], "b": [1, 2, 2, 2], "s": ["one", "one", "one", "two"]})
     page = results.layout(frame, {"A": "a", "B": results.number("b", 0)}, once=["A", "B"])
     assert page.values.tolist() == [["x", "1"], ["", "2"], ["y", ""], ["x", ""]]
+    page = results.layout(frame, {"A": "a"}, sections="s", once=["A"])
+    assert page["A"].tolist() == ["one", "x", "", "y", "two", "x"]
     page = results.layout(frame, {"Row": lambda row: "-", "A": "a"}, sections="s", once=["A"])
     assert page.values.tolist() == [["one", ""], ["-", "x"], ["-", ""], ["-", "y"], ["two", "x"], ["-", ""]]
 

@@ -267,13 +267,13 @@ def layout(
     """
     cells = {heading: _cell(spec) for heading, spec in columns.items()}
     section = _cell(sections) if sections is not None else None
-    wide = any("{" in heading for heading in cells)
+    wide, first = any("{" in heading for heading in cells), next(iter(columns))
     rows: dict[tuple, dict[str, str]] = {}
     for place, row in enumerate(frame.to_dict("records")):
         texts = {h: cell(row) for h, cell in cells.items() if "{" not in h and h not in once}
         top = section(row) if section else ""
         if section:
-            rows.setdefault((top,), {next(iter(columns)): top})
+            rows.setdefault((top,), {first: top})
         key = (top, *(texts.values() if wide else [place]))
         line = rows.setdefault(key, texts | {h: cells[h](row) for h in once})
         for heading, cell in cells.items():
@@ -284,7 +284,7 @@ def layout(
     for top, heading in itertools.product(order, once):
         lines = [line for key, line in rows.items() if key[0] == top and len(key) > 1]
         above = None
-        if section and len({line[heading] for line in lines}) == 1:
+        if section and heading != first and len({line[heading] for line in lines}) == 1:
             rows[(top,)][heading] = above = lines[0][heading]
         for line in lines:
             text = line[heading]
