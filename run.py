@@ -352,8 +352,14 @@ def validate(args) -> int:
     place = {"cohort_dir": Path(args.cohort).resolve(), "model_dir": Path(args.model).resolve()}
     options = {"recalibrate": args.recalibrate or None}
     examine(place["cohort_dir"], Path(args.out).resolve() / "doctor")
-    study(Path(args.out).resolve(), profile=args.profile, cores=args.cores, part="validate", **place, **options)
-    return 0
+    run_dir = Path(args.out).resolve()
+    study(run_dir, profile=args.profile, cores=args.cores, part="validate", **place, **options)
+    return call("dlrs_site.summary", "write", str(run_dir), "--model", args.model, cwd=None) if args.summary else 0
+
+
+def pool(args) -> int:
+    """pool several hospitals' validations of one model from their summaries, without patients' rows"""
+    return call("dlrs_site.summary", "pool", *args.summaries, "--out", args.out, cwd=None)
 
 
 def evaluate(args) -> int:
@@ -501,7 +507,11 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--out", "FOLDER", "where everything is written", required=True)
     recalibrate = "also show a new baseline, and a new slope, next to the model"
     added.add_argument("--recalibrate", action="store_true", help=recalibrate)
+    added.add_argument("--summary", action="store_true", help="also write summary.json, sums that `pool` joins")
     profile(added)
+    added = command("pool", pool, "munich.json zurich.json shanghai.json --out runs/pooled")
+    added.add_argument("summaries", metavar="SUMMARY", nargs="+", help="summary.json of `validate --summary`")
+    option(added, "--out", "FOLDER", "folder for the tables", required=True)
     example = "predictions.csv --time days --time-unit days --event died --horizon 730 --risk model_a --out runs/judged"
     added = command("evaluate", evaluate, example)
     option(added, "table", "TABLE", "CSV, XLSX or Parquet, a row a patient")

@@ -495,7 +495,7 @@ def test_intake_hands_on_the_table_to_the_last_digit_and_what_the_notebooks_ask(
     assert study.patients["scanner"].fillna("").tolist() == ["01", "NA", "", "2.0"]
     assert study.excluded.empty
     assert study.settings.pop("variables") == cohort.VARIABLES
-    asked = {"name": "Größe", "class": "COHORT", "smallest_count": 0, "left_out": []}
+    asked = {"name": "Größe", "class": "COHORT", "smallest_count": 0, "small_cell": 5, "left_out": []}
     assert study.settings == asked  # no b-values: those of the files count
 
 

@@ -788,7 +788,8 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
     -----
     `smallest_count` is the smallest count of patients that results may show,
     0 where every count may be shown: `small_cell` (5) of cohort.yaml where
-    the class is COHORT and `share: true`, so that the results are exported.
+    the class is COHORT and `share: true`, so that the results are exported;
+    `small_cell` is that of a summary, which always leaves.
     """
     folder, interim = resolve(cohort_dir), resolve(run_dir) / "interim"
     patients, settings, left_out, variables = read_cohort(folder, only=only or None)
@@ -798,7 +799,8 @@ def stage(run_dir: str | Path, cohort_dir: str | Path, only: str = "") -> None:
         _refuse(folder, [Problem("covariate-missing", file, problem, "complete patients", "Fill in the table.")])
     shared = joined["class"] == "COHORT" and joined["share"]
     study = {name: settings[name] for name in HANDED_ON if name in settings}
-    study |= {"smallest_count": joined["small_cell"] if shared else 0, "left_out": left_out}
+    study |= {"smallest_count": joined["small_cell"] if shared else 0, "small_cell": joined["small_cell"]}
+    study |= {"left_out": left_out}
     save_csv(patients, interim / "clinical.csv")
     write_settings(study | {"variables": variables}, run_dir)
 

@@ -256,6 +256,19 @@ def cox_fit(
     )
 
 
+def score_and_information(
+    time: np.ndarray, event: np.ndarray, covariate: np.ndarray, at: float, *, ties: Ties = "efron"
+) -> tuple[float, float]:
+    """Return the slope of one covariate's log partial likelihood at a coefficient, and the information there.
+
+    Their sums over strata are those of the stratified model.
+    """
+    sets = _risk_sets(time, event, ties)
+    x = (covariate - covariate.mean())[sets.order, None]
+    moments = _moments(sets, x, at * x[:, 0])
+    return float(moments.score[0]), float(_information(sets, x, moments)[0, 0])
+
+
 def _flat(information: np.ndarray, null_information: np.ndarray) -> np.ndarray:
     """Per column: whether next to none of the information at coefficient 0 is left."""
     return np.diag(information) < 1e-9 * np.diag(null_information)
