@@ -210,7 +210,7 @@ def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, 
                 say("centre-one-outcome", f"{people} of the {rate['size']:g} patients of centre {centre} has the event")
     for code, message in _level_findings(frame, variables):
         say(code, message)
-    if frame["event"].mean() > 0.7:
+    if frame["event"].dropna().isin([0, 1]).all() and frame["event"].mean() > 0.7:
         say("event-coding", f"{frame['event'].mean():.0%} of the patients have the event")
     if frame["centre"].nunique() == 1:
         say("one-centre", f"every patient is from centre {frame['centre'].iloc[0]}")
@@ -613,7 +613,9 @@ def _repeated(examined: dict[str, tuple[int | None, Examined]]) -> tuple[list[Fi
 
 
 def _alike(name: str) -> str:
-    """Return what is left of a name without case, blanks, wide letters and the zeros that a spreadsheet drops."""
+    """Return what is left of a name without case, blanks, wide letters, leading zeros and the exponent of 1E5."""
+    if re.fullmatch(r"\d+[eE]\d{1,2}", name.strip()):
+        name = str(int(float(name)))
     return unicodedata.normalize("NFKC", name).casefold().strip().lstrip("0")
 
 

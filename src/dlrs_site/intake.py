@@ -7,6 +7,7 @@ import csv
 import datetime
 import io
 import re
+import unicodedata
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,8 @@ UNKNOWN_WORDS = {
     "k.a.",
     "99",
     "999",
+    "#n/a",
+    "#nv",
 }
 UNKNOWN_WORDS |= {"\u672a\u77e5", "\u4e0d\u8be6", "\u4e0d\u660e", "\u7f3a\u5931", "inconnu", "unbekannt"}
 PROBABILITIES = "dl_prob.csv"  # a folder's own probabilities, from which the statistics start
@@ -164,8 +167,13 @@ def _xlsx_rows(path: Path, settings: dict) -> tuple[list[list[str]], list[int], 
         filled = {}
         for sheet in book.worksheets:
             rows = _filled(sheet.values)
-            filled[sheet.title] = rows, *_hidden_and_unvalued(path, sheet, len(rows))
+            hidden, unvalued = _hidden_and_unvalued(path, sheet, len(rows))
+            all_hidden = sheet.sheet_state != "visible"
+            filled[sheet.title] = rows, [*range(1, len(rows) + 1)] if all_hidden else hidden, unvalued
         book.close()
+    except zipfile.BadZipFile as error:
+        kinds = "an old .xls, a web page or a file with a password may be under this name"
+        raise _Unreadable(f"is no XLSX workbook: {kinds}", "an XLSX workbook") from error
     except Exception as error:  # a damaged archive makes the reader raise a dozen different kinds
         raise _Unreadable(f"cannot be read ({type(error).__name__})", "an XLSX workbook") from error
     filled = {name: found for name, found in filled.items() if found[0]}
@@ -224,7 +232,7 @@ def _csv_text(path: Path, settings: dict) -> str:
         expected = "UTF-8, or its encoding in cohort.yaml: `table: {encoding: cp1252}` (gb18030 of Chinese programs)"
         raise _Unreadable(f"is not {encoding.removesuffix('-sig').upper()} text", expected) from error
     if "\0" in text:
-        raise _Unreadable("is no text file", "a CSV file")
+        raise _Unreadable("is no text file, or UTF-16 without its mark", "a CSV file in UTF-8")
     return text
 
 
@@ -271,11 +279,16 @@ def _read_raw(path: Path, settings: dict, wanted: set[str]) -> tuple[pd.DataFram
     except _Unreadable as error:
         remedy = "Export it again, or declare in cohort.yaml what it is."
         return pd.DataFrame(), [Problem(error.code, file, error.found, error.expected, remedy)]
-    heading = next((n for n, row in enumerate(rows[:10], start=1) if len(wanted & set(row)) > 2), first)
-    if heading > first and not wanted & set(rows[first - 1]):
+    rows = [[unicodedata.normalize("NFC", cell) for cell in row] for row in rows]
+    known = [len(wanted & set(row)) for row in rows[:10]]
+    heading = next((n for n, count in enumerate(known, start=1) if count > 2), first)
+    if heading > first and known[first - 1] < known[heading - 1]:
         problem, remedy = f"the columns' names are in row {heading}", "Remove what stands above the names."
+        if known[first - 1]:
+            problem, remedy = f"the columns' names are in rows {first} to {heading}", "Give each its name in one row."
         return pd.DataFrame(), [Problem("table-columns", file, problem, f"them in row {first}", remedy)]
     names, problems, body = (rows[first - 1 :] or [[]])[0], [], {}
+    names = [name if name in wanted else " ".join(name.split()) for name in names]
     for place in unvalued:
         column, row = re.fullmatch(r"([A-Z]*)(\d*)", place).groups()
         remedy = "Open the workbook in a spreadsheet program and save it, or write the values."
@@ -283,7 +296,7 @@ def _read_raw(path: Path, settings: dict, wanted: set[str]) -> tuple[pd.DataFram
         problems.append(Problem("cell-formula", file, problem, "a value", remedy, int(row or 0) or None))
     while names and not names[-1]:
         names = names[:-1]
-    for name in sorted({name for name in names if name and names.count(name) > 1}):
+    for name in sorted({name for name in names if name in wanted and names.count(name) > 1}):
         problems.append(Problem("table-columns", file, f"column {name!r} is there twice", "each column once"))
     for number, row in enumerate(rows[first:], start=first + 1):
         if not any(row):
@@ -498,7 +511,8 @@ def _cell_problems(
             code = "patient-id" if case.column == "patient_id" and code == "cell-value" else code
             remedy = CORRECT
             if code == "cell-value" and variables[case.column].kind in ("levels", "event"):
-                codes = sorted(wrong[case.column].dropna().unique(), key=str)[:6]
+                found_codes = wrong[case.column] if variables[case.column].kind == "levels" else frame[case.column]
+                codes = sorted(found_codes.dropna().unique(), key=str)[:6]
                 means = ", ".join(f"{code!r}: ..." for code in codes)
                 remedy = f"Correct it, or say in cohort.yaml what it means: `codes: {{{case.column}: {{{means}}}}}`."
             if code == "cell-value" and str(value).strip().casefold() in UNKNOWN_WORDS:

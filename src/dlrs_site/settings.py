@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -115,7 +116,7 @@ def load(path: Path) -> tuple[dict, list[str]]:
     if path.stat().st_size > MAX_BYTES:
         raise Unreadable(f"the file has {path.stat().st_size} bytes", f"{MAX_BYTES} at most")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
         _check_events(text)
         values, texts = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
         twice = _twice(text)

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import shutil
+import unicodedata
 import zipfile
 
 import gdcm
@@ -172,6 +173,50 @@ def test_sources_of_a_b_value_that_contradict_each_other_are_refused(patient):
 def test_a_private_b_value_that_no_dictionary_knows_is_eight_bytes():
     assert dicom._first_number(np.float64(800).tobytes()) == 800
     assert dicom._first_number(np.float32(800).tobytes()) == 800
+
+
+def no_b_of_unweighted(data, b):
+    data.DiffusionDirectionality = "ISOTROPIC" if b else "NONE"
+    if b:
+        standard(data, b)
+
+
+def united_imaging_text(data, b):
+    data.private_block(0x0065, "Image Private Header", create=True).add_new(0x09, "LO", str(b))
+
+
+def ge_bytes(data, b):
+    text = f"{1_000_000_000 + b}\\8\\0\\0"
+    data.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x39, "UN", (text + " " * (len(text) % 2)).encode())
+
+
+@pytest.mark.parametrize("say", [no_b_of_unweighted, united_imaging_text, ge_bytes])
+def test_b_values_as_text_as_bytes_and_of_pictures_without_diffusion_weighting(patient, say):
+    made = phantom_volumes()
+    as_series(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, say)
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").unlink()
+    same_as_twin(patient, "ADC")
+    assert codes(patient) == set()
+
+
+def test_b_values_that_only_some_slices_or_the_description_say_are_asked_for(patient):
+    made = phantom_volumes()
+    for stem in volumes.SIGNALS:
+        (patient / f"{stem}.nii.gz").rename(patient / f"_{stem}.nii.gz")
+    as_series(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, lambda data, b: standard(data, b) if b else None)
+    with pytest.raises(InputError, match="10 slices say none: give them as a folder of their own, dwi_b0"):
+        volumes.read_sequence(patient, "ADC")
+    shutil.rmtree(patient / "dwi")
+    described = lambda data, b: setattr(data, "SeriesDescription", f"ep2d_diff_b{b}")  # noqa: E731
+    as_series(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, described)
+    with pytest.raises(InputError, match="has no b-value in its headers"):
+        volumes.read_sequence(patient, "ADC")
+    shutil.rmtree(patient / "dwi")
+    as_one_nifti(patient, {0: made["dwi_b0"], 1000: made["dwi_b1000"]}, None)
+    (patient / "dwi.bval").write_text("0, 1000")
+    with pytest.raises(InputError, match="dwi.bval that says no b-values .numbers with blanks between them"):
+        volumes.read_sequence(patient, "ADC")
 
 
 def test_signals_of_another_pair_are_named_until_cohort_yaml_says_it(patient):
@@ -356,6 +401,54 @@ def test_a_mosaic_and_an_unreadable_compression_are_named(patient):
     assert codes(patient) == {"image-compressed"}
 
 
+def palette(data):
+    data.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in ("Red", "Green", "Blue"):
+        setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(data, f"{colour}PaletteColorLookupTableData", bytes(512))
+
+
+def inverted(data):
+    data.PhotometricInterpretation = "MONOCHROME1"
+
+
+def tiled(data):
+    data.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 25)
+
+
+def cut_short(data):
+    data.PixelData = data.PixelData[:-100]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (palette, "image-dimensions"),
+        (inverted, "image-inverted"),
+        (tiled, "series-mosaic"),
+        (cut_short, "image-unreadable"),
+    ],
+)
+def test_pixels_that_are_no_signal_are_named(patient, change, code):
+    series = single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w")
+    for data in series:
+        change(data)
+    instead(patient, "t2w", series)
+    assert codes(patient) == {code}
+
+
+def test_one_slice_is_warned_of_and_refused_where_it_is_as_wide_as_a_mosaic(patient):
+    for stem in ("t2w", "t2w_roi"):
+        nib.save(phantom_volumes()[stem].slicer[:, :, 4:5], patient / f"{stem}.nii.gz")
+    assert "image-one-slice" in codes(patient)
+    for stem in ("t2w", "t2w_roi"):
+        array = np.tile(np.asarray(phantom_volumes()[stem].dataobj)[:, :, 4:5], (16, 16, 1))
+        nib.save(image(array), patient / f"{stem}.nii.gz")
+    assert "series-mosaic" in codes(patient)
+    with pytest.raises(InputError, match="is one slice of 768 mm across, as a mosaic of all slices on one picture"):
+        volumes.read_sequence(patient, "T2W")
+
+
 def test_a_copy_of_a_slice_is_told_from_two_b_values(patient):
     folder = instead(patient, "t2w", single_slices({None: phantom_volumes()["t2w"]}, "P1", "t2w"))
     shutil.copy(folder / "IM0003", folder / "IM0003 copy")
@@ -477,6 +570,17 @@ def test_a_file_that_is_not_compressed_as_its_name_says_is_named(patient):
     path = patient / "t2w.nii.gz"
     path.write_bytes(gzip.decompress(path.read_bytes()))
     with pytest.raises(InputError, match="is not compressed, though its name ends in .gz: name it .nii"):
+        volumes.read_sequence(patient, "T2W")
+
+
+def test_dicom_under_a_nifti_name_and_another_unit_of_length_are_named(patient):
+    made = phantom_volumes()["t2w"]
+    made.header.set_xyzt_units("meter")
+    nib.save(made, patient / "t2w.nii.gz")
+    assert codes(patient) == {"spacing-implausible"}
+    (patient / "t2w.nii.gz").unlink()
+    save(single_slices({None: made}, "P1", "t2w")[0], patient / "t2w.nii")
+    with pytest.raises(InputError, match="is DICOM, though its name says NIfTI: let its name end in .dcm"):
         volumes.read_sequence(patient, "T2W")
 
 
@@ -684,6 +788,59 @@ def test_remedies_of_cells_and_of_a_table_of_another_kind(folder):
         intake.read_cohort(folder)
 
 
+def table_of(folder, *rows, names=ROWS):
+    text = "\n".join(",".join(row) for row in (names, *(({**ROWS} | row).values() for row in rows)))
+    (folder / "clinical.csv").write_text(text + "\n", encoding="utf-8")
+
+
+def test_a_column_that_is_not_needed_may_be_there_twice_and_a_needed_one_may_not(folder):
+    more = {"x": "seen", "y": "again"}
+    table_of(folder, more, names=[*ROWS, "Note", "Note"])
+    assert len(intake.read_cohort(folder).patients) == 1
+    table_of(folder, more, names=[*ROWS, "age", "Note"])
+    with pytest.raises(InputError, match="column 'age' is there twice"):
+        intake.read_cohort(folder)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_headings_and_codes_are_the_same_in_both_forms_of_an_umlaut_and_with_any_blanks(folder, form):
+    (folder / "cohort.yaml").write_text(
+        unicodedata.normalize("NFD" if form == "NFC" else "NFC", "name: T\nclass: COHORT\ncolumns: {Höhe (J): age}\n")
+        + unicodedata.normalize("NFD" if form == "NFC" else "NFC", "codes: {gender: {männlich: Male}}\n"),
+        encoding="utf-8",
+    )
+    names = [unicodedata.normalize(form, "Höhe  (J)") if name == "age" else name for name in ROWS]
+    table_of(folder, {"gender": unicodedata.normalize(form, "männlich")}, names=names)
+    assert intake.read_cohort(folder).patients["gender"].tolist() == ["Male"]
+
+
+def test_an_event_of_other_codes_is_no_share_and_its_remedy_names_all_codes(folder):
+    table_of(folder, *({"patient_id": f"P{n}", "event": "12"[n > 0]} for n in range(5)))
+    report = doctor.check(folder, jobs=1).findings
+    assert "event-coding" not in {f.code for f in report}
+    assert {f.remedy for f in report if "column event" in f.message} == {
+        "Correct it, or say in cohort.yaml what it means: `codes: {event: {'1': ..., '2': ...}}`."
+    }
+    table_of(folder, *({"patient_id": f"P{n}", "event": "1"} for n in range(5)))
+    assert "100% of the patients have the event" in {f.message for f in doctor.check(folder, jobs=1).findings}
+
+
+def test_names_in_two_rows_and_a_file_that_is_no_workbook_are_named(folder):
+    lines(folder, "patient_id,Baseline" + "," * (len(ROWS) - 2))
+    with pytest.raises(InputError, match="names are in rows 1 to 2; .*Give each its name in one row"):
+        intake.read_cohort(folder)
+    (folder / "clinical.csv").unlink()
+    (folder / "clinical.xlsx").write_text("<html><table></table></html>")
+    with pytest.raises(InputError, match="is no XLSX workbook: an old .xls, a web page or a file with a password"):
+        intake.read_cohort(folder)
+
+
+def test_an_identifier_that_became_a_number_is_told_its_folder(folder):
+    table_of(folder, {"patient_id": "100000"})
+    (folder / "images" / "1E5").mkdir()
+    assert ("patient-without-images", 2, "the folder is missing; is it '1E5'?") in found(folder)
+
+
 def test_an_identifier_of_more_digits_than_excel_keeps_is_refused(folder):
     def long(sheet):
         sheet.cell(2, 1).value = 12345678901234567890
@@ -724,6 +881,14 @@ def test_hidden_rows_are_said_and_formulas_without_value_are_named(folder):
     [remark] = intake.survey(folder).remarks
     assert remark.found == "1 rows are hidden by a filter or by hand, the first is row 3"
     assert "rows-hidden" in {f.code for f in doctor.check(folder, jobs=1).findings}
+
+    def sheet_hidden(sheet):
+        sheet.parent.create_sheet("new")
+        sheet.sheet_state, sheet.parent.active = "hidden", 1
+
+    workbook(folder, sheet_hidden)
+    [remark] = intake.survey(folder).remarks
+    assert remark.found == "2 rows are hidden by a filter or by hand, the first is row 2"
 
     def formula(sheet):
         sheet.cell(2, list(ROWS).index("age") + 1).value = "=2014-1953"

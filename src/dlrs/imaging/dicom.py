@@ -22,6 +22,7 @@ PRIVATE_B_VALUES = (
     (0x0065, "Image Private Header", 0x09),  # United Imaging
 )
 PHILIPS_SCALE = (0x2005, "Philips MR Imaging DD 001", 0x0E)  # stored value per unit of signal
+SIEMENS_TILES = (0x0019, "SIEMENS MR HEADER", 0x0A)  # slices on one picture
 SEQUENCE_B_VALUE = re.compile(r"ep_b(\d+)(?![\d_])")  # Siemens' name of the sequence, where nothing else is left
 # Units of a diffusion coefficient, written without blanks and signs, in 1e-6 mm2/s.
 DIFFUSION_UNITS = {
@@ -71,7 +72,8 @@ class Frame(NamedTuple):
             values[creator] = value % 100_000 if value is not None and creator.startswith("GEMS") else value
         name = SEQUENCE_B_VALUE.search(str(self.get("SequenceName") or ""))
         values["SequenceName"] = name[1] if name else None  # such as *ep_b1000t
-        return {place: float(value) for place, value in values.items() if value is not None}
+        said = {place: float(value) for place, value in values.items() if value is not None}
+        return said or ({"DiffusionDirectionality": 0.0} if self.get("DiffusionDirectionality") == "NONE" else {})
 
     @property
     def b_value(self) -> float | None:
@@ -95,6 +97,9 @@ class Frame(NamedTuple):
             stored = self.data.pixel_array if self.index is None else self.data.pixel_array[self.index]
         except (RuntimeError, NotImplementedError) as error:  # of a decoder
             _refuse_syntax(self.data.file_meta.TransferSyntaxUID, error)
+        except ValueError as error:
+            problem = "holds a slice whose pixels do not fit its header (cut short?): copy it again"
+            raise Unusable(problem, "image-unreadable") from error
         slope, intercept, unit = self.scale
         return (_without_overlays(stored, self.data) * slope + intercept) * unit
 
@@ -241,9 +246,13 @@ def frames(path: str | Path) -> list[Frame]:
     lone = [f for f in found if f.index is None and int(f.data.get("NumberOfFrames") or 1) > 1]
     if not found or lone or any(f.get(tag) is None for f in found for tag in PLACED):
         raise Unusable("is not a series of slices with position, orientation and pixel spacing", "series-not-placed")
-    if any(int(f.data.get("SamplesPerPixel") or 1) > 1 for f in found):
+    if any(int(f.data.get("SamplesPerPixel") or 1) > 1 or "PALETTE" in _kind_of_pixels(f) for f in found):
         raise Unusable("is in colours", "image-dimensions")
     return found
+
+
+def _kind_of_pixels(frame: Frame) -> str:
+    return str(frame.data.get("PhotometricInterpretation") or "")
 
 
 def _refuse_unreadable(data: Dataset) -> None:
@@ -252,7 +261,8 @@ def _refuse_unreadable(data: Dataset) -> None:
     if syntax is not None and syntax.is_compressed and syntax.is_encapsulated and not _decodable(syntax):
         _refuse_syntax(syntax)
     kind = data.get("ImageType") or []
-    if "MOSAIC" in ([kind] if isinstance(kind, str) else kind):
+    tiles = Frame(data, None, [data]).private(*SIEMENS_TILES) or 1
+    if tiles > 1 or "MOSAIC" in ([kind] if isinstance(kind, str) else kind):
         problem = "is a Siemens mosaic, all slices on one picture: convert it with dcm2niix, which unfolds it"
         raise Unusable(problem, "series-mosaic")
 
@@ -301,7 +311,10 @@ def with_b_value(found: list[Frame], wanted: float, *, named: bool = False) -> l
         if not known:
             makers = "the standard's attribute, those of Siemens, GE, Philips and United Imaging, the sequence's name"
             raise Unusable(f"has no b-value in its headers (looked for: {makers})", "b-value-missing")
-        raise Unusable(f"has the b-values {known} s/mm2 in its headers, not {wanted:g}", "b-value-other")
+        silent = sum(b is None for b in b_values)
+        problem = f"has the b-values {known} s/mm2 in its headers, not {wanted:g}"
+        problem += f"; {silent} slices say none: give them as a folder of their own, dwi_b{wanted:g}" if silent else ""
+        raise Unusable(problem, "b-value-other")
     traces = [f for f in chosen if f.get("DiffusionDirectionality") not in ("DIRECTIONAL", "BMATRIX")]
     return traces or chosen
 
@@ -363,6 +376,8 @@ def read(
     named_only = any(list(frame.b_values) == ["SequenceName"] for frame in chosen)
     if remarks is not None and b_value is not None and named_only:
         remarks.append(("b-value-named", f"b = {b_value:g} stands in the sequence's name only"))
+    if remarks is not None and any(_kind_of_pixels(frame) == "MONOCHROME1" for frame in chosen):
+        remarks.append(("image-inverted", "its headers say that low values are bright (MONOCHROME1)"))
     others = sorted({str(frame.data.get("Modality")) for frame in chosen} & OTHER_SCANNERS)
     if remarks is not None and others:
         remarks.append(("image-modality", f"the modality is {', '.join(others)}, not MR"))

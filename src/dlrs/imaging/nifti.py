@@ -60,7 +60,10 @@ def opened(path: Path) -> nib.spatialimages.SpatialImage:
         It is not compressed as its name says, or says not where it lies.
     """
     with path.open("rb") as file:
-        start = file.read(2)
+        start = file.read(132)
+    if start[128:] == b"DICM":
+        raise Unusable("is DICOM, though its name says NIfTI: let its name end in .dcm", "image-unreadable")
+    start = start[:2]
     if not start:
         raise Unusable("is an empty file (0 bytes): copy it again", "image-unreadable")
     if path.suffix == ".gz" and start != GZIP:
@@ -129,7 +132,10 @@ def b_values_beside(path: Path) -> list[float] | None:
                 if b_values is not None:
                     found[file.name] = [float(b) for b in (b_values if isinstance(b_values, list) else [b_values])]
         except (ValueError, TypeError, UnicodeError) as error:
-            raise Unusable(f"has a file {file.name} that cannot be read", "b-value-missing") from error
+            problem = (
+                f"has a file {file.name} that says no b-values (numbers with blanks between them, or DiffusionBValue)"
+            )
+            raise Unusable(problem, "b-value-missing") from error
     first, *others = found.items() or [(None, None)]
     for name, b_values in others:
         if len(b_values) != len(first[1]) or not all(map(near_b_value, b_values, first[1])):
@@ -202,6 +208,9 @@ def read(path: Path, b_value: float | None = None, *, remarks: list) -> tuple[np
     if has_identity(np.asarray(image.affine)):
         message = "voxels of 1 x 1 x 1 mm that start at 0, 0, 0: an array saved without header?"
         remarks.append(("affine-identity", message))
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else ""
+    if unit in ("meter", "micron"):
+        remarks.append(("spacing-implausible", f"the header gives its voxel size in {unit}s; it is taken for mm"))
     apart = places_differ(image)
     if apart > TOLERANCE_VOXELS * nib.affines.voxel_sizes(image.affine).min():
         remarks.append(("places-differ", f"sform and qform place the corners up to {apart:.1f} mm apart"))

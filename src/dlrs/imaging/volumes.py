@@ -22,6 +22,7 @@ SIGNALS = ("dwi_b0", "dwi_b1000")  # the two signals' names, whatever the pair o
 ENDINGS = (".nii.gz", ".nii", ".dcm", "")  # of a volume's file; the last is a folder with a DICOM series
 B_VALUES = (0.0, 1000.0)  # s/mm2 (paper)
 MAX_TILT_DEGREES = 65.0  # of an axial slice against the scanner's axis
+MAX_ACROSS_MM = 600.0  # of one slice: wider than any scanner's bore
 LABEL_TOLERANCE = 1e-3  # of a mask's label that was stored with a scale
 READABLE = "a readable three-dimensional volume (NIfTI, a DICOM multi-frame file, or a folder with one DICOM series)"
 EXPORT_AGAIN = "Export or copy it again; make DICOM of another kind NIfTI first."
@@ -179,6 +180,12 @@ def read_stored(
         raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
     stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
     volume = Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
+    if on is None and array.shape[2] == 1:
+        across = max(n * size for n, size in zip(array.shape[:2], volume.spacing_mm, strict=False))
+        if across > MAX_ACROSS_MM:
+            problem = f"is one slice of {across:.0f} mm across, as a mosaic of all slices on one picture"
+            raise Unusable(f"{problem}: convert it from DICOM with dcm2niix, which unfolds it", "series-mosaic")
+        remarks.append(("image-one-slice", "the volume has one slice"))
     return volume if on is None else _uncropped(volume, on)
 
 
