@@ -54,7 +54,7 @@ def measured(notebook: str, run_dir: str) -> dict[str, float]:
     os.chdir(ROOT / "notebooks")
     names = {"__name__": "__main__"}
     for place, (heading, source) in enumerate(code):
-        exec(compile(source, f"{notebook}, code cell {place + 1}", "exec"), names)
+        exec(compile(source, f"{notebook}, code cell {place + 1}", "exec", dont_inherit=True), names)
         if place == 0:
             names["run_dir"] = run_dir
         if heading == "## Imports":

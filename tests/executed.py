@@ -9,6 +9,7 @@ import nbformat
 import papermill
 
 from dlrs.config import ROOT
+from dlrs_run.execute import saved_now_and_then
 
 
 def execute(name: str, run: Path, *, source: Path | None = None, **parameters) -> dict:
@@ -19,6 +20,7 @@ def execute(name: str, run: Path, *, source: Path | None = None, **parameters) -
         parameters={"run_dir": str(run), **parameters},
         cwd=ROOT / "notebooks",
         progress_bar=False,
+        engine_name=saved_now_and_then(),
     )
     return entries(run, name)
 
@@ -37,3 +39,15 @@ def watched(name: str, run: Path) -> Path:
 def entries(run: Path, name: str) -> dict:
     """Return the entries that a notebook left in a run."""
     return json.loads((run / "results" / f"{name}.json").read_text(encoding="utf-8"))["entries"]
+
+
+def write_notebook(path: Path, *cells: str, parameters: str) -> Path:
+    """Write a notebook of code cells below one of parameters."""
+    tags = [{"tags": ["parameters"]}, *({} for _ in cells)]
+    made = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": tag, "source": source, "outputs": [], "execution_count": None}
+        for i, (source, tag) in enumerate(zip([parameters, *cells], tags, strict=True))
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+    return path

@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.imputation.mice  # noqa: F401  (its import sets a filter of warnings)
 import yaml
+from statsmodels.imputation.mice import MICEData  # its import sets a filter of warnings
 
 from dlrs import cohort
 from dlrs.config import InputError, published
@@ -672,6 +672,25 @@ def test_predictors_that_repeat_each_other_impute_in_silence(table):
         warnings.simplefilter("error")
         (copy,) = cohort.impute(holes, ["age", "cea", "second_cea"], seed=4, n_imputations=1)
     assert copy.loc[[3, 8, 45], "age"].isin(table["age"]).all()
+
+
+def test_imputation_draws_what_statsmodels_draws_by_its_formulas(table, monkeypatch):
+    holes = table.copy()
+    holes.loc[[3, 8, 45], "age"] = np.nan
+    holes.loc[[5, 12, 41], "cea"] = np.nan
+    copies = cohort.impute(holes, seed=4, n_imputations=2)
+    original = MICEData.__init__
+    plain = []
+
+    def start(self, *data, **options):
+        self.__class__ = MICEData  # not the subclass
+        plain.append(self)
+        original(self, *data, **options)
+
+    monkeypatch.setattr(MICEData, "__init__", start)
+    for copy, same in zip(copies, cohort.impute(holes, seed=4, n_imputations=2), strict=True):
+        pd.testing.assert_frame_equal(copy, same)
+    assert len(plain) == 2
 
 
 def test_pooling_by_hand():

@@ -204,6 +204,20 @@ def impute(
     from statsmodels.imputation.mice import MICEData
     from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
+    class Chain(MICEData):
+        """The same equations; statsmodels would parse a formula for each of them in each round."""
+
+        def _split(self, name):
+            exog = np.column_stack([np.ones(len(self.data)), self.data.drop(columns=name)])
+            known, unknown = self.ix_obs[name], self.ix_miss[name]
+            return self.data[name].to_numpy()[known], exog[known], exog[unknown]
+
+        def get_fitting_data(self, name):
+            return *self._split(name)[:2], {}, {}
+
+        def get_split_data(self, name):
+            return *self._split(name), {}, {}
+
     if patients[["time_months", "event"]].isna().any(axis=None):
         raise ValueError("patients must hold time_months and event of everybody; found empty ones")
     with_levels = {name for name in covariates if isinstance(patients[name].dtype, pd.CategoricalDtype)}
@@ -220,7 +234,7 @@ def impute(
         coded = coded.loc[:, coded.nunique() > 1]  # what is the same in everybody predicts nothing ...
         hazard = cumulative_hazard(part["time_months"], part["event"])
         data = coded.assign(event=part["event"].astype(float), hazard=hazard).reset_index(drop=True)
-        chain = MICEData(data, k_pmm=n_donors, rng=np.random.default_rng(stream))
+        chain = Chain(data, k_pmm=n_donors, rng=np.random.default_rng(stream))
         for copy in copies:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SingularMatrixWarning)

@@ -727,7 +727,7 @@ class Record:
             if fig.get_layout_engine() is not None:  # leave a line free for the stamp
                 strip = 0.16 / fig.get_figheight()
                 fig.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-                fig.draw_without_rendering()
+                fig.get_layout_engine().execute(fig)
                 fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
             fig.text(0.995, 0.003, STAMPS[self.provenance], ha="right", va="bottom", fontsize=6, color="#8a3b00")
         # By the canvases themselves: `savefig`, and a notebook's own display, would draw everything twice.

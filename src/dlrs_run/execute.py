@@ -26,10 +26,14 @@ from pathlib import Path
 
 from dlrs.config import InputError, display_path, resolve, sha256, whole_file
 
-SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAVES = 5.0, 10.0
 AFTER_THE_NUMBERS = {"10_report", "report", "pages", "private", "publish"}
 PUBLISHED_ALONE = "00_paper_audit"  # the notebook that shows no patient's number
 KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+
+class CellError(Exception):
+    """A cell of a notebook failed; the message says which and why."""
 
 
 def die_with(parent: int) -> None:
@@ -131,6 +135,32 @@ class Stage:
         self.say("failed")
 
 
+def saved_now_and_then() -> str:
+    """Return the name of an engine of papermill that writes the executed notebook every ten seconds and at the end.
+
+    papermill's own writes it whole before and after each cell, which takes longer than most cells do.
+    """
+    from papermill import engines
+
+    class Engine(engines.NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, *given, **options):
+            save = nb_man.save
+
+            def save_now_and_then():
+                if (nb_man.now() - nb_man.last_save_time).total_seconds() > SECONDS_BETWEEN_SAVES:
+                    save()
+
+            nb_man.save = save_now_and_then
+            try:
+                super().execute_managed_notebook(nb_man, *given, **options)
+            finally:
+                del nb_man.save  # the last time is near, also after an error
+
+    engines.papermill_engines.register("now and then", Engine)
+    return "now and then"
+
+
 def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Stage) -> None:
     """Execute a notebook with papermill in a fresh kernel; what it prints goes to the stage's log."""
     check_parameters(notebook, parameters)
@@ -160,12 +190,15 @@ def run_notebook(notebook: Path, executed: Path, parameters: Mapping, stage: Sta
                 os.path.relpath(executed),
                 parameters=dict(parameters),
                 cwd=str(notebook.parent),
+                engine_name=saved_now_and_then(),
                 kernel_name="python3",
                 log_output=True,
                 progress_bar=False,
-                request_save_on_cell_execute=True,
                 config=local,
             )
+    except papermill.PapermillExecutionError as error:
+        stage.write(str(error))
+        raise CellError(describe_failure(notebook, executed, error)) from None
     finally:
         logger.handlers, logger.propagate = before
         if shared and executed.is_file():
@@ -248,8 +281,6 @@ class Kept:
 
 def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage) -> int:
     """Run a notebook, or a function with those of the parameters that it knows; return the exit status."""
-    from papermill.exceptions import PapermillExecutionError
-
     try:
         if name.endswith(".ipynb"):
             run_notebook(Path(name), executed, parameters, stage)
@@ -259,11 +290,8 @@ def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage) -> i
                 function = getattr(importlib.import_module(module), function)
                 known = inspect.signature(function).parameters
                 function(**{key: value for key, value in parameters.items() if key in known})
-    except InputError as error:
+    except (InputError, CellError) as error:
         stage.fail(str(error))
-    except PapermillExecutionError as error:
-        stage.write(str(error))
-        stage.fail(describe_failure(Path(name), executed, error))
     except Exception as error:
         stage.write(traceback.format_exc())
         stage.fail(f"{name} stopped: {type(error).__name__}: {error}")

@@ -10,21 +10,12 @@ import time
 
 import pandas as pd
 import pytest
+from papermill import engines
 
 from dlrs.config import ROOT, InputError
 from dlrs_run import execute
 from dlrs_site import intake
-
-
-def write_notebook(path, *cells, parameters):
-    tags = [{"tags": ["parameters"]}, *({} for _ in cells)]
-    made = [
-        {"cell_type": "code", "id": f"c{i}", "metadata": tag, "source": source, "outputs": [], "execution_count": None}
-        for i, (source, tag) in enumerate(zip([parameters, *cells], tags, strict=True))
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    path.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-    return path
+from executed import write_notebook
 
 
 @pytest.fixture
@@ -181,3 +172,12 @@ def test_a_primary_cohort_alone_with_evil_names_passes_notebook_01_and_shares_no
     assert entries["table1.tumor_location.levels.High.primary"]["value"] is None
     assert entries["table1.gender.levels.Male.primary"]["value"] == 121
     assert "<td>" not in executed.read_text(encoding="utf-8") and not (tmp_path / "logs" / "01.log").read_text()
+
+
+def test_the_executed_notebook_is_written_now_and_then_and_at_the_end(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(engines, "write_ipynb", lambda notebook, path: written.append(path))
+    notebook = write_notebook(tmp_path / "n.ipynb", *["1"] * 9, parameters='run_dir: str = ""  # folder')
+    monkeypatch.chdir(tmp_path)
+    assert execute.main([str(notebook), "--name", "n", "--run", "."]) == 0
+    assert 2 <= len(written) <= 4  # its start, its end; papermill's own way: 22

@@ -22,6 +22,7 @@ from dlrs import results as results_module
 from dlrs.config import ROOT, sha256
 from dlrs_run import pages
 from dlrs_run import report as report_page
+from dlrs_run.execute import saved_now_and_then
 
 SCRIPT = "<script>alert('centre')</script>"
 LISTED = pages.checklists(ROOT / "paper" / "checklists")
@@ -228,7 +229,7 @@ def run_folder(folder, change=lambda entries: None):
 def execute(folder):
     source = ROOT / "notebooks" / "10_report.ipynb"
     parameters = {"run_dir": str(folder), "validity_dir": str(folder / "validity")}
-    options = dict(cwd=ROOT / "notebooks", progress_bar=False)
+    options = dict(cwd=ROOT / "notebooks", progress_bar=False, engine_name=saved_now_and_then())
     papermill.execute_notebook(source, folder / "10_report.ipynb", parameters=parameters, **options)
     report_page.stage(**parameters)
     return (folder / "report.html").read_text(encoding="utf-8")
