@@ -67,7 +67,7 @@ def test_outcome_needs_both_classes(value):
         ([0, 1, 0], 7, r"horizon must lie within follow-up; found 7, but the longest follow-up is 6 at row 2"),
         ([0, 1, 0], 3, r"horizon must have an event at or before it; found none by 3, the first is at 4 in row 1"),
         ([0, 0, 0], 3, r"horizon must have an event at or before it; found no event in any row"),
-        ([0, 1, 0], -1, r"horizon must be positive; found -1"),
+        ([0, 1, 0], -1, r"horizon must be above 0; found -1"),
         ([0, 1, 0], np.nan, r"horizon must be a finite number; found nan"),
     ],
 )

@@ -135,14 +135,14 @@ def test_factors_that_interact_share_an_axis_and_a_function_bends_one():
         ),
         (
             lambda: nomogram.nomogram(EFFECTS, cumulative_hazard=0),
-            "cumulative_hazard must be a positive number; found 0",
+            "cumulative_hazard must be above 0; found 0",
         ),
         (
             lambda: nomogram.points_at_risk(example(), [0.5, 1.0]),
             r"risk must lie strictly inside \(0, 1\); found 1 at row 1",
         ),
         (lambda: nomogram.points_at_risk(example(), [-3.0]), r"risk must lie in \[0, 1\]; found -3 at row 0"),
-        (lambda: nomogram.pretty(3, 1), "low and high must be finite and ascending; found 3 and 1"),
+        (lambda: nomogram.pretty(3, 1), "low must not lie above high; found 3 and 1"),
     ],
 )  # fmt: skip
 def test_error_messages(call, message):

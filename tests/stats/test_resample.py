@@ -106,7 +106,7 @@ def test_survival_at_equals_kaplan_meier_of_repeated_patients(seed):
         (lambda: resample.bootstrap_weights(5, 5, seed=-1), "seed must be a non-negative integer"),
         (lambda: resample.refit_bootstrap(max, 3, seed=np.random.default_rng(1)), "seed must be a non-negative"),
         (lambda: resample.interval([1.0], level=95), r"level must lie between 0 and 1; found 95"),
-        (lambda: resample.interval([]), "one row per resample"),
+        (lambda: resample.interval([]), "a row of numbers, per resample"),
     ],
 )
 def test_error_messages(call, message):

@@ -108,7 +108,7 @@ def test_slope_and_net_benefit_have_the_intervals_asked_for():
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
-        (lambda: size.shrinkage_size(0, 0.1), "parameters must be 1 or more; found 0"),
+        (lambda: size.shrinkage_size(0, 0.1), "parameters must be a positive whole number; found 0"),
         (lambda: size.shrinkage_size(5, 0.95), "r2 must lie between 0 and 0.9; found 0.95"),
         (lambda: size.c_size(0.4, 0.2, width=0.1), "c must lie between 0.5 and 1; found 0.4"),
         (lambda: size.max_r2_binary(1.2), "prevalence must lie between 0 and 1; found 1.2"),

@@ -74,6 +74,7 @@ class SmoothCalibration(NamedTuple):
     coefficients: np.ndarray
 
 
+@checks.aligned
 def null_risk(time: ArrayLike, event: ArrayLike, *, horizon: float, competing: ArrayLike | None = None) -> float:
     """Return the Kaplan-Meier risk of an event by a horizon: the prediction of a model without covariates.
 
@@ -413,7 +414,9 @@ def spline_basis(x: ArrayLike, knots: ArrayLike) -> np.ndarray:
     ----------
     Stone CJ, Koo CY. Proc Stat Comp Sect ASA 1985:45-48.
     """
-    x, knots = np.asarray(x, dtype=float)[:, None], np.asarray(knots, dtype=float)
+    x, knots = checks.prediction(x, None, "x")[:, None], checks.prediction(knots, None, "knots")
+    if knots.size < 3 or (np.diff(knots) <= 0).any():
+        raise ValueError(f"knots must be three or more and ascending; found {knots.tolist()}")
 
     def cube(knot):
         return np.maximum(x - knot, 0) ** 3
@@ -511,6 +514,7 @@ def calibration_curve(
     return pd.DataFrame({"predicted": at, "observed": observed})
 
 
+@checks.aligned
 def calibration_band(
     time: ArrayLike, event: ArrayLike, risk: ArrayLike, weights: ArrayLike, *, horizon: float, level: float = 0.95
 ) -> pd.DataFrame:
@@ -536,8 +540,9 @@ def calibration_band(
     curve, _ = checks.estimate_or_reason(calibration_curve, time, event, risk, horizon=horizon, at=grid)
     if curve is None:
         return pd.DataFrame(columns=["predicted", "observed", "lower", "upper"], dtype=float)
+    weights = resample.check_weights(weights, time.size).astype(int)
     draws = np.full((len(weights), grid.size), np.nan)
-    for k, counts in enumerate(resample.check_weights(weights, time.size).astype(int)):
+    for k, counts in enumerate(weights):
         drawn = np.repeat(np.arange(time.size), counts)
         resampled = time[drawn], event[drawn], risk[drawn]
         with np.errstate(over="ignore", invalid="ignore"):  # a separated resample runs off before it is refused
@@ -547,12 +552,14 @@ def calibration_band(
     return curve.assign(lower=limits.lower, upper=limits.upper)
 
 
+@checks.aligned
 def summary(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: float) -> dict:
     """Return observed over expected risk with its interval and the ICI at a horizon; NaN with a reason where not.
 
     Keys: ``observed``, ``expected``, ``ratio``, ``lower``, ``upper`` (`observed_expected_at`), ``ici``
     (`smooth_calibration`), ``reason``.
     """
+    checks.inside(horizon, "horizon", 0, np.inf)
     ratio, no_ratio = checks.estimate_or_reason(observed_expected_at, time, event, risk, horizon=horizon)
     smooth, no_curve = checks.estimate_or_reason(smooth_calibration, time, event, risk, horizon=horizon)
     row = dict.fromkeys(["observed", "expected", "ratio", "lower", "upper"], np.nan)

@@ -58,11 +58,30 @@ def same_index(**columns) -> None:
             )
 
 
+def labels(values: ArrayLike, name: str, n: int) -> np.ndarray:
+    """Return the `n` labels of a factor, none of them missing."""
+    masked, array = np.ma.is_masked(values) and np.ma.getmaskarray(values), np.asarray(values)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have one label per row of time ({n}); found shape {array.shape}")
+    missing = masked | pd.isna(array)
+    if missing.any():
+        raise ValueError(f"{name} must hold a label in every row; found none at row {int(missing.argmax())}")
+    return array
+
+
 def choice(value: str, name: str, allowed: Sequence[str]) -> str:
     """Return `value` when it is one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
     return value
+
+
+def inside(value: float, name: str, low: float, high: float) -> float:
+    """Return an option that is one number strictly between two limits, of which the upper may be infinite."""
+    if not low < number(value, name) < high:
+        expected = f"be above {low:g}" if np.isinf(high) else f"lie between {low:g} and {high:g}"
+        raise ValueError(f"{name} must {expected}; found {value:g}")
+    return float(value)
 
 
 def critical_value(level: float) -> float:
@@ -72,9 +91,7 @@ def critical_value(level: float) -> float:
 
 def coverage(level: float) -> float:
     """Return the coverage of an interval, inside (0, 1)."""
-    if not 0 < number(level, "level") < 1:
-        raise ValueError(f"level must lie between 0 and 1; found {level!r}")
-    return float(level)
+    return inside(level, "level", 0, 1)
 
 
 def number(value: float, name: str) -> float:
@@ -116,7 +133,8 @@ def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarr
         array = np.asarray(values, dtype=object)
     if array.dtype.kind in "mM":
         kind = "durations" if array.dtype.kind == "m" else "dates"
-        raise ValueError(f"{name} must hold numbers; found {kind}, {array.flat[0]} at row 0: give months or years")
+        first = f", {array.flat[0]} at row 0" if array.size else ""
+        raise ValueError(f"{name} must hold numbers; found {kind}{first}: give months or years")
     array = array.astype(float) if array.dtype.kind in "biuf" else _cells(values, name)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional; found shape {array.shape}")
@@ -203,24 +221,43 @@ def times(values: ArrayLike, name: str, onto: ArrayLike) -> np.ndarray:
     return np.where(np.abs(nearest - values) <= SINGLE * np.abs(values), nearest, values)
 
 
-def prediction(prediction: ArrayLike, n: int, name: str = "prediction") -> np.ndarray:
-    """Return a prediction (higher means higher risk) as `n` finite floats."""
-    return _numbers(prediction, name, n, "time")
+def prediction(prediction: ArrayLike, n: int | None, name: str = "prediction", *, like: str = "time") -> np.ndarray:
+    """Return a prediction (higher means higher risk) as finite floats, `n` of them as in the argument `like`."""
+    return _numbers(prediction, name, n, like)
+
+
+def columns(covariates: ArrayLike | pd.DataFrame, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return covariates as an array of shape (n, p), and the names of its columns."""
+    if np.ndim(covariates) > 1 and np.shape(covariates)[1] == 0:
+        raise ValueError("covariates must have at least one column; found none")
+    if isinstance(covariates, pd.DataFrame):
+        names = tuple(map(str, covariates.columns))
+        columns = [covariates.iloc[:, j].to_numpy() for j in range(len(names))]
+    elif isinstance(covariates, pd.Series) and covariates.name is not None:
+        names, columns = (str(covariates.name),), [covariates.to_numpy()]
+    else:
+        array = np.ma.asanyarray(covariates)  # masked cells are refused below, with their row
+        array = array.reshape(-1, 1) if array.ndim == 1 else array
+        if array.ndim != 2:
+            raise ValueError(f"covariates must have one row a patient and one column each; found shape {array.shape}")
+        names = tuple(f"x{j}" for j in range(array.shape[1]))
+        columns = list(array.T)
+    return np.column_stack([prediction(c, n, n_) for c, n_ in zip(columns, names, strict=True)]), names
 
 
 def survival_and_prediction(
-    time: ArrayLike, event: ArrayLike, values: ArrayLike
+    time: ArrayLike, event: ArrayLike, values: ArrayLike, name: str = "prediction"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return follow-up as `survival` does and a prediction as `prediction` does; somebody must have had the event."""
     time, event = survival(time, event)
     if not event.any():
         raise ValueError(f"event must be true in at least one row; found none in {event.size} rows")
-    return time, event, prediction(values, time.size)
+    return time, event, prediction(values, time.size, name)
 
 
-def risk(risk: ArrayLike, n: int, name: str = "risk") -> np.ndarray:
-    """Return a probability of the event as `n` floats in [0, 1]; a linear predictor is refused."""
-    array = _numbers(risk, name, n, "time")
+def risk(risk: ArrayLike, n: int | None, name: str = "risk", *, like: str = "time") -> np.ndarray:
+    """Return a probability of the event as floats in [0, 1], as `prediction` does; a linear predictor is refused."""
+    array = _numbers(risk, name, n, like)
     bad = (array < 0) | (array > 1)
     if bad.any():
         row = int(bad.argmax())
@@ -239,9 +276,7 @@ def outcome(outcome: ArrayLike) -> np.ndarray:
 def within_follow_up(time: ArrayLike, horizon: float) -> float:
     """Return the horizon as a float when follow-up reaches it."""
     time = np.asarray(time, dtype=float)
-    if number(horizon, "horizon") <= 0:
-        raise ValueError(f"horizon must be positive; found {horizon!r}")
-    value = float(times(horizon, "horizon", time)[0])
+    value = float(times(inside(horizon, "horizon", 0, np.inf), "horizon", time)[0])
     if value > time.max():
         raise ValueError(
             f"horizon must lie within follow-up; found {value:g}, but the longest follow-up is {time.max():g} "

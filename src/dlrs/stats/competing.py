@@ -94,9 +94,9 @@ def incidence_influence(time: ArrayLike, cause: ArrayLike, *, horizon: float) ->
     """
     checks.same_index(time=time, cause=cause)
     cause = checks.codes(cause, "cause", (0, 1, 2))
+    checks.prediction(time, cause.size, "time", like="cause")
     time, either = checks.survival(time, cause > 0)
-    checks.number(horizon, "horizon")
-    horizon = float(checks.times(horizon, "horizon", time)[0])
+    horizon = float(checks.times(checks.inside(horizon, "horizon", 0, np.inf), "horizon", time)[0])
     table, of_interest = survival.risk_table(time, either), survival.risk_table(time, cause == 1)
     y, d, early = table.at_risk, table.events, table.time <= horizon
     if time.max() < horizon and y[-1] > d[-1]:
@@ -140,7 +140,7 @@ def pseudo_regression(
     risk, influence = incidence_influence(time, cause, horizon=horizon)
     if not 0 < risk < 1:
         raise ValueError(f"horizon must have an event at or before it; found a risk of {risk:g} at {horizon:g}")
-    x = np.column_stack([np.ones(influence.size), covariates])
+    x = np.column_stack([np.ones(influence.size), checks.columns(covariates, influence.size)[0]])
 
     def residual(b):
         return -np.expm1(-np.exp(np.minimum(x @ b, 30))) - (risk + influence)

@@ -292,7 +292,7 @@ def compare_concordance(
     Therneau and Watson 2015; Haibe-Kains et al., Bioinformatics 2008.
     """
     checks.choice(method, "method", ("jackknife", "survcomp"))
-    time, event, a = checks.survival_and_prediction(time, event, a)
+    time, event, a = checks.survival_and_prediction(time, event, a, "a")
     b = checks.prediction(b, time.size, "b")
     ones = np.ones(time.size)
     same_time, ties = ("event_first", "half") if method == "jackknife" else ("skip", "drop")

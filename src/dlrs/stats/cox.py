@@ -117,24 +117,6 @@ class CoxFit(NamedTuple):
     iterations: int
 
 
-def _columns(covariates, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    if np.ndim(covariates) > 1 and np.shape(covariates)[1] == 0:
-        raise ValueError("covariates must have at least one column; found none")
-    if isinstance(covariates, pd.DataFrame):
-        names = tuple(map(str, covariates.columns))
-        columns = [covariates[c].to_numpy() for c in covariates.columns]
-    elif isinstance(covariates, pd.Series) and covariates.name is not None:
-        names, columns = (str(covariates.name),), [covariates.to_numpy()]
-    else:
-        array = np.ma.asanyarray(covariates)  # masked cells are refused below, with their row
-        array = array.reshape(-1, 1) if array.ndim == 1 else array
-        if array.ndim != 2:
-            raise ValueError(f"covariates must have one row a patient and one column each; found shape {array.shape}")
-        names = tuple(f"x{j}" for j in range(array.shape[1]))
-        columns = list(array.T)
-    return np.column_stack([checks.prediction(c, n, n_) for c, n_ in zip(columns, names, strict=True)]), names
-
-
 @checks.aligned
 def cox_fit(
     time: ArrayLike,
@@ -204,8 +186,8 @@ def cox_fit(
     0.9406
     """
     time, event = checks.survival(time, event)
-    x, names = _columns(covariates, time.size)
-    terms = _terms(terms, names)
+    x, names = checks.columns(covariates, time.size)
+    terms, tolerance = _terms(terms, names), checks.inside(tolerance, "tolerance", 0, 1)
     offset = np.zeros(time.size) if offset is None else checks.prediction(offset, time.size, "offset")
     sets = _risk_sets(time, event, ties)
     # centring changes no coefficient and keeps exp() in range
@@ -214,7 +196,7 @@ def cox_fit(
     now = null = _moments(sets, x, offset)
     information = null_information = _information(sets, x, null)
     _full_rank(null_information, x, names)
-    for iterations in range(1, max_iterations + 1):  # noqa: B007
+    for iterations in range(1, checks.whole_number(max_iterations, "max_iterations") + 1):  # noqa: B007
         move = np.linalg.solve(information, now.score)
         new = _moments(sets, x, offset + x @ (beta + move))
         while new.log_likelihood < now.log_likelihood - abs(now.log_likelihood) * 1e-10:
@@ -354,7 +336,7 @@ def cox_term_tests(
         no other column has none, and NaN.
     """
     time, event = checks.survival(time, event)
-    x, names = _columns(covariates, time.size)
+    x, names = checks.columns(covariates, time.size)
     all_terms = np.array(_terms(terms, names))
     somebody = np.ptp(x, axis=0) > 0
     x, of_term = x[:, somebody], all_terms[somebody]
@@ -512,8 +494,7 @@ def risk_at(linear_predictor: ArrayLike, baseline: pd.DataFrame, horizon: float)
     array of shape (n,)
         1 - exp(-H0(horizon) exp(linear_predictor)), in [0, 1].
     """
-    lp = np.asarray(linear_predictor, dtype=float).ravel()
-    lp = checks.prediction(lp, lp.size, "linear_predictor")
+    lp = checks.prediction(linear_predictor, None, "linear_predictor")
     last = float(baseline["time"].iloc[-1])
     checks.number(horizon, "horizon")
     horizon = checks.times(horizon, "horizon", baseline["time"])[0]
@@ -693,7 +674,7 @@ def ph_test(
         rows = [(term, *chi2_test(np.nan, j.sum())) for term, j in members.items()]
         return pd.DataFrame(rows, columns=["term", "chi2", "df", "p"])
     time, event = checks.survival(time, event)
-    x, _ = _columns(covariates, time.size)
+    x, _ = checks.columns(covariates, time.size)
     sets = _risk_sets(time, event, ties)
     x = (x - x.mean(axis=0))[sets.order]
     curve = kaplan_meier(time, event)
@@ -722,6 +703,7 @@ class TwoGroups(NamedTuple):
     survival_low: float
 
 
+@checks.aligned
 def compare_groups(time: ArrayLike, event: ArrayLike, high: ArrayLike, *, horizon: float) -> TwoGroups:
     """Return the hazard ratio of patients at high risk against low, and the survival of both at a horizon.
 
@@ -748,6 +730,7 @@ def compare_groups(time: ArrayLike, event: ArrayLike, high: ArrayLike, *, horizo
     """
     time, event = checks.survival(time, event)
     high = checks.flag(high, "high", time.size)
+    checks.inside(horizon, "horizon", 0, np.inf)
     fit, _ = checks.estimate_or_reason(cox_fit, time, event, high)
     ratio = cox_table(fit).iloc[0][["hr", "hr_lower", "hr_upper"]] if fit else [np.nan] * 3
     curves = [
@@ -757,6 +740,7 @@ def compare_groups(time: ArrayLike, event: ArrayLike, high: ArrayLike, *, horizo
     return TwoGroups(*map(float, (*ratio, *survivals)))
 
 
+@checks.aligned
 def interaction(time: ArrayLike, event: ArrayLike, high: ArrayLike, factor: ArrayLike) -> Test:
     """Test whether a group's hazard ratio differs between the levels of a factor.
 
@@ -784,7 +768,8 @@ def interaction(time: ArrayLike, event: ArrayLike, high: ArrayLike, factor: Arra
     """
     time, event = checks.survival(time, event)
     high = checks.flag(high, "high", time.size).astype(float)
-    levels = pd.get_dummies(pd.Series(np.asarray(factor, dtype=object)).astype(str)).to_numpy(dtype=float)
+    factor = checks.labels(factor, "factor", time.size)
+    levels = pd.get_dummies(pd.Series(factor).astype(str)).to_numpy(dtype=float)
     inside = (levels * high[:, None]).sum(axis=0)
     both = (inside > 0) & (inside < levels.sum(axis=0))
     if both.sum() < 2:

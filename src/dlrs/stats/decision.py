@@ -82,7 +82,7 @@ def decision_curve(
     """
     outcome, thresholds = checks.outcome(outcome), _thresholds(thresholds)
     events, curves = np.array([[outcome.mean()]]), {}
-    for name, values in _models(risk, outcome.size).items():
+    for name, values in _models(risk, outcome.size, "outcome").items():
         shares = [[((values >= threshold) & group).mean() for threshold in thresholds] for group in (outcome, ~outcome)]
         curves[name] = _quantities(QUANTITIES, thresholds, events, *np.array(shares)[:, None])
     return _frame(curves | _reference_strategies(events, thresholds), thresholds)
@@ -223,6 +223,8 @@ def bands(replicates: Mapping[str, np.ndarray], *, thresholds: ArrayLike, level:
         (resamples without an estimate there). Percentile limits, quantile type 7.
     """
     thresholds = _thresholds(thresholds)
+    if not replicates:
+        raise ValueError("replicates must hold at least one quantity; found none")
     frames = []
     for quantity, values in replicates.items():
         limits = resample.interval(values, level=level)
@@ -238,13 +240,13 @@ def _thresholds(thresholds: ArrayLike) -> np.ndarray:
     return checks.risk(thresholds if np.ndim(thresholds) else [thresholds], None, "thresholds")
 
 
-def _models(risk, n: int) -> dict[str, np.ndarray]:
+def _models(risk, n: int, like: str = "time") -> dict[str, np.ndarray]:
     if isinstance(risk, Mapping):
         taken = {"all", "none"} & set(risk)
         if taken:
             raise ValueError(f'risk must not name a model "all" or "none"; found {taken.pop()!r}')
-        return {name: checks.risk(values, n, f"risk[{name!r}]") for name, values in risk.items()}
-    return {"model": checks.risk(risk, n)}
+        return {name: checks.risk(values, n, f"risk[{name!r}]", like=like) for name, values in risk.items()}
+    return {"model": checks.risk(risk, n, like=like)}
 
 
 def _flags(competing, time) -> np.ndarray | None:

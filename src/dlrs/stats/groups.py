@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import gammaln
@@ -101,11 +102,22 @@ def mann_whitney(first: ArrayLike, second: ArrayLike, *, correction: bool = True
 
 def _table(table: ArrayLike) -> np.ndarray:
     """Return a table of counts without an empty row or column, or say what is wrong with it."""
+    array = _counts(table)
+    if min(array.shape) < 2:
+        raise ValueError(f"table must have at least two rows and two columns; found shape {array.shape}")
+    for axis, line in ((1, "row"), (0, "column")):
+        sums = array.sum(axis=axis)
+        if (sums == 0).any():
+            raise ValueError(f"table must have a patient in every {line}; found none in {line} {int(sums.argmin())}")
+    return array
+
+
+def _counts(table: ArrayLike) -> np.ndarray:
     try:
-        array = np.asarray(table, dtype=float)
+        array = np.ma.filled(np.ma.asanyarray(table, dtype=float), np.nan)
     except (TypeError, ValueError) as error:
         raise ValueError(f"table must hold counts; found {table!r}") from error
-    if array.ndim != 2 or min(array.shape) < 2:
+    if array.ndim != 2:
         raise ValueError(f"table must have at least two rows and two columns; found shape {array.shape}")
     bad = ~(np.isfinite(array) & (array >= 0) & (array == np.floor(array)))
     if bad.any():
@@ -113,10 +125,6 @@ def _table(table: ArrayLike) -> np.ndarray:
         raise ValueError(
             f"table must hold counts; found {array[row, column]:g} at row {row}, column {column} (both from 0)"
         )
-    for axis, line in ((1, "row"), (0, "column")):
-        sums = array.sum(axis=axis)
-        if (sums == 0).any():
-            raise ValueError(f"table must have a patient in every {line}; found none in {line} {int(sums.argmin())}")
     return array.astype(np.int64)
 
 
@@ -406,7 +414,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Spearman:
     0.8
     """
     x = checks.prediction(x, None, "x")
-    y = checks.prediction(y, x.size, "y")
+    y = checks.prediction(y, x.size, "y", like="x")
     if x.size < 3:
         raise ValueError(f"x must have at least three rows; found {x.size}")
     for name, values in (("x", x), ("y", y)):
@@ -435,8 +443,10 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
-    p = np.asarray(p_values, dtype=float)
-    tested = np.flatnonzero(np.isfinite(p))
+    cells = np.ma.filled(np.ma.asanyarray(p_values, dtype=object), np.nan)
+    untested = pd.isna(cells)
+    p = checks.risk(np.where(untested, 0, cells), None, "p_values") if cells.size else np.empty(0)
+    tested = np.flatnonzero(~untested)
     order = tested[np.argsort(p[tested], kind="stable")]
     adjusted = np.full(p.shape, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(order.size, 0, -1)), 1)
@@ -472,9 +482,9 @@ def standardised_difference(table: ArrayLike) -> float:
     >>> round(standardised_difference([[40, 20], [60, 80]]), 3)
     0.447
     """
-    counts = np.asarray(table, dtype=float)
+    counts = _counts(table)
     counts = counts[counts.sum(axis=1) > 0]
-    if counts.ndim != 2 or counts.shape[1] != 2 or counts.shape[0] < 2 or (counts.sum(axis=0) == 0).any():
+    if counts.shape[1] != 2 or counts.shape[0] < 2 or (counts.sum(axis=0) == 0).any():
         return float("nan")
     shares = (counts / counts.sum(axis=0))[:-1].T
     spread = sum(np.diag(s) - np.outer(s, s) for s in shares) / 2

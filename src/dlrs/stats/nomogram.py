@@ -45,8 +45,8 @@ def pretty(low: float, high: float, *, n: int = 10) -> np.ndarray:
     >>> pretty(0.3, 9.2, n=5)
     array([ 0.,  2.,  4.,  6.,  8., 10.])
     """
-    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-        raise ValueError(f"low and high must be finite and ascending; found {low!r} and {high!r}")
+    if checks.number(low, "low") > checks.number(high, "high"):
+        raise ValueError(f"low must not lie above high; found {low:g} and {high:g}")
     width, largest = high - low, max(abs(low), abs(high))
     # constants of R's rule: bias towards larger steps, and towards 5
     bias, bias5 = 1.5, 0.5 + 1.5 * 1.5
@@ -113,7 +113,7 @@ def linear_effect(values: ArrayLike, coefficient: float) -> pd.Series:
     [0.0, 0.5, 1.0]
     """
     values = checks.prediction(values, None, "values")
-    return pd.Series(values * float(coefficient), index=values)
+    return pd.Series(values * checks.number(coefficient, "coefficient"), index=values)
 
 
 def nomogram(
@@ -168,8 +168,8 @@ def nomogram(
     """
     if not effects:
         raise ValueError("effects must name at least one variable; found none")
-    if not np.isfinite(cumulative_hazard) or cumulative_hazard <= 0:
-        raise ValueError(f"cumulative_hazard must be a positive number; found {cumulative_hazard!r}")
+    checks.inside(cumulative_hazard, "cumulative_hazard", 0, np.inf)
+    checks.number(center, "center")
     frames, lowest, widest = [], 0.0, 0.0
     for variable, effect in effects.items():
         effect = pd.Series(effect)

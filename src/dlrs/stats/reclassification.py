@@ -124,9 +124,11 @@ def moves(old_risk: ArrayLike, new_risk: ArrayLike) -> np.ndarray:
     return np.sign(new - old).astype(int)
 
 
-def _risks(old_risk: ArrayLike, new_risk: ArrayLike, n: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    old = checks.risk(old_risk, n, "old_risk")
-    return old, checks.risk(new_risk, old.size, "new_risk")
+def _risks(
+    old_risk: ArrayLike, new_risk: ArrayLike, n: int | None = None, like: str = "outcome"
+) -> tuple[np.ndarray, np.ndarray]:
+    old = checks.risk(old_risk, n, "old_risk", like=like)
+    return old, checks.risk(new_risk, old.size, "new_risk", like="old_risk")
 
 
 @checks.aligned
@@ -518,7 +520,7 @@ def idi_censored(
     """
     time, event = checks.survival(time, event)
     horizon = checks.horizon(time, event, horizon)
-    old, new = _risks(old_risk, new_risk, time.size)
+    old, new = _risks(old_risk, new_risk, time.size, "time")
     means, influence = _ipw_means(time, event, new - old, _ipcw(time, event, horizon), horizon)
     influence[1] *= -1
     se = np.sqrt((influence**2).sum(axis=1))

@@ -119,6 +119,14 @@ def refit_bootstrap(
     return np.stack([np.asarray(refit_once(child), dtype=float) for child in children])
 
 
+def _draws(values: ArrayLike, name: str) -> np.ndarray:
+    """Return estimates on resamples as floats, NaN where masked."""
+    array = np.ma.asanyarray(values)
+    if array.dtype.kind not in "biuf" or array.ndim == 0 or array.shape[0] == 0:
+        raise ValueError(f"{name} must hold a number, or a row of numbers, per resample; found {values!r}")
+    return np.ma.filled(array.astype(float), np.nan)
+
+
 def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:
     """Return percentile limits of bootstrap estimates, and how many resamples were undefined.
 
@@ -145,9 +153,7 @@ def interval(estimates: ArrayLike, *, level: float = 0.95) -> Interval:
     >>> interval(np.arange(101.0), level=0.9)[:2]
     (5.0, 95.0)
     """
-    values = np.asarray(estimates, dtype=float)
-    if values.ndim == 0 or values.shape[0] == 0:
-        raise ValueError(f"estimates must hold one row per resample; found shape {values.shape}")
+    values = _draws(estimates, "estimates")
     tail = round((1 - checks.coverage(level)) / 2, 12)  # 0.025, not 0.025 and a bit
     flat = values.reshape(values.shape[0], -1)
     used = np.isfinite(flat)
@@ -186,10 +192,10 @@ def two_sided_p(differences: ArrayLike) -> np.ndarray | float:
     >>> two_sided_p([0.1, 0.2, 0.3, -0.1])
     0.8
     """
-    values = np.asarray(differences, dtype=float)
-    used = np.isfinite(values).sum(axis=0)
-    beyond = np.minimum((values <= 0).sum(axis=0), (values >= 0).sum(axis=0))
-    p = np.minimum(1.0, 2 * (1 + beyond) / (1 + used))
+    values = _draws(differences, "differences")
+    used = np.isfinite(values)
+    beyond = np.minimum((used & (values <= 0)).sum(axis=0), (used & (values >= 0)).sum(axis=0))
+    p = np.minimum(1.0, 2 * (1 + beyond) / (1 + used.sum(axis=0)))
     return p if p.ndim else float(p)
 
 

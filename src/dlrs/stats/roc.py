@@ -27,6 +27,7 @@ class HorizonGroups(NamedTuple):
     n_controls: int
 
 
+@checks.aligned
 def horizon_groups(
     time: ArrayLike,
     event: ArrayLike,
@@ -256,7 +257,7 @@ def compare_time_dependent_auc(
     The standard error is that of the difference of the two influence functions. Equals the AUC contrasts of
     ``riskRegression::Score``.
     """
-    time, event, a = checks.survival_and_prediction(time, event, a)
+    time, event, a = checks.survival_and_prediction(time, event, a, "a")
     b = checks.prediction(b, time.size, "b")
     rows = []
     both = (_aucs(time, event, x, times, event_at_horizon, competing) for x in (a, b))
@@ -428,7 +429,7 @@ def survivalroc_nne(
     """
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     n = time.size
-    span = 0.25 * n**-0.2 if span is None else span
+    span = 0.25 * n**-0.2 if span is None else checks.inside(span, "span", 0, np.inf)
     order = np.argsort(prediction, kind="stable")
     x, t, e = prediction[order], time[order], event[order]
     distinct, start = np.unique(x, return_index=True)
@@ -567,7 +568,7 @@ def delong(
     0.75
     """
     outcome = checks.outcome(outcome)
-    v10, v01 = _placements(outcome, checks.prediction(prediction, outcome.size))
+    v10, v01 = _placements(outcome, checks.prediction(prediction, outcome.size, like="outcome"))
     auc = float(v10.mean())
     se = float(np.sqrt(v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size))
     checks.choice(interval, "interval", ("logit", "wald"))
@@ -596,7 +597,8 @@ def compare_delong(outcome: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: flo
     DeLong, DeLong and Clarke-Pearson, Biometrics 1988.
     """
     outcome = checks.outcome(outcome)
-    parts = [_placements(outcome, checks.prediction(x, outcome.size, name)) for x, name in ((a, "a"), (b, "b"))]
+    both = (checks.prediction(x, outcome.size, name, like="outcome") for x, name in ((a, "a"), (b, "b")))
+    parts = [_placements(outcome, x) for x in both]
     covariance = sum(np.cov(va, vb) / va.size for va, vb in zip(*parts, strict=True))
     return difference_of(parts[0][0].mean(), parts[1][0].mean(), covariance, level)
 
@@ -615,6 +617,7 @@ def compare_delong_unpaired(
     -----
     df = (v1 + v2)^2 / (v1^2/(N1 - 1) + v2^2/(N2 - 1)), N the patients of each group.
     """
+    checks.coverage(level)
     first, second = delong(outcome_a, a), delong(outcome_b, b)
     v = np.array([first.se, second.se]) ** 2
     n = np.array([first.n_events + first.n_nonevents, second.n_events + second.n_nonevents])
@@ -641,7 +644,7 @@ def roc_points(outcome: ArrayLike, prediction: ArrayLike) -> RocPoints:
     Thresholds ascend from -inf over the midpoints of neighbouring distinct predictions to +inf, as in R's pROC.
     """
     outcome = checks.outcome(outcome)
-    prediction = checks.prediction(prediction, outcome.size)
+    prediction = checks.prediction(prediction, outcome.size, like="outcome")
     distinct, place = np.unique(prediction, return_inverse=True)
     threshold = np.concatenate(([-np.inf], (distinct[:-1] + distinct[1:]) / 2, [np.inf]))
     cases = np.bincount(place, weights=outcome, minlength=distinct.size).astype(int)
@@ -740,6 +743,7 @@ def youden_or_reason(outcome: ArrayLike, prediction: ArrayLike) -> tuple[YoudenC
 CHOSEN_BY = {"Youden": "Youden's index, primary cohort", "median": "median of the primary cohort"}
 
 
+@checks.aligned
 def cutoff_by(rule: str | float, outcome: ArrayLike, prediction: ArrayLike) -> tuple[YoudenCutoff, str]:
     """Return the cut-off of a rule with its accuracy, or why there is none.
 
@@ -764,11 +768,16 @@ def cutoff_by(rule: str | float, outcome: ArrayLike, prediction: ArrayLike) -> t
     >>> cutoff_by("median", [0, 0, 1, float("nan")], [0.1, 0.4, 0.6, 0.9])[0][:3]
     (0.5, 1.0, 1.0)
     """
-    outcome, prediction = np.asarray(outcome, dtype=float), np.asarray(prediction, dtype=float)
-    known = np.isfinite(outcome)
+    prediction = checks.prediction(prediction, None)
+    cells = np.ma.filled(np.ma.asanyarray(outcome, dtype=object), np.nan)
+    known = ~pd.isna(cells)
+    state = checks.flag(np.where(known, cells, 0), "outcome", prediction.size, like="prediction")
+    outcome = np.where(known, state, np.nan)
     if rule == "Youden":
         return youden_or_reason(outcome[known], prediction[known])
-    threshold = float(np.median(prediction) if rule == "median" else rule)
+    if isinstance(rule, str):
+        checks.choice(rule, "rule", ("Youden", "median"))
+    threshold = float(np.median(prediction)) if isinstance(rule, str) else checks.number(rule, "rule")
     high = prediction > threshold
     sides = high[outcome == 1], ~high[outcome == 0]
     sensitivity, specificity = (float(side.mean()) if side.size else np.nan for side in sides)

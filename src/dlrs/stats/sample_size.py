@@ -13,19 +13,19 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
+from dlrs.stats.checks import inside, whole_number
+
 Z = 1.96  # of 95 % intervals, rounded as in the published criteria
 MOST_PARAMETERS = 30  # up to which the formula of the mean error was found
 
 
-def _inside(value: float, name: str, low: float, high: float) -> float:
-    if not low < value < high:
-        raise ValueError(f"{name} must lie between {low:g} and {high:g}; found {value:g}")
-    return value
+def _events(rate: float, mean_follow_up: float) -> float:
+    return inside(rate, "rate", 0, np.inf) * inside(mean_follow_up, "mean_follow_up", 0, np.inf)
 
 
 def max_r2_binary(prevalence: float) -> float:
     """Return the largest possible Cox-Snell R2 of a binary outcome: 1 - (p^p (1 - p)^(1 - p))^2."""
-    p = _inside(prevalence, "prevalence", 0, 1)
+    p = inside(prevalence, "prevalence", 0, 1)
     return float(1 - np.exp(2 * (p * np.log(p) + (1 - p) * np.log(1 - p))))
 
 
@@ -41,7 +41,7 @@ def max_r2_survival(rate: float, mean_follow_up: float) -> float:
     -----
     1 - exp(2 l / n), l = E ln(E / n) - E for E events of n patients (Riley et al., Stat Med 2019;38:1276).
     """
-    events = _inside(rate * mean_follow_up, "rate times mean_follow_up", 0, 1)
+    events = inside(_events(rate, mean_follow_up), "rate times mean_follow_up", 0, 1)
     return float(1 - np.exp(2 * (events * np.log(events) - events)))
 
 
@@ -66,15 +66,15 @@ def shrinkage_size(parameters: int, r2: float, *, shrinkage: float = 0.9) -> int
     >>> shrinkage_size(30, 0.051)
     5143
     """
-    if parameters < 1:
-        raise ValueError(f"parameters must be 1 or more; found {parameters}")
-    _inside(r2, "r2", 0, _inside(shrinkage, "shrinkage", 0, 1))
+    whole_number(parameters, "parameters")
+    inside(r2, "r2", 0, inside(shrinkage, "shrinkage", 0, 1))
     return int(np.ceil(parameters / ((shrinkage - 1) * np.log1p(-r2 / shrinkage))))
 
 
 def optimism_size(parameters: int, r2: float, max_r2: float, *, difference: float = 0.05) -> int:
     """Return the patients needed for a small optimism in Nagelkerke's R2 (criterion 2): S = R2 / (R2 + d max R2)."""
-    return shrinkage_size(parameters, r2, shrinkage=r2 / (r2 + difference * max_r2))
+    room = inside(difference, "difference", 0, 1) * inside(max_r2, "max_r2", 0, 1)
+    return shrinkage_size(parameters, r2, shrinkage=inside(r2, "r2", 0, 1) / (r2 + room))
 
 
 def expected_shrinkage(parameters: int, r2: float, n: int) -> float:
@@ -85,6 +85,7 @@ def expected_shrinkage(parameters: int, r2: float, n: int) -> float:
     >>> round(expected_shrinkage(30, 0.051, 5143), 3)
     0.9
     """
+    whole_number(parameters, "parameters"), inside(r2, "r2", 0, 1), inside(n, "n", 0, np.inf)
 
     def missing(shrinkage):
         return parameters / ((shrinkage - 1) * np.log1p(-r2 / shrinkage)) - n
@@ -94,12 +95,13 @@ def expected_shrinkage(parameters: int, r2: float, n: int) -> float:
 
 def overall_risk_size_binary(prevalence: float, *, margin: float = 0.05) -> int:
     """Return the patients needed to estimate the overall risk within `margin` (criterion 3, binary)."""
-    p = _inside(prevalence, "prevalence", 0, 1)
-    return int(np.ceil((Z / margin) ** 2 * p * (1 - p)))
+    p = inside(prevalence, "prevalence", 0, 1)
+    return int(np.ceil((Z / inside(margin, "margin", 0, 1)) ** 2 * p * (1 - p)))
 
 
 def overall_risk_survival(rate: float, mean_follow_up: float, horizon: float, n: int) -> tuple[float, float, float]:
     """Return the overall risk by the horizon at a constant rate, with its 95 % limits in a study of `n` patients."""
+    _events(rate, mean_follow_up), inside(horizon, "horizon", 0, np.inf), inside(n, "n", 0, np.inf)
     half = Z * np.sqrt(rate / (n * mean_follow_up))
     rates = np.array([rate, max(rate - half, 0.0), rate + half])
     return tuple(float(x) for x in -np.expm1(-rates * horizon))
@@ -107,10 +109,7 @@ def overall_risk_survival(rate: float, mean_follow_up: float, horizon: float, n:
 
 def overall_risk_size_survival(rate: float, mean_follow_up: float, horizon: float, *, margin: float = 0.05) -> int:
     """Return the patients needed to estimate the risk by the horizon within `margin` (criterion 3, time-to-event)."""
-    if min(rate, mean_follow_up, horizon) <= 0:
-        raise ValueError(
-            f"rate, follow-up and horizon must be above 0; found {rate:g}, {mean_follow_up:g}, {horizon:g}"
-        )
+    inside(margin, "margin", 0, 1)
 
     def too_wide(n):
         risk, lower, upper = overall_risk_survival(rate, mean_follow_up, horizon, n)
@@ -130,9 +129,10 @@ def mean_error_size(prevalence: float, parameters: int, *, error: float = 0.05) 
     ln(MAPE) = -0.508 - 0.544 ln(n) + 0.259 ln(prevalence) + 0.504 ln(P), found by simulation for up to 30 parameters
     (van Smeden et al., Stat Methods Med Res 2019;28:2455).
     """
-    if parameters > MOST_PARAMETERS:
+    if whole_number(parameters, "parameters") > MOST_PARAMETERS:
         return None
-    p = _inside(prevalence, "prevalence", 0, 1)
+    inside(error, "error", 0, 1)
+    p = inside(prevalence, "prevalence", 0, 1)
     rest = -0.508 + 0.259 * np.log(min(p, 1 - p)) + 0.504 * np.log(parameters) - np.log(error)
     return int(np.ceil(np.exp(rest / 0.544)))
 
@@ -144,8 +144,8 @@ def r2_of_c_binary(c: float, prevalence: float) -> float:
     -----
     Riley, Van Calster and Collins, Stat Med 2021;40:859, by quadrature instead of simulated patients.
     """
-    apart = np.sqrt(2) * norm.ppf(_inside(c, "c", 0.5, 1))
-    p = _inside(prevalence, "prevalence", 0, 1)
+    apart = np.sqrt(2) * norm.ppf(inside(c, "c", 0.5, 1))
+    p = inside(prevalence, "prevalence", 0, 1)
     z = np.linspace(-9, 9, 4001)
     weight = norm.pdf(z) / norm.pdf(z).sum()
     # Bayes: the model that is true has slope `apart` and this log odds at z in each group
@@ -164,12 +164,12 @@ def r2_of_c_survival(c: float, rate: float, mean_follow_up: float) -> float:
     (C - 0.5)^3; R2_D = (pi/8) D^2 / (pi^2/6 + (pi/8) D^2); O'Quigley's R2 = -(pi^2/6) R2_D / ((1 - pi^2/6) R2_D - 1);
     Cox-Snell's 1 - (1 - R2_OQ)^(E/n) (Riley et al., Stat Med 2019;38:1276).
     """
-    away = _inside(c, "c", 0.5, 1) - 0.5
+    away = inside(c, "c", 0.5, 1) - 0.5
     d2 = (5.50 * away + 10.26 * away**3) ** 2 * np.pi / 8
     var = np.pi**2 / 6
     r2_d = d2 / (var + d2)
     r2_oq = -var * r2_d / ((1 - var) * r2_d - 1)
-    return float(1 - (1 - r2_oq) ** (rate * mean_follow_up))
+    return float(1 - (1 - r2_oq) ** _events(rate, mean_follow_up))
 
 
 class Predictor(NamedTuple):
@@ -204,8 +204,8 @@ def normal_predictor(mean: float, sd: float) -> Predictor:
 
 def predictor_of(prevalence: float, c: float) -> Predictor:
     """Return the normal predictor with this share of events and this C-index."""
-    _inside(c, "c", 0.5, 0.995)
-    _inside(prevalence, "prevalence", 0.001, 0.999)
+    inside(c, "c", 0.5, 0.995)
+    inside(prevalence, "prevalence", 0.001, 0.999)
 
     def with_sd(sd):
         mean = brentq(lambda mean: normal_predictor(mean, sd).prevalence - prevalence, -60, 60)
@@ -220,17 +220,18 @@ def oe_se(width: float, *, ratio: float = 1.0) -> float:
     >>> round(oe_se(0.2), 4)
     0.0509
     """
-    return float(np.arcsinh(_inside(width, "width", 0, np.inf) / (2 * ratio)) / Z)
+    return float(np.arcsinh(inside(width, "width", 0, np.inf) / (2 * ratio)) / Z)
 
 
 def oe_size(prevalence: float, *, width: float) -> int:
     """Return the patients needed for O/E (binary): SE(ln O/E)^2 = (1 - p) / (n p)."""
-    p = _inside(prevalence, "prevalence", 0, 1)
+    p = inside(prevalence, "prevalence", 0, 1)
     return int(np.ceil((1 - p) / (p * oe_se(width) ** 2)))
 
 
 def slope_size(predictor: Predictor, *, width: float) -> int:
     """Return the patients needed for the calibration slope (binary), from the information of a calibrated model."""
+    inside(width, "width", 0, np.inf)
     variance = predictor.weight * predictor.risk * (1 - predictor.risk)
     a, ab, b = (float(variance @ predictor.lp**k) for k in (0, 1, 2))
     return int(np.ceil(a / ((width / (2 * Z)) ** 2 * (a * b - ab**2))))
@@ -248,8 +249,8 @@ def c_size(c: float, prevalence: float, *, width: float) -> int:
     >>> c_size(0.8, 0.018, width=0.1)
     4252
     """
-    _inside(c, "c", 0.5, 1)
-    p = _inside(prevalence, "prevalence", 0, 1)
+    inside(c, "c", 0.5, 1), inside(width, "width", 0, 1)
+    p = inside(prevalence, "prevalence", 0, 1)
 
     def too_wide(n):
         more = (n / 2 - 1) * ((1 - c) / (2 - c) + c / (1 + c))
@@ -266,7 +267,8 @@ def net_benefit_size(predictor: Predictor, *, threshold: float, width: float) ->
     n SE^2 = se (1 - se)/p + w^2 sp (1 - sp)/(1 - p) + w^2 (1 - sp)^2/(p (1 - p)), w = (1 - p)/p t/(1 - t), with
     sensitivity se and specificity sp at threshold t (Marsh et al., Biometrics 2020; Riley et al., Stat Med 2021).
     """
-    p, high = predictor.prevalence, predictor.risk >= _inside(threshold, "threshold", 0, 1)
+    inside(width, "width", 0, np.inf)
+    p, high = predictor.prevalence, predictor.risk >= inside(threshold, "threshold", 0, 1)
     case, control = predictor.groups()
     se, sp = case[high].sum(), control[~high].sum()
     w = (1 - p) / p * threshold / (1 - threshold)

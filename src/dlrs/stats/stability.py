@@ -22,6 +22,7 @@ class Refits(NamedTuple):
     optimism: np.ndarray
 
 
+@checks.aligned
 def refit_cox(
     time: ArrayLike, event: ArrayLike, covariates: ArrayLike | pd.DataFrame, *, horizon: float, n_boot: int, seed: int
 ) -> Refits:
@@ -49,7 +50,8 @@ def refit_cox(
     Harrell FE, Lee KL, Mark DB. Stat Med 1996;15:361-387. Riley RD, Collins GS. Biom J 2023;65:2200302.
     """
     time, event = checks.survival(time, event)
-    x = pd.DataFrame(covariates).to_numpy(dtype=float)
+    x, _ = checks.columns(covariates, time.size)
+    checks.inside(horizon, "horizon", 0, np.inf)
 
     def performance(lp, rows):
         c = concordance.concordance(time[rows], event[rows], lp[rows]).c
@@ -109,8 +111,10 @@ def instability(
     refits = refits[np.isfinite(refits).all(axis=1)]
     if not len(refits):
         raise ValueError("refits must hold at least one model; found none")
+    checks.risk(refits.ravel(), None, "refits")
     limits, other = resample.interval(refits, level=level), np.full(risk.size, np.nan)
     if cutoff is not None:
-        other = ((refits > cutoff) != (risk > checks.number(cutoff, "cutoff"))).mean(axis=0)
+        checks.number(cutoff, "cutoff")
+        other = ((refits > cutoff) != (risk > cutoff)).mean(axis=0)
     columns = dict(risk=risk, lower=limits.lower, upper=limits.upper, mape=np.abs(refits - risk).mean(axis=0))
     return pd.DataFrame(columns | {"reclassified": other})

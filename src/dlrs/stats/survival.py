@@ -390,11 +390,7 @@ def logrank(time: ArrayLike, event: ArrayLike, group: ArrayLike) -> LogRank:
     Mantel, Cancer Chemother Rep 1966; Peto and Peto, J R Stat Soc A 1972.
     """
     time, event = checks.survival(time, event)
-    group = np.asarray(group)
-    if group.shape != time.shape:
-        raise ValueError(f"group must have one label per row of time ({time.size}); found shape {group.shape}")
-    if pd.isna(group).any():
-        raise ValueError(f"group must hold a label in every row; found none at row {int(pd.isna(group).argmax())}")
+    group = checks.labels(group, "group", time.size)
     try:
         labels, member = np.unique(group, return_inverse=True)
     except TypeError:  # numbers among texts have no order
