@@ -256,6 +256,21 @@ def test_decimal_commas(tmp_path, frame):
     frame["risk"] = frame["risk"].map(lambda x: f"{x:.4f}".replace(".", ","))
     found = refused(tmp_path, frame)
     assert (found.code, found.row) == ("decimal-comma", 2) and f"{N} rows" in found.found
+    assert "`decimal: ','`" in found.remedy
+
+
+def test_decimal_commas_that_are_announced_are_read(tmp_path, frame):
+    points = read(tmp_path, frame)
+    frame.to_csv(tmp_path / "table.csv", sep=";", decimal=",", index=False)
+    commas = predictions.read(tmp_path / "table.csv", roles(decimal=","))
+    assert commas.predictions.equals(points.predictions) and commas.patients.equals(points.patients)
+    assert refused(tmp_path, frame, decimal=";").code == "decimal"
+
+
+def test_percent_signs(tmp_path, frame):
+    frame["risk"] = frame["risk"].map(lambda x: f"{100 * x:.1f}%")
+    found = refused(tmp_path, frame)
+    assert (found.code, found.row) == ("percent", 2) and "divide by 100" in found.remedy
 
 
 def test_dates_as_times(tmp_path, frame):
@@ -326,6 +341,13 @@ def test_a_reversed_score(tmp_path, frame):
 def test_a_prediction_made_from_the_outcome(tmp_path, frame):
     frame["marker"] = 1 / frame["days"]
     assert "C is 1" in warned(tmp_path, frame, score=["marker"])["outcome"].found
+    frame["days"] = (frame["days"] / 40).round() * 40 + 1  # so that times tie
+    assert "nearly every pair" in warned(tmp_path, frame, score=["marker"])["outcome"].found
+
+
+def test_a_prediction_made_from_the_state_at_the_horizon(tmp_path, frame):
+    frame["marker"] = np.where((frame["event"] == 1) & (frame["days"] <= 730), 2.0, 1.0) + frame["risk"] / 10
+    assert "separates those with the event" in warned(tmp_path, frame, score=["marker"])["outcome"].found
 
 
 def test_a_constant_risk_is_allowed_as_a_model_that_knows_nothing(tmp_path, frame):

@@ -25,8 +25,10 @@ STATES = {"censored": 0, "event": 1, "competing": 2}
 PLAIN_CODES = {"0": 0, "1": 1, "false": 0, "true": 1}
 MISSING = {"", "na", "n/a", "nan", "null", "none", ".", "-", "<na>"}
 ALL = "all"  # the one cohort of a table without cohorts
+WITH_COMMA = r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?"
 ROWS_NAMED = 5
 MOST_COHORTS = 12
+TOO_GOOD = 0.98  # C above which a prediction is hardly one
 
 
 class Finding(NamedTuple):
@@ -68,6 +70,7 @@ class Roles(NamedTuple):
     cohort: str = ""
     centre: str = ""
     clinical: Sequence[str] = ()
+    decimal: str = "."  # mark of the numbers' decimals, a point or a comma
     codes: Mapping[str, Sequence] = {}  # censored, event, competing: the codes of `event`; empty: 0 and 1
 
     def predictions(self) -> dict[str, str]:
@@ -226,6 +229,8 @@ def check(roles: Roles, text: pd.DataFrame) -> tuple[Table | None, list[Finding]
     findings = [*_settings(roles), *_columns(roles, text)]
     if findings:
         return None, findings
+    if roles.decimal == ",":
+        text = text.apply(lambda column: column.mask(column.str.fullmatch(WITH_COMMA), column.str.replace(",", ".")))
     empty = text.apply(lambda column: column.str.lower().isin(MISSING))
     time, more = _numbers(text[roles.time], empty[roles.time])
     findings += more
@@ -302,6 +307,9 @@ def _settings(roles: Roles) -> list[Finding]:
     if not roles.predictions():
         remedy = "Name its column with --risk, --survival or --score."
         found.append(Finding("no-prediction", "no prediction is named", "one or several", remedy))
+    if roles.decimal not in (".", ","):
+        remedy = "Correct `decimal:`."
+        found.append(Finding("decimal", f"decimal is {roles.decimal!r}", "'.' or ','", remedy))
     unknown = [name for name in roles.codes if name not in STATES]
     if unknown:
         problem = f"codes has {unknown[0]}"
@@ -354,13 +362,16 @@ def _numbers(cells: pd.Series, empty: pd.Series) -> tuple[pd.Series, list[Findin
     values = pd.to_numeric(cells.mask(empty), errors="coerce").astype(float)
     values[values.notna()] = cells[values.notna()].map(float)  # to_numeric is wrong in the last digit
     text = values.isna() & ~empty
-    comma = text & cells.str.fullmatch(r"[-+]?\d*,\d+")
+    comma = text & cells.str.fullmatch(WITH_COMMA)
+    percent = text & cells.str.fullmatch(r"[\d.,]+ ?%")
     date = text & cells.str.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
-    name, found = cells.name, []
+    name, other, found = cells.name, text & ~comma & ~percent & ~date, []
+    points = "Replace decimal commas by points, or write `decimal: ','` into a mapping file (--map)."
     for kind, code, expected, remedy in [
-        (comma, "decimal-comma", "a number with a decimal point", "Replace decimal commas by points."),
+        (comma, "decimal-comma", "a number with a decimal point", points),
+        (percent, "percent", "a number without a sign", "Remove the percent signs and divide by 100."),
         (date, "date", "a number", "Compute the time from baseline to the date in days."),
-        (text & ~comma & ~date, "text", "a number", "Correct the cell, or leave it empty where it is not known."),
+        (other, "text", "a number", "Correct the cell, or leave it empty where it is not known."),
         (np.isinf(values), "infinite", "a finite number", "Correct the cell, or leave it empty."),
     ]:
         first = cells[kind].iloc[0][:30] if kind.any() else ""
@@ -498,7 +509,7 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
     remedy = "They carry no information; check the dates."
     found += _at(zero, "zero", "follow-up ends at time 0", "some follow-up", remedy, roles.time)
     years = patients["time"].max() / A_YEAR[roles.time_unit]
-    if years < 0.25:
+    if years < 1:
         problem = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
         remedy = "Check --time-unit: are these months or years?"
         found.append(Finding("time-short", problem, "months or years of follow-up", remedy, roles.time))
@@ -558,12 +569,20 @@ def _strange_predictions(roles: Roles, table: Table) -> list[Finding]:
             problem = f"C is {c.c:.3f} ({c.lower:.3f} to {c.upper:.3f}), below chance"
             direction = remedy[roles.predictions()[name]]
             found.append(Finding("direction", problem, "higher values in patients with early events", direction, name))
-        elif c.c == 1:
-            problem = "C is 1: it ranks every pair rightly"
+        elif c.c > TOO_GOOD or _separates(table.patients, values, roles.horizon):
+            problem = f"C is {c.c:.3g}, and it separates those with the event by the horizon from the others"
+            problem = f"C is {c.c:.3g}: it ranks nearly every pair rightly" if c.c > TOO_GOOD else problem
             found.append(
                 Finding("outcome", problem, "a prediction made before the outcome", "Is it made from it?", name)
             )
     return found + _alike(table.predictions)
+
+
+def _separates(patients: pd.DataFrame, values: pd.Series, horizon: float) -> bool:
+    """Say whether ten or more patients with the event by the horizon have higher values than all free of it then."""
+    early = patients["event"] & (patients["time"] <= horizon)
+    free = ~early & ((patients["time"] >= horizon) | (patients["state"] == 2))
+    return bool(early.sum() >= 10 and free.sum() >= 10 and values[early].min() > values[free].max())
 
 
 def _alike(values: pd.DataFrame) -> list[Finding]:

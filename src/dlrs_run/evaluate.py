@@ -20,11 +20,11 @@ NOTEBOOK = "12_evaluate"
 PARAMETERS = {name: f"{name}_column" for name in ("time", "event", "id", "cohort", "centre")}
 PARAMETERS |= {name: f"{name}_columns" for name in ("risk", "survival", "score", "clinical")}
 PARAMETERS |= {name: name for name in ("time_unit", "horizon", "codes", "learn_in", "cutoffs", "model", "threshold")}
-PARAMETERS |= {name: name for name in ("n_boot", "n_boot_curve", "most_resampled", "seed")}
+PARAMETERS |= {name: name for name in ("decimal", "n_boot", "n_boot_curve", "most_resampled", "seed")}
 LISTS = ("risk", "survival", "score", "clinical", "cutoffs")
 NUMBERS = {"horizon": float, "threshold": float, "cutoffs": float}
 NEEDED = ("time", "time_unit", "event", "horizon")
-EMPTY = {"id": "", "cohort": "", "centre": "", "model": "", "codes": {}, **dict.fromkeys(LISTS)}
+EMPTY = {"id": "", "cohort": "", "centre": "", "model": "", "decimal": ".", "codes": {}, **dict.fromkeys(LISTS)}
 MOST_ROWS = 100  # of a table on the page
 LARGEST_SVG = 300_000  # bytes of a figure on the page; a larger one is shown as PNG
 # Section of the page: its tables, its figures, and what to read in them.

@@ -190,7 +190,10 @@ def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, 
     def say(code: str, message: str) -> None:
         found.append(_finding(code, file, None, message))
 
-    frame = patients.assign(event=pd.to_numeric(patients["event"], errors="coerce"))
+    event = pd.to_numeric(patients["event"], errors="coerce")
+    frame = patients.assign(event=event.where(event.isin([0, 1])))
+    # where other codes are named by row a share of events says nothing: coded 1 and 2, everybody left has the event
+    coded = frame["event"].notna().equals(event.notna())
     cohorts = {name: part for name, part in frame.groupby("cohort") if name in FEW_PATIENTS}
     if len(cohorts) == 1:
         say("single-cohort", f"every patient is in the {next(iter(cohorts))} cohort")
@@ -202,15 +205,15 @@ def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, 
             say("few-events", f"the {name} cohort has {events} of at least {FEW_EVENTS[name]} events")
         rates = part.groupby("centre")["event"].agg(["mean", "size"])
         pure = rates[rates["mean"].isin([0, 1])]
-        if len(part) >= 8 and len(rates) > 1 and len(pure) == len(rates) and pure["mean"].nunique() == 2:
+        if coded and len(part) >= 8 and len(rates) > 1 and len(pure) == len(rates) and pure["mean"].nunique() == 2:
             say("centre-nested-in-outcome", f"in the {name} cohort the centre alone tells who has the event")
         else:
-            for centre, rate in pure[pure["size"] >= 10].iterrows():
+            for centre, rate in pure[coded & (pure["size"] >= 10)].iterrows():
                 people = "everybody" if rate["mean"] else "nobody"
                 say("centre-one-outcome", f"{people} of the {rate['size']:g} patients of centre {centre} has the event")
     for code, message in _level_findings(frame, variables):
         say(code, message)
-    if frame["event"].dropna().isin([0, 1]).all() and frame["event"].mean() > 0.7:
+    if coded and frame["event"].mean() > 0.7:
         say("event-coding", f"{frame['event'].mean():.0%} of the patients have the event")
     if frame["centre"].nunique() == 1:
         say("one-centre", f"every patient is from centre {frame['centre'].iloc[0]}")

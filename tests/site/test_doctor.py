@@ -356,6 +356,10 @@ DAMAGE = {
         cells(event=(list(EVERY_ROW), ["0" if n in (0, 1, 12) else "1" for n in range(16)])),
         [("event-coding", TABLE, None)],
     ),
+    "event coded 1 and 2": (
+        cells(event=(list(EVERY_ROW), ["1" if n % 3 else "2" for n in range(16)])),
+        [("cell-value", TABLE, row) for row in range(2, 18, 3)],
+    ),
     "centre tells the outcome": (
         cells(event=(list(range(2, 12)), ["1", "0"] * 5)),
         [("centre-nested-in-outcome", TABLE, None)],

@@ -232,6 +232,7 @@ def test_every_statistic_is_here():
         survival.censoring_influence,  # parts of standard errors, of arguments that were checked
         survival.censoring_influence_at,
         survival.free_at,
+        cox.score_and_information,  # a part of `pooled`'s sums
         calibration.summary,  # gives refusals as reasons, as the next does
         roc.youden_or_reason,
         roc.compare_delong_unpaired,  # `delong` of two groups
