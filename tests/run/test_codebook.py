@@ -17,7 +17,7 @@ def test_each_column_of_each_table_is_described(path):
 
 def test_a_column_is_built_from_what_is_known():
     limit = "Share of studies, scores overfitted in the primary cohort, lower limit of the 95% interval"
-    assert codebook.describe("learnt by heart_lower") == (limit, "0 to 1")
+    assert codebook.describe("overfitted_lower") == (limit, "0 to 1")
     assert codebook.describe("univariate_p_holm") == (
         "P value, univariate Cox model, adjusted by Holm's method",
         "0 to 1",
