@@ -12,6 +12,8 @@ import pytest
 
 from dlrs import config
 from dlrs.config import ROOT
+from dlrs.parameters import RULES
+from dlrs_run import execute
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CARD = ["Question", "Regenerates", "Reads", "Writes", "Run time"]
@@ -88,6 +90,15 @@ def test_parameters_are_typed_literals_with_one_comment_each(path):
         kinds = [part.id for part in ast.walk(node.annotation) if isinstance(part, ast.Name)]  # `str | float` has two
         assert type(value) in [TYPES[kind] for kind in kinds], line
         assert re.fullmatch(r"[^#]*\S  # \S.*", line), f"one trailing comment, two spaces before it: {line}"
+
+
+def test_the_notebooks_of_the_statistics_refuse_a_number_that_they_cannot_use():
+    """`parameters.check` stands in each of them, and each number or list that they declare has a range."""
+    names = ["00_paper_audit", "01_cohort", "04_signature", "05_nomogram", "06_evaluation", "06b_deviations"]
+    for path in [ROOT / "notebooks" / f"{name}.ipynb" for name in [*names, "06c_multiverse", "07_subgroups"]]:
+        assert any(text(cell).startswith("parameters.check(globals())") for cell in read(path)["cells"]), path.stem
+        bounded = {name for name, kind in execute.declared(path).items() if re.search("int|float|list", kind)}
+        assert bounded <= set(RULES), path.stem
 
 
 @every_notebook

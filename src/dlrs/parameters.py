@@ -22,7 +22,7 @@ MAY_BE_EMPTY = {"nri_cutoffs", "other_horizons_months"}
 RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
     "months above 0, at most 600": (
         lambda x: 0 < x <= 600,
-        ("horizon_months", "times_months", "other_horizons_months", "restricted_months"),
+        ("horizon_months", "times_months", "other_horizons_months", "restricted_months", "calibration_months"),
     ),
     "months from 0 to 600": (lambda x: 0 <= x <= 600, ("at_risk_months",)),
     "risks between 0 and 1": (
@@ -31,8 +31,13 @@ RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
     ),
     "a P value above 0, at most 1": (lambda x: 0 < x <= 1, ("significance",)),
     "a step above 0, at most 0.5": (lambda x: 0 < x <= 0.5, ("threshold_step",)),
-    "10 resamples or more": (lambda x: x >= 10, ("n_boot",)),
+    "10 resamples or more": (lambda x: x >= 10, ("n_boot", "n_refit", "n_band")),
     "1 patient or more": (lambda x: x >= 1, ("population", "smallest_group")),
+    "1 or more": (lambda x: x >= 1, ("n_draws",)),
+    "1000 simulated cohorts or more": (lambda x: x >= 1000, ("n_simulated",)),
+    "a log hazard ratio above 0, at most 10": (lambda x: 0 < x <= 10, ("largest_effect",)),
+    "a distance from 0.001 to 0.1": (lambda x: 0.001 <= x <= 0.1, ("window",)),
+    "values of R2 above 0, at most 0.9": (lambda x: 0 < x <= 0.9, ("r2_assumed",)),
     "a whole number from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
     "one name or more": (lambda x: isinstance(x, str), ("subgroups",)),
     "primary or validation": (lambda x: x in ("primary", "validation"), ("cohort_judged",)),
