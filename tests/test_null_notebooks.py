@@ -139,3 +139,30 @@ def test_a_fault_is_listed_once_from_twice_the_nominal_error_on(tmp_path):
     assert answer["validity.answer.the_cut_off_separates_risk_groups.primary.overfitted"]["value"] == 0.2
     told = pages.read_table(tmp_path / "tables" / "validity_answer.html")
     assert told.columns[-2:] == ["Independent, %", "Overfitted, %"] and np.allclose(faults.shape, (3, 3))
+
+
+def test_instability_over_seeds_is_that_of_the_finished_run_against_the_others(tmp_path):
+    """Each seed moves every risk by a known amount, so that MAPE is the mean of the amounts."""
+    base, draw = tmp_path / "base", np.random.default_rng(4)
+    intake.stage(base, ROOT / "data_synthetic")
+    patients = intake.read_cohort(ROOT / "data_synthetic").patients
+    patients.to_csv(base / "interim" / "patients.csv", index=False)
+    entries, risk = results.load_json(ROOT / "reports" / "results.json"), draw.uniform(0.1, 0.5, len(patients))
+    moved = [0.0, 0.02, -0.01, 0.05, -0.04]
+    for folder, move in zip([base, *(tmp_path / f"bands/seed-{k}" for k in range(1, 5))], moved, strict=True):
+        (folder / "interim").mkdir(parents=True, exist_ok=True)
+        signature = patients[["patient_id"]].assign(dl_prob=0.5 + move, high=risk > 0.3)
+        signature.to_csv(folder / "interim" / "signature.csv", index=False)
+        moved_risk = patients[["patient_id"]].assign(risk_Nomogram=risk + move)
+        moved_risk.to_csv(folder / "interim" / "predictions.csv", index=False)
+        varied = {k: e | {"value": e["value"] + move} for k, e in entries.items() if isinstance(e["value"], float)}
+        results.save_json(entries | varied | {"fig3.cutoff_nomogram": {"value": 0.3}}, folder / "results.json")
+    found = execute("09e_training_seeds", tmp_path, base_dir=os.fspath(base), bands_dir=os.fspath(tmp_path / "bands"))
+    for cohort in ("primary", "validation"):
+        assert found[f"validity.seeds.nomogram_mape_{cohort}"]["value"] == pytest.approx(0.03)
+        assert found[f"validity.seeds.nomogram_risk_range_median_{cohort}"]["value"] == pytest.approx(0.09)
+        of_cohort = risk[patients["cohort"] == cohort]
+        crossed = np.mean([(of_cohort + move > 0.3) != (of_cohort > 0.3) for move in moved[1:]])
+        assert found[f"validity.seeds.nomogram_reclassified_{cohort}"]["value"] == pytest.approx(crossed)
+        low, high = found[f"validity.seeds.nomogram_oe_{cohort}"]["ci"]
+        assert high / low == pytest.approx((of_cohort.mean() + 0.05) / (of_cohort.mean() - 0.04))
