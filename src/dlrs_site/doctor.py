@@ -286,8 +286,8 @@ def _roi_findings(roi: np.ndarray, spacing: Sequence[float]) -> list[tuple[str, 
         for window, n, name in zip(windows, roi.shape, ("side", "front or back", "first or last slice"), strict=True)
         if window.start == 0 or window.stop == n
     ]
-    held = roi.sum(axis=(0, 1))
-    filled = sum(int(ndimage.binary_fill_holes(roi[:, :, z]).sum()) for z in np.flatnonzero(held))
+    inside = roi[windows]
+    filled = sum(int(ndimage.binary_fill_holes(inside[:, :, z]).sum()) for z in range(inside.shape[2]))
     if filled > OUTLINE_SHARE * n_voxels:
         found.append(("roi-outline-only", f"holes inside the ROI have {filled - n_voxels} voxels, the ROI {n_voxels}"))
     if edges:
@@ -559,7 +559,7 @@ def _contrast_findings(
 def _equal_neighbours(array: np.ndarray) -> int:
     """Count slices that hold the same picture as the slice below them."""
     return sum(
-        bool(np.ptp(array[:, :, z]) > 0 and np.array_equal(array[:, :, z], array[:, :, z - 1]))
+        bool(np.array_equal(array[:, :, z], array[:, :, z - 1]) and np.ptp(array[:, :, z]) > 0)
         for z in range(1, array.shape[2])
     )
 
