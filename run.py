@@ -196,6 +196,9 @@ def study(
     command += ["--forceall"] if force else []
     command += ["--config", *(f"{name}={value}" for name, value in settings.items() if value is not None)]
     environment = {**os.environ, "DLRS_PARENT": str(os.getpid())}
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # Snakemake, Jupyter and matplotlib keep files at home
+        environment["HOME"] = str(run_dir / ".snakemake" / "home")
+        environment.pop("XDG_CACHE_HOME", None)
     started = time.monotonic()
     with alone(run_dir) as lock:
         logs = run_dir / "logs"
@@ -247,7 +250,9 @@ def examine(cohort: Path, pages: Path, *options: str) -> None:
         return
     if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", *options, groups=IO):
         page = pages / "doctor.html"
-        where = f"{shown(page)} lists them with their remedies; it may name patients" if page.is_file() else "see above"
+        if not page.is_file():
+            raise Stop(f"{shown(cohort)} could not be checked, for the reason above, so nothing was run. {ONCE_MENDED}")
+        where = f"{shown(page)} lists them with their remedies; it may name patients"
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")
 
 

@@ -509,13 +509,14 @@ def test_folders_may_have_any_name_and_nobody_needs_a_home(project, monkeypatch)
     (own / "cohort.yaml").write_text("name: Here\nclass: SYNTHETIC\n")
     shutil.copy(ROOT / "data_synthetic" / "clinical.csv", own)
     project.rules(rule("a", reads=['f"{COHORT}/clinical.csv"'], writes=['"interim/a.txt"']), SHORT_C)
-    for name in ("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME"):
+    for name in ("USER", "LOGNAME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(project.root / "no home"))
     project.notebook("a", WRITE, "put('a.txt', cohort_dir)")
     out = project.root / f"{ODD} {{run}}"
     status, said = project.reproduce("--cohort", ODD, "--out", out.name)
     assert status == 0 and said.count("starts") == 2, said
-    assert (out / "interim" / "a.txt").read_text().endswith(ODD)
+    assert (out / "interim" / "a.txt").read_text().endswith(ODD) and not (project.root / "no home").exists()
     status, said = project.reproduce("--cohort", ODD, "--out", out.name)
     assert status == 0 and "nothing to do" in said and "starts" not in said
 
