@@ -38,6 +38,7 @@ SAVED = " ".join(
 STRIP = ["--keep-id", f"--extra-keys={SAVED}"]  # of a notebook: outputs, and what JupyterLab adds when it saves
 AGAIN = "What is done is kept: the same command goes on from there."
 ONCE_MENDED = "Once that is mended, the same command goes on."
+ALMOST_FULL = 2**20  # bytes
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -223,7 +224,8 @@ def study(
             if not why:
                 last = [line[:300] for line in output.strip().splitlines()[-15:]]
                 why = [f"Snakemake was ended by signal {-status}."] if status < 0 else ["Snakemake failed.", *last]
-            if any(os.strerror(errno.ENOSPC) in text for text in (*why, output)):
+            full = shutil.disk_usage(run_dir).free < ALMOST_FULL  # then the log may end before its last word
+            if full or any(os.strerror(errno.ENOSPC) in text for text in (*why, output)):
                 why = [f"The disk is full that holds {shown(run_dir)}: free some space."]
             raise Stop("\n".join([*why, "", AGAIN]))
     done = "nothing to do" if "Nothing to be done" in output else f"done in {time.monotonic() - started:.0f} s"
@@ -248,9 +250,10 @@ def examine(cohort: Path, pages: Path, *options: str) -> None:
     """
     if not (cohort / "cohort.yaml").is_file():
         return
-    if call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", *options, groups=IO):
+    status = call("dlrs_site.doctor", "check", str(cohort), "--out", str(pages), "--once", *options, groups=IO)
+    if status:
         page = pages / "doctor.html"
-        if not page.is_file():
+        if status > 1 or not page.is_file():
             raise Stop(f"{shown(cohort)} could not be checked, for the reason above, so nothing was run. {ONCE_MENDED}")
         where = f"{shown(page)} lists them with their remedies; it may name patients"
         raise Stop(f"{shown(cohort)} has errors, so nothing was run: {where}. Warnings would not stop it.")

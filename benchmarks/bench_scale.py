@@ -93,10 +93,6 @@ def calls(n: int) -> Iterator[tuple[str, Callable]]:
     )
     yield "mann_whitney", lambda: groups.mann_whitney(new[outcome], new[~outcome])
     yield "spearman", lambda: groups.spearman(old, new)
-    yield (
-        "exact chi-square, 2 x 3",
-        lambda: groups.exact_chi_square(np.array([np.bincount(levels[outcome == k]) for k in (0, 1)])),
-    )
     frame = pd.DataFrame(x, columns=[f"x{k}" for k in range(6)]).assign(time_months=time, event=event)
     yield "nomogram: effects of 6 variables", lambda: nomogram.axes_of("+".join(frame.columns[:6]), frame)
     yield "sums of a summary (C)", lambda: pooled.concordance_sums(time, event, new)

@@ -468,6 +468,15 @@ def test_a_full_disk_is_named_and_the_run_goes_on(project):
     assert status == 0 and said.count("starts") == 1
 
 
+def test_a_disk_so_full_that_the_log_is_cut_is_named(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "set_up", lambda *_: "python")
+    monkeypatch.setattr(run.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
+    free = run.shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: free)
+    with pytest.raises(run.Stop, match="The disk is full that holds .*: free some space"):
+        run.study(tmp_path / "out", profile="default")
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [

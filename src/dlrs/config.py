@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import os
 import platform
 import subprocess
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 class InputError(ValueError):
@@ -116,6 +120,25 @@ def sha256(path: str | Path) -> str:
     """Return a file's SHA-256 as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def in_words(main: Callable) -> Callable:
+    """Let a command say in one sentence, with exit status 2, that the disk is full or a file may not be touched."""
+
+    @functools.wraps(main)
+    def command(arguments: Sequence[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            place = error.filename2 or error.filename
+            place = f"{place}: " if place else ""
+            remedy = "Free some space, or give another folder; nothing half-written is taken for whole."
+            print(f"error: {place}{error.strerror}. {remedy}", file=sys.stderr)
+            return 2
+
+    return command
 
 
 @contextmanager

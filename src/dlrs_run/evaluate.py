@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dlrs import predictions, results
-from dlrs.config import ROOT, InputError, whole_file
+from dlrs.config import ROOT, InputError, in_words, whole_file
 from dlrs_run import execute, pages
 
 NOTEBOOK = "12_evaluate"
@@ -251,6 +251,7 @@ def evaluate(table: Path, out: Path, chosen: Mapping) -> int:
     return 0
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate as asked; 0 with a page of results, 1 with one of findings, 2 where the words make no sense."""
     args = parser().parse_args(arguments)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dlrs import results
-from dlrs.config import InputError
+from dlrs.config import InputError, in_words
 from dlrs.synthetic import planned
 from dlrs_run import evaluate
 
@@ -41,6 +41,7 @@ PARTS = {
 }
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Plan as asked; 0 with a page of results, 1 where a setting is impossible, 2 where the folder is another's."""
     options = argparse.ArgumentParser(prog="python3 run.py plan", allow_abbrev=False)

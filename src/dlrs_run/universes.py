@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from dlrs import cohort, config, multiverse, results
-from dlrs.config import ROOT
+from dlrs.config import ROOT, in_words
 from dlrs_run import evaluate
 
 NOTEBOOK = "06c_multiverse"
@@ -87,6 +87,7 @@ def one(run: Path, universe: str, files: dict) -> str:
     return "\n".join([*lines, f"  Estimate {estimate}, P {results.format_p(row['p'])}: it {holds}."])
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Do as asked; 0 with a page or a universe, 1 where something is missing or impossible, 2 where the words are."""
     options = argparse.ArgumentParser(prog="python3 run.py multiverse", allow_abbrev=False)

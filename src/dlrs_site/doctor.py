@@ -31,7 +31,7 @@ import yaml
 from scipy import ndimage
 
 from dlrs.cohort import Variable
-from dlrs.config import InputError, display_path, sha256, whole_file
+from dlrs.config import InputError, display_path, in_words, sha256, whole_file
 from dlrs.imaging import nifti, volumes
 from dlrs.imaging.volumes import Volume
 from dlrs.templates import template
@@ -860,6 +860,7 @@ def new(folder: str | Path) -> Path:
     return folder
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: `python -m dlrs_site.doctor check FOLDER --out FOLDER`, or `new FOLDER`."""
     parser = argparse.ArgumentParser(
@@ -889,8 +890,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
+        if error.filename is None:
+            raise
         print(f"error: {error.filename} cannot be written to: {error.strerror}; give another folder", file=sys.stderr)
-        return 1
+        return 2
     if args.once:
         generated = survey(args.folder).settings.get("class") == "SYNTHETIC"
         if generated and not args.statistics:  # generated patients need no doctor, probabilities do

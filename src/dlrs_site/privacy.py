@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from dlrs.config import ROOT, InputError, display_path, resolve
+from dlrs.config import ROOT, InputError, display_path, in_words, resolve
 from dlrs.results import save_json
 from dlrs_site.intake import Survey, survey
 
@@ -424,6 +424,7 @@ def stage(run_dir: str | Path, cohort_dir: str | Path) -> None:
     save_json(facts, run_dir / "interim" / "privacy.json")
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: `python -m dlrs_site.privacy RUN --cohort FOLDER`."""
     parser = argparse.ArgumentParser(prog="python3 run.py check-private", description=__doc__)

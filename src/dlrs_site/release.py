@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs import cohort, results
-from dlrs.config import InputError, display_path, resolve, session_information, sha256
+from dlrs.config import InputError, display_path, in_words, resolve, session_information, sha256
 from dlrs.stats import cox, survival
 from dlrs.templates import template
 from dlrs_site.manifest import (
@@ -505,6 +505,7 @@ def apply(run_dir: str | Path, model_dir: str | Path) -> None:
     results.save_json(nomogram, interim / "nomogram.json")
 
 
+@in_words
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pack a run from the command line: `python -m dlrs_site.release RUN OUT`; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dlrs_site.release", description=__doc__.splitlines()[0])

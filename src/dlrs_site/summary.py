@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import expit, logit
 
 from dlrs import cohort, results
-from dlrs.config import InputError, display_path, resolve
+from dlrs.config import InputError, display_path, in_words, resolve
 from dlrs.stats import calibration, checks, pooled
 from dlrs.stats.pooled import Estimate
 from dlrs_site import release
@@ -404,6 +404,7 @@ def pool_files(paths: Sequence[str | Path], out: str | Path) -> pd.DataFrame:
     return table
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: `python -m dlrs_site.summary write RUN --model MODEL`, or `pool FILE... --out FOLDER`."""
     parser = argparse.ArgumentParser(prog="python -m dlrs_site.summary", allow_abbrev=False)

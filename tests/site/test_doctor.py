@@ -713,7 +713,7 @@ def test_exit_statuses(folder, tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "check", lambda *_, **__: pytest.fail("minutes of reading for nothing"))
     (tmp_path / "file").write_text("")
-    assert doctor.main([*words, str(tmp_path / "file" / "pages")]) == 1
+    assert doctor.main([*words, str(tmp_path / "file" / "pages")]) == 2
     said = capsys.readouterr().err
     assert "cannot be written to: Not a directory; give another folder" in said and said.count("\n") == 1
 

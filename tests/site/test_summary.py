@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -217,6 +219,18 @@ def test_too_few_patients_are_refused_and_few_losses_left_out(patients):
     lost = ~event & (time < HORIZON)
     found = file_of(part[~lost | (np.cumsum(lost) <= 3)])
     assert found["few_lost_left_out"] and found["patients"] == len(part) - lost.sum()
+
+
+def test_a_full_disk_is_one_sentence(files, tmp_path):
+    code = (
+        "import resource, signal, sys\nfrom dlrs_site import summary\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    )
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nsys.exit(summary.main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "pool", *map(str, files), "--out", str(tmp_path / "out")]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1, ran.stderr
+    assert "File too large. Free some space, or give another folder" in ran.stderr
+    assert not list((tmp_path / "out").glob("*.csv"))
 
 
 @pytest.mark.parametrize(

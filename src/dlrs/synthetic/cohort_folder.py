@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dlrs.config import InputError, display_path, resolve
+from dlrs.config import InputError, display_path, in_words, resolve
 from dlrs.synthetic.phantoms import ACQUISITION, B_VALUES, write_if_changed, write_images
 from dlrs.synthetic.simulate import DEFAULT_SEED, HORIZON_MONTHS, draw_cohort
 
@@ -113,6 +113,7 @@ def write_cohort(
     return write_images(folder / "images", clinical, truth, seed=seed, jobs=jobs) if images else 0
 
 
+@in_words
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line: `python -m dlrs.synthetic.cohort_folder --out FOLDER --seed N --signal S`."""
     parser = argparse.ArgumentParser(
