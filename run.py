@@ -200,6 +200,8 @@ def study(
     if not os.access(os.path.expanduser("~"), os.W_OK):  # Snakemake, Jupyter and matplotlib keep files at home
         environment["HOME"] = str(run_dir / ".snakemake" / "home")
         environment.pop("XDG_CACHE_HOME", None)
+    if settings.get("part") != "statistics":  # figures as PDF too, see `Record.figure`
+        environment["DLRS_PDF"] = str(run_dir)
     started = time.monotonic()
     with alone(run_dir) as lock:
         logs = run_dir / "logs"

@@ -34,10 +34,11 @@ def test_roc_draws_each_curve_in_its_models_colour(ax):
 def test_numbers_at_risk_count_those_followed_at_least_so_long(ax):
     # Times 5, 12, 12, 30: at 12 months three are still at risk (an event at 12 counts), at 24 one.
     fitter = KaplanMeierFitter().fit([5, 12, 12, 30], [1, 1, 0, 0])
-    plots.kaplan_meier({"low risk": fitter}, at_risk_months=[0, 12, 24], text="log-rank P 0.5", ax=ax)
+    plots.kaplan_meier({"low risk": fitter}, at_risk_months=[0, 12, 24], text="log-rank P = 0.500", ax=ax)
     texts = [text.get_text() for text in ax.texts]
-    assert texts == ["low risk", "4", "3", "1", "At risk"]
-    assert ax.get_legend().get_title().get_text() == "log-rank P 0.5"
+    assert texts == ["low risk", "4", "3", "1", "At risk", "log-rank P = 0.500"]
+    below = next(text for text in ax.texts if text.get_text().startswith("log-rank"))
+    assert below.get_window_extent().y1 < min(text.get_window_extent().y0 for text in ax.texts[:4])
 
 
 def test_threshold_curves_have_bands_only_where_given(ax):
@@ -123,11 +124,31 @@ def test_a_panels_letter_stands_inside_the_canvas_before_its_title(ax):
             "is wider than its panel",
             lambda ax: [ax.plot([1], label="a long label " * 12), ax.legend(loc="lower right")],
         ),
+        (
+            "lies on the line",
+            lambda ax: [ax.plot([0, 1], [0, 1], label="risk"), ax.legend(loc="center")],
+        ),
+        ("lies on a band", lambda ax: [ax.fill_between([0, 1, 2], 0, 1, label="CI"), ax.legend(loc="center")]),
+        ("inches wide", lambda ax: ax.figure.set_figwidth(10)),
+        ("2 of 2 panels have no letter", lambda ax: ax.figure.add_subplot(122)),
+        ("has a hyphen for a minus sign", lambda ax: ax.set_xlabel("1 - specificity")),
+        ("writes P in another way", lambda ax: ax.set_title("log-rank P <0.0001")),
+        ("has a space before the percent sign", lambda ax: ax.set_title("52 %")),
+        ("shows a column's raw name", lambda ax: ax.set_title("dl_prob")),
     ],
 )
 def test_what_makes_a_figure_unprintable_is_found(ax, fault, draw):
     draw(ax)
     assert any(fault in sentence for sentence in figure_faults.faults(ax.figure))
+
+
+def test_columns_beside_a_forest_stand_at_their_rows_without_touching(ax):
+    rows = pd.DataFrame({"label": ["cT4", "cT3"], "hr": [2.0, 3.0], "hr_lower": [1.0, 2.0], "hr_upper": [4.0, 5.0]})
+    plots.forest(rows, value="hr", label="HR", ax=ax).set_ylim(-0.7, 2.3)
+    plots.columns_beside(ax, {"n": [76, 159], "HR (95% CI)": ["2.00 (1.00 to 4.00)", "3.00 (2.00 to 5.00)"]})
+    placed = {text.get_text(): text.xy for text in ax.texts}
+    assert placed["159"] == placed["3.00 (2.00 to 5.00)"] == (1, 1) and placed["n"] == (1, 2)
+    assert not figure_faults.faults(ax.figure)
 
 
 def test_published_and_rerun_stand_in_one_row_each_from_the_top(ax):

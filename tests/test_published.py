@@ -125,7 +125,7 @@ def test_table_2_has_the_cohorts_and_the_papers_numbers_next_to_one_another(comm
     table = published.side_by_side(published.beside(committed, PAPER, TEXTS))
     assert len(table) == 9 and table.columns.tolist()[:2] == ["Measure", "Model"]
     row = table.query("Measure == 'IDI' and Model == 'DLRS vs Clinical'").iloc[0]
-    assert row["Validation, published"] == "0.187 (0.023 to 0.352), P 0.026"
+    assert row["Validation, published"] == "0.187 (0.023 to 0.352), P = 0.026"
     entry = committed["table2.idi.DLRS vs Clinical.validation"]
     text = f"{results.format_estimate(entry['value'], *entry['ci'])}, P {results.format_p(entry['p'])}"
     assert row["Validation, this run"] == text

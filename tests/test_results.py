@@ -236,6 +236,18 @@ def test_a_figure_is_stamped_once_and_saved_twice(record, tmp_path):
     plt.close(fig)
 
 
+def test_a_figure_is_a_pdf_with_letters_in_the_run_that_asks_for_it_only(record, tmp_path, monkeypatch):
+    fig, ax = plt.subplots(layout="constrained")
+    ax.set_title("Sensitivity")
+    record.figure(fig, "fig3b")
+    assert not (tmp_path / "figures/fig3b.pdf").exists()
+    monkeypatch.setenv("DLRS_PDF", str(tmp_path))
+    record.figure(fig, "fig3b")
+    content = (tmp_path / "figures/fig3b.pdf").read_bytes()
+    assert content.startswith(b"%PDF") and b"/FontFile2" in content and b"/CreationDate" not in content
+    plt.close(fig)
+
+
 def test_a_notebook_run_by_hand_marks_what_is_older(record, tmp_path, monkeypatch):
     record.number("fig3.n.primary", 170)
     record.finish()

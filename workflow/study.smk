@@ -150,7 +150,7 @@ rule evaluation:
             "performance_by_group",
             "validation_size",
         ),
-        figure("calibration", "decision_difference"),
+        figure("fig3", "calibration", "decision_difference"),
         [
             f"{{at}}tables/{name}_{cohort}.csv"
             for name in ("decision_curves", "roc_components_impact")

@@ -87,7 +87,8 @@ def roc(
         curve = curves[curves[by] == name]
         rates = curve["false_positive_rate"], curve["true_positive_rate"]
         ax.plot(*rates, color=PALETTE.get(name, f"C{place}"), label=label)
-    ax.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.set(xlabel="1 − specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.set(xticks=np.arange(0, 1.1, 0.2), yticks=np.arange(0, 1.1, 0.2))
     if labels:
         ax.legend(loc="lower right", handlelength=1.2, title=title, alignment="left", borderpad=0.1)
     return ax
@@ -113,7 +114,7 @@ def kaplan_meier(
     smallest
         Smaller numbers at risk are printed as `<5`, and `-` where the groups' sum would tell one; see `results.masked`.
     text
-        The legend's title, such as the log-rank P.
+        Lines below the numbers at risk, such as the hazard ratio and the log-rank P, where no curve or band can lie.
     """
     ax = ax or plt.gca()
     durations = {name: np.asarray(fitter.durations) for name, fitter in fitters.items()}
@@ -133,18 +134,21 @@ def kaplan_meier(
     end = max(at_risk_months)
     ax.set(xlabel="Months since surgery", ylabel=ylabel, ylim=(0, 1.02), xlim=(0, end * 1.02), xticks=at_risk_months)
     if fitters:
-        small = dict(fontsize="small", title_fontsize="small", labelspacing=0.2)
-        ax.legend(loc="lower left", handlelength=1.4, title=text or None, alignment="left", **small)
+        ax.legend(loc="lower left", handlelength=1.4, fontsize="small", labelspacing=0.2)
+        for line, words in enumerate(text.splitlines()):
+            _at_risk_line(ax, len(fitters) + 1.4 + line, words, {}, ha="left")
     else:
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
     return ax
 
 
-def _at_risk_line(ax: Axes, line: int, name: str, counts: Mapping[float, str], color: str = "#1c1c1c") -> None:
+def _at_risk_line(
+    ax: Axes, line: float, name: str, counts: Mapping[float, str], color: str = "#1c1c1c", ha: str = "right"
+) -> None:
     """Write one line of the table of numbers at risk, counted from the x axis' label downwards."""
     down = dict(textcoords="offset points", va="top", fontsize="small")
     lower = -(30 + 10.5 * line)
-    ax.annotate(name, (0, 0), (-14, lower), xycoords="axes fraction", ha="right", color=color, **down)
+    ax.annotate(name, (0, 0), (-14 * (ha == "right"), lower), xycoords="axes fraction", ha=ha, color=color, **down)
     for month, count in counts.items():
         ax.annotate(count, (month, 0), (0, lower), xycoords=ax.get_xaxis_transform(), ha="center", **down)
 
@@ -322,6 +326,20 @@ def forest(
     error = np.abs(np.array([frame[f"{value}_lower"], frame[f"{value}_upper"]]) - x)
     ax.errorbar(x, y, xerr=error, fmt="o", ms=3.5, lw=1, label=label, **style)
     ax.set_yticks(np.arange(len(frame)), frame["label"])
+    return ax
+
+
+def columns_beside(ax: Axes, columns: Mapping[str, Sequence]) -> Axes:
+    """Write columns of text to the right of a forest's rows, from the bottom, each below its heading in bold."""
+    right = 0.0
+    for heading, texts in columns.items():
+        written = [str(text) for text in texts]
+        width = 3.6 * max(len(heading) + 1, *map(len, written), 4) + 6  # points, of letters 7 points high
+        for row, text in enumerate([*written, heading]):
+            weight = "bold" if row == len(written) else "normal"
+            place = dict(xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="center", va="center")
+            ax.annotate(text, (1, row), (right + width / 2, 0), fontsize="small", fontweight=weight, **place)
+        right += width
     return ax
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key
+from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key, p_text
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
 ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
@@ -113,12 +113,12 @@ def _longest(texts: Mapping[str, str], key: str) -> str:
 
 
 def published_text(printed: Mapping) -> str:
-    """Return a published entry as text: `0.865 (0.814 to 0.916), P <0.001`."""
+    """Return a published entry as text: `0.865 (0.814 to 0.916), P < 0.001`."""
     least = 3 if "ci" in printed else 0
     text = as_printed(printed["value"], least)[0]
     if "ci" in printed:
         text += " ({} to {})".format(*(as_printed(limit, least)[0] for limit in printed["ci"]))
-    text += f", P {printed['p']}" if "p" in printed else ""
+    text += f", {p_text(str(printed['p']))}" if "p" in printed else ""
     return f"{text} of {printed['n']}" if "n" in printed else text
 
 
@@ -133,7 +133,7 @@ def rerun_text(key: str, printed: Mapping, entry: Mapping, digits: int) -> str:
         text = format_p(value, max(digits, 3))
     else:
         text = f"{value:.{digits}f}"
-    text += f", P {format_p(entry['p'])}" if ci and entry.get("p") is not None else ""
+    text += f", {p_text(entry['p'])}" if ci and entry.get("p") is not None else ""
     return text + (f" of {entry['n']}" if "n" in printed and "n" in entry else "")
 
 

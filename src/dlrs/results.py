@@ -127,13 +127,27 @@ def format_p(p: float, digits: int = 3) -> str:
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
 
 
-def groups_text(found, horizon_months: float) -> str:
-    """Write what `dlrs.stats.cox.compare_groups` finds: hazard ratio, and survival at the horizon of both groups."""
+def p_text(p: float | str, digits: int = 3) -> str:
+    """Return a P value in running text and figures: `P = 0.012`, `P < 0.001`.
+
+    Examples
+    --------
+    >>> p_text(0.0123), p_text(0.00001), p_text("<0.0001"), p_text(float("nan"))
+    ('P = 0.012', 'P < 0.001', 'P < 0.0001', 'P not estimable')
+    """
+    text = format_p(p, digits)
+    sign = "" if not text[-1].isdigit() else "< " if text[0] == "<" else "= "
+    return f"P {sign}{text.lstrip('< ')}"
+
+
+def groups_text(found, p: float, horizon_months: float) -> str:
+    """Write what `dlrs.stats.cox.compare_groups` finds, and the log-rank P: two lines for below a figure."""
     survivals = [
         f"{100 * s:.0f}%" if math.isfinite(s) else NOT_ESTIMABLE for s in (found.survival_high, found.survival_low)
     ]
     ratio = [found.hr, found.lower, found.upper] if 0 < found.hr < math.inf else [math.nan] * 3
-    return f"HR {format_estimate(*ratio, digits=2)}\nat {horizon_months:.0f} months {survivals[0]} and {survivals[1]}"
+    at = f"at {horizon_months:.0f} months {survivals[0]} (high risk) and {survivals[1]} (low risk)"
+    return f"HR {format_estimate(*ratio, digits=2)}, log-rank {p_text(p)}\n{at}"
 
 
 def format_count(count: int | str, total: int | str) -> str:
@@ -717,9 +731,13 @@ class Record:
         return pd.Series([isinstance(self.count(round(n), of), str) for n in share.fillna(0) * of], index=share.index)
 
     def figure(self, fig, name: str) -> None:
-        """Write a figure as PNG (300 dpi) and SVG (editable text), stamped with its class, and show it."""
+        """Write a figure as PNG (300 dpi) and SVG (editable text), stamped with its class, and show it.
+
+        In the run that `DLRS_PDF` names, which `reproduce` sets, as PDF with editable text too, which takes long.
+        """
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         folder = self.run_dir / "figures"
@@ -731,9 +749,12 @@ class Record:
                 fig.set_layout_engine("none")  # laid out once; each further time would cost as much as drawing
             fig.text(0.995, 0.003, STAMPS[self.provenance], ha="right", va="bottom", fontsize=6, color="#8a3b00")
         # By the canvases themselves: `savefig`, and a notebook's own display, would draw everything twice.
-        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "pdf.fonttype": 42}):
             with whole_file(folder / f"{name}.svg") as partial:
                 FigureCanvasSVG(fig).print_svg(partial, metadata={"Date": None})
+            if os.environ.get("DLRS_PDF") == str(self.run_dir):
+                with whole_file(folder / f"{name}.pdf") as partial:
+                    FigureCanvasPdf(fig).print_pdf(partial, metadata={"CreationDate": None})
             fig.set_dpi(300)
             with whole_file(folder / f"{name}.png") as partial:
                 FigureCanvasAgg(fig).print_png(partial, metadata={"Software": None})

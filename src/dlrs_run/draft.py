@@ -20,8 +20,7 @@ def _interval(entry: Mapping, digits: int = 3) -> str:
 
 
 def _p(entry: Mapping) -> str:
-    p = results.format_p(entry["p"])
-    return f"P < {p[1:]}" if p.startswith("<") else f"P = {p}"
+    return results.p_text(entry["p"])
 
 
 FORMS = {  # how an entry is written

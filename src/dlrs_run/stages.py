@@ -13,7 +13,7 @@ from dlrs.config import ROOT, InputError, display_path, resolve, sha256, whole_f
 from dlrs.results import collect, load_json, save_csv, save_json, spell_identifier
 from dlrs_site import intake
 
-PUBLISHED_FOLDERS = {"tables": "*", "figures": "*", "notebooks": "*.html", "word": "*.docx"}
+PUBLISHED_FOLDERS = {"tables": "*", "figures": "*.[ps][nv]g", "notebooks": "*.html", "word": "*.docx"}
 PUBLISHED_FILES = ("results.json", "deviations.md", "draft.md", "codebook.csv", "*.html")
 NOT_PUBLISHED = ("quality_sheet",)  # pictures of single patients, large ones
 

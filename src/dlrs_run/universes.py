@@ -84,7 +84,7 @@ def one(run: Path, universe: str, files: dict) -> str:
         lines.append(f"  {choice_texts['label']}: {level['label']} ({level['why']})")
     estimate = results.format_estimate(row["estimate"], row["lower"], row["upper"])
     holds = "holds" if row["holds"] else "does not hold"
-    return "\n".join([*lines, f"  Estimate {estimate}, P {results.format_p(row['p'])}: it {holds}."])
+    return "\n".join([*lines, f"  Estimate {estimate}, {results.p_text(row['p'])}: it {holds}."])
 
 
 @in_words

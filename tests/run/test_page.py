@@ -217,7 +217,7 @@ def run_folder(folder, change=lambda entries: None):
     about = dict(run_dir=folder / "validity", provenance="SYNTHETIC", caption="Reached although nothing is there.")
     save_table(answer, "validity_answer", **about)
     (folder / "figures").mkdir()
-    for name in ("figS1", "fig3b"):
+    for name in ("figS1", "fig3a"):
         for ending in ("png", "svg"):
             (folder / "figures" / f"{name}.{ending}").write_bytes(
                 (ROOT / "reports" / "figures" / f"{name}.{ending}").read_bytes()
@@ -245,7 +245,7 @@ def test_an_incomplete_run_says_what_is_missing_and_why(text):
     assert "Fig. 3a" in lacks and "05_nomogram failed" in lacks and "&lt;b&gt;no events" in lacks
     assert "was made from has changed or gone" in lacks and "Table 2" in lacks
     assert "needs images and training; this run starts from probabilities" in lacks
-    assert 'id="fig3b"' not in text and 'id="figS1"' in text, "a figure of yesterday is shown, or one of today is not"
+    assert 'id="fig3a"' not in text and 'id="figS1"' in text, "a figure of yesterday is shown, or one of today is not"
 
 
 def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
