@@ -127,7 +127,7 @@ def test_table_2_has_the_cohorts_and_the_papers_numbers_next_to_one_another(comm
     row = table.query("Measure == 'IDI' and Model == 'DLRS vs Clinical'").iloc[0]
     assert row["Validation, published"] == "0.187 (0.023 to 0.352), P = 0.026"
     entry = committed["table2.idi.DLRS vs Clinical.validation"]
-    text = f"{results.format_estimate(entry['value'], *entry['ci'])}, P {results.format_p(entry['p'])}"
+    text = f"{results.format_estimate(entry['value'], *entry['ci'])}, P = {results.format_p(entry['p'])}"
     assert row["Validation, this run"] == text
 
 
