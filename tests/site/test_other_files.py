@@ -1,11 +1,13 @@
 """Files as scanners, other programs and spreadsheets write them: read as their sound twin, or refused in words."""
 
 import gzip
+import io
 import json
 import random
 import shutil
 import unicodedata
 import zipfile
+from pathlib import Path
 
 import gdcm
 import nibabel as nib
@@ -435,6 +437,21 @@ def test_pixels_that_are_no_signal_are_named(patient, change, code):
         change(data)
     instead(patient, "t2w", series)
     assert codes(patient) == {code}
+
+
+@pytest.mark.parametrize("b_value", [0, 1000])
+@pytest.mark.parametrize("stripped", [(), ("ImageType",), ("ImageType", "private")])
+def test_a_scanners_own_mosaic_is_refused_whatever_an_anonymiser_left_of_its_header(tmp_path, b_value, stripped):
+    file = Path(nib.__file__).parent / "nicom" / "tests" / "data" / f"siemens_dwi_{b_value}.dcm.gz"
+    data = pydicom.dcmread(io.BytesIO(gzip.decompress(file.read_bytes())))
+    if "ImageType" in stripped:
+        data.ImageType = ["DERIVED", "SECONDARY"]
+    if "private" in stripped:
+        data.remove_private_tags()
+    save(data, tmp_path / "t2w" / "IM1")
+    with pytest.raises(volumes.Unusable, match="mosaic") as refused:
+        volumes.read_stored(tmp_path / "t2w")
+    assert refused.value.code == "series-mosaic"
 
 
 def test_one_slice_is_warned_of_and_refused_where_it_is_as_wide_as_a_mosaic(patient):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,8 +13,10 @@ from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.stats.meta_analysis import combine_effects
 
+from dlrs import cohort, results
+from dlrs.config import ROOT
 from dlrs.stats import calibration, concordance, pooled
-from dlrs_site import summary
+from dlrs_site import intake, summary
 
 HORIZON, SMALLEST = 36.0, 5
 CUTOFFS = {"dl_prob": 0.8, "risk_Nomogram": 0.3}
@@ -219,6 +222,24 @@ def test_too_few_patients_are_refused_and_few_losses_left_out(patients):
     lost = ~event & (time < HORIZON)
     found = file_of(part[~lost | (np.cumsum(lost) <= 3)])
     assert found["few_lost_left_out"] and found["patients"] == len(part) - lost.sum()
+
+
+def test_a_finished_validation_writes_its_file_and_a_small_one_none(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    intake.stage(run, ROOT / "data_synthetic", only="validation")
+    study = cohort.read_study(run).patients
+    shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
+    predictions = made(len(study)).filter(regex="lp_|risk_").assign(**study[["patient_id", "cohort"]])
+    predictions.to_csv(run / "interim" / "predictions.csv", index=False)
+    released = {"horizon_months": HORIZON, "sha256": "0" * 64, "cutoffs": CUTOFFS}
+    monkeypatch.setattr(summary.release, "load", lambda _: released)
+    for patients, status in ((study, 0), (study[~study["event"]], 1)):
+        results.save_csv(patients, run / "interim" / "patients.csv")
+        assert summary.main(["write", str(run), "--model", "released"]) == status
+    assert "No summary is written. Follow up longer" in capsys.readouterr().err
+    text = (run / "summary.json").read_text()
+    assert summary.read(run / "summary.json").smallest_count == 5
+    assert not [patient for patient in study["patient_id"] if f'"{patient}"' in text]
 
 
 def test_a_full_disk_is_one_sentence(files, tmp_path):

@@ -176,16 +176,16 @@ def read_stored(
     if missing:
         fault = f"has no number everywhere: {missing} of {array.size} voxels are NaN or infinite; write background as 0"
         raise Unusable(fault, "image-nan")
-    if on is None and array.min() == array.max():
-        raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
-    stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
-    volume = Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
     if on is None and array.shape[2] == 1:
-        across = max(n * size for n, size in zip(array.shape[:2], volume.spacing_mm, strict=False))
+        across = max(n * size for n, size in zip(array.shape[:2], nib.affines.voxel_sizes(affine), strict=False))
         if across > MAX_ACROSS_MM:
             problem = f"is one slice of {across:.0f} mm across, as a mosaic of all slices on one picture"
             raise Unusable(f"{problem}: convert it from DICOM with dcm2niix, which unfolds it", "series-mosaic")
         remarks.append(("image-one-slice", "the volume has one slice"))
+    if on is None and array.min() == array.max():
+        raise Unusable(f"has no contrast: every voxel has the value {array.flat[0]:g}", "image-constant")
+    stored = on.stored if segmentation else "".join(ornt2axcodes(orientation))
+    volume = Volume(array, affine, tuple(float(x) for x in nib.affines.voxel_sizes(affine)), stored)
     return volume if on is None else _uncropped(volume, on)
 
 
