@@ -88,6 +88,7 @@ CALLS = {
     calibration.smooth_calibration: BY | dict(risk=RISK),
     calibration.calibration_curve: BY | dict(risk=RISK, at=[0.3, 0.5], competing=OTHER),
     calibration.calibration_band: BY | dict(risk=RISK, weights=WEIGHTS, level=0.9),
+    calibration.smooth_draws: BY | dict(risk=RISK, weights=WEIGHTS, at=[0.3, 0.5]),
     calibration.grouped_calibration: BY | dict(risk=RISK, n_groups=3, level=0.9),
     calibration.spline_knots: dict(x=X),
     calibration.spline_basis: dict(x=X, knots=[-1.0, 0.0, 1.0]),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weighted
-from dlrs.stats import calibration, cox, resample
+from dlrs.stats import calibration, checks, cox, resample
 
 
 def cohort(n=150, seed=0):
@@ -206,3 +206,26 @@ def test_the_summary_says_why_a_measure_is_missing():
     assert np.isnan(few["ici"]) and np.isfinite(few["ratio"]) and "at least three knots" in few["reason"]
     none = calibration.summary(time, np.zeros(120), risk, horizon=horizon)
     assert np.isnan(none["ratio"]) and none["reason"].startswith("horizon must have an event")
+
+
+@pytest.mark.parametrize(("n", "digits"), [(150, 9), (150, 1), (40, 9)])
+def test_resamples_fitted_together_are_those_fitted_alone(n, digits):
+    """Tied times, tied risks and few patients: curve and ICI of the resampled rows, or none."""
+    draw = np.random.default_rng(n + digits)
+    x = draw.normal(size=n)
+    all_time, lost = draw.exponential(40 / np.exp(x)), draw.uniform(10, 90, n)
+    time, event = np.ceil(np.minimum(all_time, lost)), all_time <= lost
+    risk = (1 - np.exp(-0.9 * np.exp(0.7 * x))).round(digits).clip(0.02, 0.98)
+    weights, at = resample.bootstrap_weights(n, 25, seed=1), [0.3, 0.5]
+    curves, ici = calibration.smooth_draws(time, event, risk, weights, horizon=30.0, at=at)
+    for k, counts in enumerate(weights):
+        rows = np.repeat(np.arange(n), counts)
+        data = time[rows], event[rows], risk[rows]
+        alone, _ = checks.estimate_or_reason(calibration.calibration_curve, *data, horizon=30.0, at=at)
+        if alone is None:
+            assert np.isnan(curves[k]).all() and np.isnan(ici[k])
+        else:
+            np.testing.assert_allclose(curves[k], alone["observed"], rtol=1e-9)
+            assert ici[k] == pytest.approx(calibration.smooth_calibration(*data, horizon=30.0).ici, rel=1e-9)
+    together = calibration._smooth_together(time, event, risk, weights, 30.0, calibration._cloglog(np.array(at)))
+    assert np.isfinite(together[:, 0]).mean() > 0.5  # most of them need no second fit
