@@ -183,16 +183,22 @@ def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str =
 
 def write_tables(out: Path, stamp: str = "COHORT") -> None:
     """Write each table of the run as a Word document and in LaTeX."""
-    import pandas as pd
-
     for path in sorted((out / "tables").glob("*.html")):
         table = pages.read_table(path)
         path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS[stamp]))
-        frame = pd.DataFrame(table.rows, columns=table.columns)
-        escaped = frame.map(latex).rename(columns=latex)
-        path.with_suffix(".tex").write_text(
-            escaped.to_latex(index=False, escape=False, caption=latex(table.caption)), encoding="utf-8"
-        )
+        path.with_suffix(".tex").write_text(latex_table(table), encoding="utf-8")
+
+
+def latex_table(table: pages.Table) -> str:
+    """Return a table in LaTeX with booktabs' rules (pandas' own writer loads matplotlib for it)."""
+    head, *body = (" & ".join(map(latex, row)) + r" \\" for row in [table.columns, *table.rows])
+    begin = [
+        r"\begin{table}",
+        rf"\caption{{{latex(table.caption)}}}",
+        rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
+    ]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join([*begin, r"\toprule", head, r"\midrule", *body, *end])
 
 
 def latex(text: str) -> str:

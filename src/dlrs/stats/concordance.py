@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from dlrs.stats import checks, groups, resample, survival
+from dlrs.stats import checks, resample, survival
 from dlrs.stats.pairs import CELLS, Compared, Difference, compare_rows, difference_of, logit_interval
 
 TiedPredictions = Literal["half", "drop"]
@@ -301,6 +301,8 @@ def compare_concordance(
         influence = np.column_stack([_jackknife(k) for k in counted])
         return difference_of(counted[0].c, counted[1].c, influence.T @ influence, level)
     se = np.array([_noether_se(k) for k in counted])
+    from dlrs.stats import groups  # brings scipy's statistics, which nothing else here needs
+
     rho = groups.spearman(a, b).rho
     correlation = np.array([[1.0, rho], [rho, 1.0]])
     out = difference_of(counted[0].c, counted[1].c, correlation * np.outer(se, se), level, df=time.size - 1)
