@@ -16,7 +16,7 @@ from dlrs.templates import template
 TEMPLATES = Path(__file__).parent / "templates"
 SMALLEST_BIN = 5  # patients, where the cohort has no `small_cell` of its own: below it a count can point to somebody
 WARNINGS = {
-    "SYNTHETIC": "Trained on synthetic patients: its risks tell of no real patient and cannot confirm the paper.",
+    "SYNTHETIC": "Trained on synthetic patients: its risks apply to no real patient and cannot confirm the paper.",
     "COHORT": "Trained on this site's own patients, not the paper's: not for decisions about any patient.",
 }
 NOT_ESTIMABLE = """<!doctype html>
@@ -129,6 +129,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
         "months": [int(month) if month == int(month) else month for month in months.tolist()],
         "cumulative_hazard": hazard.tolist(),
         "center": saved.get("center", 0.0),
+        "interval": saved.get("interval"),
         "smallest_bin": at_least,
         "cohorts": [
             {"name": str(name), "n": len(group), "bins": risk_bins(group["risk_Nomogram"], at_least=at_least)}
@@ -147,6 +148,6 @@ def as_page(data: Mapping) -> str:
         data=data,
         warning=WARNINGS[data["class"]],
         horizon=f"{horizon:g}",
-        fitted=f"Fitted on {primary} patients, the primary cohort.",
+        fitted=f"Fitted on {primary} {'synthetic ' * (data['class'] == 'SYNTHETIC')}patients, the primary cohort.",
         hazard=f"{data['cumulative_hazard'][data['months'].index(horizon)]:.6g}",
     )

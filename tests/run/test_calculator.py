@@ -161,6 +161,38 @@ def test_the_page_equals_the_cox_model_on_a_grid(opened, model, data):
         assert np.abs(np.array([one["survival"][i] for one in found]) - free).max() < 1e-9
 
 
+def test_the_interval_of_a_risk_is_the_cox_models(opened, model, data):
+    fit, primary = model
+    columns = [f"{name}[T.{level}]" for name in FACTORS for level in cohort.LEVELS[name][1:]] + ["dl_prob"]
+    patients = primary.sample(40, random_state=1)
+    table = pd.get_dummies(primary[FACTORS], prefix_sep="[T.").rename(columns=lambda name: f"{name}]")
+    table = table.assign(dl_prob=primary["dl_prob"])[columns].astype(float)
+    follow_up = primary["time_months"], primary["event"]
+    fitted = cox.cox_fit(*follow_up, table)
+    error = cox.hazard_error(*follow_up, table, fitted, horizon=HORIZON)
+    baseline = cox.baseline_hazard(*follow_up, fit.predict_log_partial_hazard(primary))
+    risk_of = cox.risk_at(fit.predict_log_partial_hazard(patients), baseline, HORIZON)
+    lower, upper = cox.risk_limits(risk_of, table.loc[patients.index], error)
+    entries = patients[[*FACTORS, "dl_prob"]].astype(object).to_dict("records")
+    found = np.array(opened.evaluate("rows => rows.map((row) => limits(row, predict(row).risk))", entries))
+    np.testing.assert_allclose(found, np.column_stack([lower, upper]), atol=1e-8)
+    assert (lower < risk_of).all() and (risk_of < upper).all()
+    choose(opened, "cT4", "Elevated", "ypN1", dl_prob="0,5")
+    low, high = (float(opened.locator("#interval").get_attribute(f"data-{end}")) for end in ("low", "high"))
+    shown = f"95% confidence interval: {100 * low:.1f}% to {100 * high:.1f}%"
+    expect(opened.locator("#interval")).to_have_text(shown)
+    assert "synthetic patients" in opened.locator("section", has=opened.locator("#risk")).inner_text()
+
+
+def test_a_model_without_variance_shows_no_interval(browser, data, tmp_path):
+    (tmp_path / "page.html").write_text(calculator.as_page({**data, "interval": None}), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    choose(tab, "cT4", "Elevated", "ypN1", dl_prob="0.5")
+    expect(tab.locator("#interval")).to_have_text("95% confidence interval: not estimable")
+    tab.close()
+
+
 def test_points_are_those_of_the_figure(opened, run, data):
     saved = results.load_json(run / "interim" / "nomogram.json")
     span = max(max(effect.values()) - min(effect.values()) for effect in saved["effects"].values())

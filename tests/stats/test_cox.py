@@ -277,3 +277,29 @@ def test_interaction_is_the_likelihood_ratio_of_the_products():
     assert cox.interaction(time, event, only_high, level).df == 1
     with pytest.raises(ValueError, match="factor must have two levels with patients in and out of the group"):
         cox.interaction(time, event, level == "a", level)
+
+
+def test_limits_of_a_risk_are_those_of_the_written_out_variance_and_of_rs_survfit():
+    # Therneau and Grambsch, appendix E, data set 1, Efron: one death at 1, two at 6, one at 9.
+    time, event, x = [9, 1, 1, 6, 6, 8], [1, 1, 0, 1, 1, 0], np.array([0.0, 1, 1, 1, 0, 0])
+    fit = cox.cox_fit(time, event, x)
+    r = np.exp(fit.coefficients[0])
+    at_risk = np.array([[3 * r, 3], [r, 3], [r / 2, 2.5], [0, 1]])  # of x = 1 and x = 0, at each death
+    jumps, means = 1 / at_risk.sum(axis=1), at_risk[:, 0] / at_risk.sum(axis=1)
+    survfit = {(0.5, 1): 0.683036, (0.5, 6): 0.145743, (0.5, 9): 0.000198, (2, 1): 1.16e-03, (2, 6): 3.96e-22}
+    for (new, until), r_lower in survfit.items():  # summary(survfit(fit, list(x = new)))$lower, R 4.1, conf.type log
+        k, digits = {1: 1, 6: 3, 9: 4}[until], 1e-6 if r_lower > 0.1 else 5e-3  # as many as R prints
+        hazard = jumps[:k].sum()
+        slope = (jumps * (new - means))[:k].sum()
+        variance = (jumps[:k] ** 2).sum() + slope**2 * fit.covariance[0, 0]
+        error = cox.hazard_error(time, event, x, fit, horizon=until)
+        risk = -np.expm1(-hazard * r**new)
+        lower, upper = cox.risk_limits([risk], [[new]], error)
+        spread = 1.959963984540054 * np.sqrt(variance) / hazard
+        assert -np.log1p(-lower[0]) == approx(hazard * r**new * np.exp(-spread), rel=1e-10)
+        assert upper[0] == approx(-np.expm1(-hazard * r**new * np.exp(spread)), rel=1e-10)
+        assert np.exp(-hazard * r**new * (1 + spread)) == approx(
+            r_lower, rel=5e-3 if r_lower < 1e-3 or new == 2 else 1e-6
+        )
+    with pytest.raises(ValueError, match="horizon must not lie before the first event"):
+        cox.hazard_error(time, event, x, fit, horizon=0.5)

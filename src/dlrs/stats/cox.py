@@ -506,6 +506,70 @@ def risk_at(linear_predictor: ArrayLike, baseline: pd.DataFrame, horizon: float)
     return -np.expm1(-hazard)
 
 
+class HazardError(NamedTuple):
+    """Parts of the variance of a patient's log cumulative hazard: variance + (x - center)' covariance (x - center)."""
+
+    variance: float
+    center: np.ndarray
+    covariance: np.ndarray
+
+
+@checks.aligned
+def hazard_error(
+    time: ArrayLike, event: ArrayLike, covariates: ArrayLike | pd.DataFrame, fit: CoxFit, *, horizon: float
+) -> HazardError:
+    """Return what the standard error of a Cox model's cumulative hazard at a horizon takes.
+
+    Parameters
+    ----------
+    time, event, covariates
+        Those of the fit, with Efron's ties.
+    fit : CoxFit
+        With a finite covariance.
+    horizon : float
+        Time of the hazard, not before the first event.
+
+    Returns
+    -------
+    HazardError
+        `variance`, that of the baseline over its square; `center`, the mean of each covariate in the risk sets of the
+        events by the horizon, weighted by their jumps; `covariance` of the coefficients.
+
+    Notes
+    -----
+    Equals the `std.err` of ``survfit(coxph(), newdata)`` over its cumulative hazard (Tsiatis, Ann Stat 1981): with
+    jumps h and weighted means m at the events by the horizon, var H(x) = r(x)^2 (sum h^2 + q' V q), q = sum h (x - m).
+    """
+    time, event = checks.survival(time, event)
+    x, _ = checks.columns(covariates, time.size)
+    sets, middle = _risk_sets(time, event, "efron"), x.mean(axis=0)
+    x = (x - middle)[sets.order]
+    moments = _moments(sets, x, x @ fit.coefficients)
+    until = time[sets.order][sets.events] <= horizon
+    if not until.any():
+        raise ValueError(f"horizon must not lie before the first event; found {horizon:g}")
+    share = 1 / moments.a0[until] / (1 / moments.a0[until]).sum()
+    return HazardError(float((share**2).sum()), middle + share @ moments.mean[until], fit.covariance)
+
+
+def risk_limits(
+    risk: ArrayLike, covariates: ArrayLike, error: HazardError, *, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the confidence limits of Cox risks at a horizon, on the log cumulative hazard's scale (R's `log-log`).
+
+    Parameters
+    ----------
+    risk : array of shape (n,)
+        Probabilities of the event by the horizon of `error`.
+    covariates : array of shape (n, p)
+        The patients' columns of the model.
+    """
+    away = np.asarray(covariates, dtype=float) - error.center
+    spread = np.sqrt(error.variance + np.einsum("ij,jk,ik->i", away, error.covariance, away))
+    factor, hazard = np.exp(checks.critical_value(level) * spread), -np.log1p(-np.asarray(risk, dtype=float))
+    return -np.expm1(-hazard / factor), -np.expm1(-hazard * factor)
+
+
 def with_risks(patients: pd.DataFrame, models: Mapping[str, Mapping], horizon: float) -> pd.DataFrame:
     """Return patients with every model's risk at a horizon, whatever horizon their risks were of before.
 
