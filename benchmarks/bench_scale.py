@@ -38,8 +38,8 @@ from dlrs.stats import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = (1250, 2500, 5000, 10_000)
-IMAGES = (30, 60, 120, 235)
+SIZES = (2500, 5000, 10_000)
+IMAGES = (20, 40, 80)
 AIM = 1000  # patients with images
 COLUMNS = ["what", "patients", "processor_s", "peak_MiB", "ms_per_patient", "power"]
 
@@ -60,13 +60,13 @@ def calls(n: int) -> Iterator[tuple[str, Callable]]:
     yield "cox_fit, 6 columns", lambda: cox.cox_fit(time, event, x)
     yield "ph_test, 6 columns", lambda: cox.ph_test(time, event, x)
     yield "baseline_hazard", lambda: cox.baseline_hazard(time, event, x[:, 0])
-    yield "refit_cox, 50 bootstraps", lambda: stability.refit_cox(time, event, x, horizon=horizon, n_boot=50, seed=1)
+    yield "refit_cox, 10 bootstraps", lambda: stability.refit_cox(time, event, x, horizon=horizon, n_boot=10, seed=1)
     yield "concordance", lambda: concordance.concordance(time, event, new)
     yield "uno_concordance", lambda: concordance.uno_concordance(time, event, new, **at)
     yield "compare_concordance", lambda: concordance.compare_concordance(time, event, old, new)
     yield (
-        "concordance_bootstrap, 50 bootstraps",
-        lambda: concordance.concordance_bootstrap(time, event, both, weights(50)),
+        "concordance_bootstrap, 10 bootstraps",
+        lambda: concordance.concordance_bootstrap(time, event, both, weights(10)),
     )
     yield "time_dependent_auc", lambda: roc.time_dependent_auc(time, event, new, times=[horizon])
     yield "compare_time_dependent_auc", lambda: roc.compare_time_dependent_auc(time, event, old, new, times=[horizon])
@@ -86,9 +86,9 @@ def calls(n: int) -> Iterator[tuple[str, Callable]]:
         lambda: decision.decision_curve_censored(time, event, new, thresholds=THRESHOLDS[:-1], **at),
     )
     yield (
-        "decision_curve_censored_bootstrap, 50 bootstraps",
+        "decision_curve_censored_bootstrap, 10 bootstraps",
         lambda: decision.decision_curve_censored_bootstrap(
-            time, event, new, weights(50), thresholds=THRESHOLDS[:-1:5], **at
+            time, event, new, weights(10), thresholds=THRESHOLDS[:-1:5], **at
         ),
     )
     yield "mann_whitney", lambda: groups.mann_whitney(new[outcome], new[~outcome])

@@ -530,6 +530,17 @@ def test_folders_may_have_any_name_and_nobody_needs_a_home(project, monkeypatch)
     assert status == 0 and "nothing to do" in said and "starts" not in said
 
 
+def test_a_table_that_changes_while_it_is_read_is_read_again(project):
+    project.rules(A, SHORT_C)
+    save = "p = resolve(cohort_dir) / 'clinical.csv'\n"
+    save += "old = p.read_text()\nif 'P3' not in old:\n    _ = p.write_text(old + 'P3,primary\\n')"
+    project.notebook("a", WRITE, save, "put('a.txt', old)")
+    status, said = project.reproduce()
+    assert status == 1 and "data_synthetic/clinical.csv was changed while it was read." in said
+    assert not (project.out / "interim" / "a.txt").exists()
+    assert project.reproduce()[0] == 0 and "P3" in (project.out / "interim" / "a.txt").read_text()
+
+
 def test_a_clock_that_was_ahead_hides_no_change_and_loses_nothing(project):
     project.rules(A, SHORT_C)
     tomorrow, table = time.time() + 86_400, project.root / "data_synthetic" / "clinical.csv"

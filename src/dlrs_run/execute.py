@@ -251,6 +251,13 @@ def fingerprint(inputs: Iterable[str | Path], parameters: Mapping) -> str:
     return hashlib.sha256(json.dumps([contents, dict(parameters)], sort_keys=True).encode()).hexdigest()
 
 
+def as_they_are(paths: Iterable[str | Path]) -> dict[str, tuple[int, int] | None]:
+    """Return when files were last changed, and their sizes; None for one that is gone."""
+    found = {str(path): Path(path) for path in paths}
+    stats = {name: path.stat() if path.exists() else None for name, path in found.items()}
+    return {name: (stat.st_mtime_ns, stat.st_size) if stat else None for name, stat in stats.items()}
+
+
 class Kept:
     """A costly stage's files, put back instead of made again when the contents that it was made from are the same.
 
@@ -279,8 +286,12 @@ class Kept:
             partial.write_text(self.made_from, encoding="utf-8")
 
 
-def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage) -> int:
-    """Run a notebook, or a function with those of the parameters that it knows; return the exit status."""
+def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage, inputs: Iterable[str] = ()) -> int:
+    """Run a notebook, or a function with those of the parameters that it knows; return the exit status.
+
+    A file of `inputs` that changes meanwhile makes it fail: what came out would look newer than the change.
+    """
+    before = as_they_are(inputs)
     try:
         if name.endswith(".ipynb"):
             run_notebook(Path(name), executed, parameters, stage)
@@ -296,8 +307,11 @@ def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage) -> i
         stage.write(traceback.format_exc())
         stage.fail(f"{name} stopped: {type(error).__name__}: {error}")
     else:
-        stage.done()
-        return 0
+        changed = [path for path, stat in as_they_are(inputs).items() if stat != before[path]]
+        if not changed:
+            stage.done()
+            return 0
+        stage.fail(f"{display_path(changed[0])} was changed while it was read.")
     return 1
 
 
@@ -324,13 +338,13 @@ def main(arguments: list[str] | None = None) -> int:
         if name not in AFTER_THE_NUMBERS:  # the page of an earlier run does not outlive its numbers
             Path("report.html").unlink(missing_ok=True)
         if not args.keep:
-            return run_stage(args.what, executed, parameters, stage)
+            return run_stage(args.what, executed, parameters, stage, args.inputs)
         made_from = fingerprint(args.inputs, args.parameters)
         kept = Kept(Path("kept", name), made_from, [*args.outputs, str(executed)])
         if kept.put_back():
             stage.say("put back: nothing that it depends on has changed")
             return 0
-        status = run_stage(args.what, executed, parameters, stage)
+        status = run_stage(args.what, executed, parameters, stage, args.inputs)
         if status == 0:
             kept.keep()
         return status
