@@ -24,7 +24,7 @@ def test_scan_and_matrix_agree(data):
         arguments = time, event, x, first, second, same_time
         matrix = pairs.compare_rows(*arguments)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pairs, "CELLS", 0)
+            patch.setattr(pairs, "MATRIX", 0)
             scan = pairs.compare_rows(*arguments)
         for ours, theirs in zip(scan, matrix, strict=True):
             assert ours == approx(theirs, rel=1e-9, abs=1e-9)
