@@ -229,3 +229,14 @@ def test_resamples_fitted_together_are_those_fitted_alone(n, digits):
             assert ici[k] == pytest.approx(calibration.smooth_calibration(*data, horizon=30.0).ici, rel=1e-9)
     together = calibration._smooth_together(time, event, risk, weights, 30.0, calibration._cloglog(np.array(at)))
     assert np.isfinite(together[:, 0]).mean() > 0.5  # most of them need no second fit
+
+
+def test_a_steep_spline_of_few_patients_has_a_distance_at_every_scale_of_the_risks():
+    """Its coefficient of 400 puts log hazards near -1000, whose exponential is 0; centred it is a number."""
+    time = [10.3, 15.7, 23.1, 33.5, 33.6, 42.2, 44.8, 47.3, 51.3, 54.8, 60.3, 61.7, 65.7, 68.0, 68.1, 78.0]
+    event = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
+    risk = [129, 163, 163, 52, 129, 129, 129, 85, 161, 62, 62, 135, 202, 85, 129, 107]
+    at_12 = np.array(risk) / 1000
+    later = 1 - (1 - at_12) ** 1.9  # the same predictor with a higher baseline: the same smoothed risks
+    low, high = (calibration.smooth_calibration(time, event, r, horizon=12.0) for r in (at_12, later))
+    assert np.isfinite(low.ici) and low.observed == pytest.approx(high.observed, abs=1e-6)

@@ -734,8 +734,9 @@ def _smooth_fit(time, event, risk, horizon, competing=None, tolerance=1e-12):
         raise ValueError(
             f"risk must not separate the events to be smoothed; found hazards apart by a factor of e^{np.ptp(lp):.0f}"
         )
-    baseline = cox.baseline_hazard(time, event, lp)
-    return knots, fit.coefficients, lambda lp: cox.risk_at(lp, baseline, horizon)
+    centre = lp.mean() if np.abs(lp).max() > LARGEST_LOG_RATIO else 0.0  # a steep spline lies far from 0
+    baseline = cox.baseline_hazard(time, event, lp - centre)
+    return knots, fit.coefficients, lambda lp: cox.risk_at(lp - centre, baseline, horizon)
 
 
 @checks.aligned

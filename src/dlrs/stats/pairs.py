@@ -109,8 +109,8 @@ def scan_pairs(time, event, rank, first, second, n_ranks, censored_later):
 
 
 # Up to MATRIX cells (event rows times rows) the pairs are compared as one matrix; beyond, a compiled scan over the
-# sorted rows takes over: n log n, a hundred times as quick at 2,500 rows, and worth numba's second of loading. CELLS are
-# held at once where a bootstrap keeps the matrix in blocks.
+# sorted rows takes over: n log n, a hundred times as quick at 2,500 rows, and worth numba's second of loading. CELLS
+# are held at once where a bootstrap keeps the matrix in blocks.
 MATRIX, CELLS = 2**18, 2**22
 
 
