@@ -81,12 +81,13 @@ def cohort_read(tmp_path_factory):
     """A run of notebook 01 on the committed cohort, with the committed probabilities; copy it to go on."""
     from dlrs.config import ROOT
     from dlrs_site import intake
-    from executed import execute, watched
+    from executed import execute
+    from figure_faults import drawn_and_noted
 
     def make(run):
         intake.stage(run, "data_synthetic")
         shutil.copy(ROOT / "data_synthetic" / "dl_prob.csv", run / "interim")
-        execute("01_cohort", run, source=watched("01_cohort", run), cohort_dir="")
+        execute("01_cohort", run, draw=drawn_and_noted(run / "figure_faults.json"), cohort_dir="")
 
     return once_for_all_workers(tmp_path_factory, "cohort_read", make)
 
@@ -94,12 +95,13 @@ def cohort_read(tmp_path_factory):
 @pytest.fixture(scope="session")
 def statistics(cohort_read, tmp_path_factory):
     """A run of notebooks 00, 01 and 04 to 07 as they are, on the committed cohort; copy it to go on."""
-    from executed import execute, watched
+    from executed import execute
+    from figure_faults import drawn_and_noted
 
     def make(run):
         shutil.copytree(cohort_read, run)
         for name in ["00_paper_audit", "04_signature", "05_nomogram", "06_evaluation", "07_subgroups"]:
-            execute(name, run, source=watched(name, run))
+            execute(name, run, draw=drawn_and_noted(run / "figure_faults.json"))
 
     return once_for_all_workers(tmp_path_factory, "statistics", make)
 

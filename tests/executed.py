@@ -5,35 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nbformat
-import papermill
-
-from dlrs.config import ROOT
-from dlrs_run.execute import saved_now_and_then
+from dlrs.results import Record
+from notebook_cells import run_cells
 
 
-def execute(name: str, run: Path, *, source: Path | None = None, **parameters) -> dict:
-    """Execute a notebook, or another file in its place, for the folder of a run, and return its entries."""
-    papermill.execute_notebook(
-        source or ROOT / "notebooks" / f"{name}.ipynb",
-        run / f"{name}.ipynb",
-        parameters={"run_dir": str(run), **parameters},
-        cwd=ROOT / "notebooks",
-        progress_bar=False,
-        engine_name=saved_now_and_then(),
-    )
+def execute(name: str, run: Path, *, draw=Record.figure, **options) -> dict:
+    """Execute a notebook's cells in this process, for the folder of a run, figures written; return its entries."""
+    run_cells(name, run, draw=draw, **options)
     return entries(run, name)
-
-
-def watched(name: str, run: Path) -> Path:
-    """Return a copy of a notebook that notes texts overlapping, cut off or tiny in the figures that it records."""
-    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    first = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])) + 1
-    watch = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nimport figure_faults\n"
-    cell = nbformat.v4.new_code_cell(f"{watch}figure_faults.watch({str(run / 'figure_faults.json')!r})")
-    notebook.cells.insert(first, cell)
-    nbformat.write(notebook, run / f"{name}-watched.ipynb")
-    return run / f"{name}-watched.ipynb"
 
 
 def entries(run: Path, name: str) -> dict:

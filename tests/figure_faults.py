@@ -4,11 +4,12 @@ than a page, panels without letters, hyphens for minus signs, and P written in m
 import json
 import re
 from itertools import combinations
-from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+from dlrs.results import Record
 
 SMALLEST_POINTS = 6.0
 SLACK_PIXELS = 1.5
@@ -93,16 +94,14 @@ def _shown(fig, drawn):
     return [(text, box) for text, box in drawn if id(text) not in hidden]
 
 
-def watch(path):
-    """From now on write down the faults of every recorded figure, by its name."""
-    from dlrs.results import Record
-
+def drawn_and_noted(path):
+    """Return what writes a recorded figure and notes its faults, by its name, in a file."""
     save = Record.figure
 
-    def figure(self, fig, name):
-        save(self, fig, name)
+    def draw(record, fig, name):
+        save(record, fig, name)
         fig.set_dpi(100)
-        known = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
-        Path(path).write_text(json.dumps(known | {name: faults(fig)}))
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(known | {name: faults(fig)}))
 
-    Record.figure = figure
+    return draw

@@ -19,20 +19,25 @@ from dlrs.results import Record
 PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
 
 
-def run_cells(name, run, *, edits=(), until=None, **parameters) -> dict[str, str]:
-    """Run all cells as papermill would, and return what each of its figures says; they are not written.
+def run_cells(name, run, *, source=None, draw=None, edits=(), until=None, **parameters) -> dict[str, str]:
+    """Run all cells as papermill would, of a notebook or of another file in its place; return what its figures say.
+
+    Figures are not written, unless `draw` takes them: a record, a figure and its name.
 
     `edits` are pairs of text, each found once, and what stands in its place; the last cell is one that holds `until`.
     """
-    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    path = source or ROOT / "notebooks" / f"{name}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells]
     for old, new in edits:
         assert sum(source.count(old) for source in sources) == 1, f"{name}: {old}"
         sources = [source.replace(old, new) for source in sources]
     namespace, said = {"__name__": "__main__", "In": []}, {}
 
-    def figure(_, fig, figure_name):
+    def figure(record, fig, figure_name):
         said[figure_name] = "\n".join(text.get_text() for text in fig.findobj(Text) if text.get_visible())
+        if draw:
+            draw(record, fig, figure_name)
         plt.close(fig)
 
     matplotlib.use("agg")

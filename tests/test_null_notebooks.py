@@ -41,6 +41,7 @@ def alone(tmp_path_factory):
     return run, null, answer
 
 
+@pytest.mark.slow
 def test_a_search_over_analyses_finds_more_where_scores_are_overfitted(alone):
     found = pd.read_csv(alone[0] / "tables" / "validity_multiverse_search.csv")
     assert set(found["law"]) == {"independent", "as overfitted as the paper"}  # no control on permuted labels here
@@ -54,6 +55,7 @@ def test_a_search_over_analyses_finds_more_where_scores_are_overfitted(alone):
     assert page.notes.startswith("No control on permuted labels")
 
 
+@pytest.mark.slow
 def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
     run, null, answer = alone
     assert null["validity.null.independent.nri_nomogram_against_clinical.validation.any"]["n"] == 4
@@ -69,6 +71,7 @@ def test_what_was_not_run_is_listed_and_the_rest_answered(alone):
     assert {"independent", "as overfitted as the paper"} <= set(shares)
 
 
+@pytest.mark.slow
 def test_headings_of_the_tables_are_words_and_no_cell_is_a_raw_number(alone):
     run, *_ = alone
     paths = sorted((run / "tables").glob("*.html"))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 from lifelines import CoxPHFitter
 from sksurv.nonparametric import cumulative_incidence_competing_risks
@@ -21,7 +20,6 @@ from sksurv.nonparametric import cumulative_incidence_competing_risks
 from dlrs import cohort, results
 from dlrs.config import ROOT, InputError
 from dlrs.stats import groups
-from dlrs_run.execute import saved_now_and_then
 from dlrs_site import doctor, intake
 from notebook_cells import entries, run_cells, write_patients
 from test_run import load_run
@@ -328,14 +326,7 @@ def test_a_hidden_count_does_not_follow_from_p_or_from_both_cohorts_together(tmp
     results.save_csv(predictions, run / "interim" / "predictions.csv")
     results.save_json(dict(cutoff_risk=0.6, horizon_months=36.0), run / "interim" / "nomogram.json")
     for name in ("01_cohort", "07_subgroups"):
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb",
-            tmp_path / f"{name}.ipynb",
-            parameters={"run_dir": str(run)},
-            cwd=ROOT / "notebooks",
-            progress_bar=False,
-            engine_name=saved_now_and_then(),
-        )
+        run_cells(name, run)
     shown = pd.read_csv(run / "tables" / "table1.csv", dtype=str, keep_default_na=False)
     strata = pd.read_csv(run / "tables" / "figS4_strata.csv", dtype=str, keep_default_na=False)
     for name in rare:

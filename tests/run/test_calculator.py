@@ -19,7 +19,7 @@ from dlrs.config import ROOT
 from dlrs.stats import cox
 from dlrs_run import calculator, stages
 from dlrs_site import intake
-from executed import execute
+from notebook_cells import run_cells
 
 FORMULA = "ct_stage + cea + ypn_stage + dl_prob"
 FACTORS = ["ct_stage", "cea", "ypn_stage"]
@@ -27,9 +27,11 @@ HORIZON = 36.0
 
 
 @pytest.fixture(scope="module")
-def run(statistics, tmp_path_factory):
-    """Make the page of a finished run."""
-    run = shutil.copytree(statistics, tmp_path_factory.mktemp("calculator") / "run")
+def run(cohort_read, tmp_path_factory):
+    """Make the page of a run of 01, 04 and 05."""
+    run = shutil.copytree(cohort_read, tmp_path_factory.mktemp("calculator") / "run")
+    run_cells("04_signature", run, n_boot=10)
+    run_cells("05_nomogram", run, n_boot=10, n_refit=10)
     stages.nomogram_page(run)
     return run
 
@@ -51,7 +53,8 @@ def test_a_variable_of_the_hospital_has_its_place_on_the_page(run, browser, tmp_
     (folder / "cohort.yaml").write_text(json.dumps(said))
     intake.stage(tmp_path, folder)
     shutil.copy(tmp_path / "interim" / "clinical.csv", tmp_path / "interim" / "patients.csv")
-    execute("05_nomogram", tmp_path, clinical_formula="ct_stage + cea + ypn_stage + emvi + mrf_mm")
+    formula = "ct_stage + cea + ypn_stage + emvi + mrf_mm"
+    run_cells("05_nomogram", tmp_path, clinical_formula=formula, n_boot=10, n_refit=10)
     stages.nomogram_page(tmp_path)
     saved = results.load_json(tmp_path / "interim" / "nomogram.json")
     assert saved["formula"] == "ct_stage + cea + emvi + mrf_mm + dl_prob"

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import nbformat
 import pandas as pd
-import papermill
 import pytest
 from PIL import Image
 
@@ -22,7 +21,7 @@ from dlrs import results as results_module
 from dlrs.config import ROOT, sha256
 from dlrs_run import pages
 from dlrs_run import report as report_page
-from dlrs_run.execute import saved_now_and_then
+from notebook_cells import run_cells
 
 SCRIPT = "<script>alert('centre')</script>"
 LISTED = pages.checklists(ROOT / "paper" / "checklists")
@@ -227,11 +226,9 @@ def run_folder(folder, change=lambda entries: None):
 
 
 def execute(folder):
-    source = ROOT / "notebooks" / "10_report.ipynb"
-    parameters = {"run_dir": str(folder), "validity_dir": str(folder / "validity")}
-    options = dict(cwd=ROOT / "notebooks", progress_bar=False, engine_name=saved_now_and_then())
-    papermill.execute_notebook(source, folder / "10_report.ipynb", parameters=parameters, **options)
-    report_page.stage(**parameters)
+    validity = str(folder / "validity")
+    run_cells("10_report", folder, draw=results.Record.figure, validity_dir=validity)
+    report_page.stage(run_dir=str(folder), validity_dir=validity)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -337,8 +334,8 @@ def test_an_estimate_without_an_interval_stops_the_build(tmp_path):
     def damage(entries):
         entries["table2.cindex.DLRS.validation"] = {"class": "SYNTHETIC", "notebook": "01_cohort", "value": 0.7}
 
-    with pytest.raises(papermill.PapermillExecutionError, match="an estimate without an interval"):
-        execute(run_folder(tmp_path / "run", damage))
+    with pytest.raises(ValueError, match="an estimate without an interval"):
+        run_cells("10_report", run_folder(tmp_path / "run", damage))
 
 
 def test_published_pages_name_no_patient_and_no_folder_of_this_machine():

@@ -14,17 +14,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import yaml
 from PIL import Image
-from traitlets.config import Config
 
 import accessibility
-from dlrs import cohort, config
+from dlrs import cohort
 from dlrs.imaging import volumes
 from dlrs_site import doctor, intake
 from dlrs_site import settings as settings_model
+from notebook_cells import run_cells
 
 N_PRIMARY, N_VALIDATION = 10, 6
 T2W_AFFINE = np.array([[-2.0, 0, 0, 35], [0, -2.0, 0, 31], [0, 0, 4.0, -18], [0, 0, 0, 1]])  # stored as LPS
@@ -763,13 +762,8 @@ def test_the_example_passes(example):
 
 
 def test_the_example_runs_through_notebook_01_which_says_what_one_patient_cannot_tell(example, tmp_path):
-    where = dict(run_dir=str(tmp_path / "run"), cohort_dir=str(example))
-    notebook = config.ROOT / "notebooks" / "01_cohort.ipynb"
     intake.stage(tmp_path / "run", example)
-    papermill.execute_notebook(
-        str(notebook), str(tmp_path / "n.ipynb"), parameters=where, cwd=str(notebook.parent), kernel_name="python3",
-        progress_bar=False, config=Config({"KernelManager": {"transport": "ipc", "ip": str(tmp_path / "kernel")}}),
-    )  # fmt: skip
+    run_cells("01_cohort", tmp_path / "run", cohort_dir=str(example))
     entries = json.loads((tmp_path / "run" / "results" / "01_cohort.json").read_text())["entries"]
     sd = entries["table1.age.validation.sd"]
     assert sd["value"] is None and "one patient" in sd["reason"]
