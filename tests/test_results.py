@@ -160,10 +160,10 @@ def test_sections_have_a_heading_row_that_alone_shows_what_belongs_to_all(record
 
 
 def test_a_models_column_is_named_by_variable_and_level_and_probabilities_are_never_0_or_1():
-    frame = pd.DataFrame({"x": ["ypn_stage[T.ypN1]", "dl_prob", "age"], "risk": [0.99999, 1e-9, 0.25]})
+    frame = pd.DataFrame({"x": ["ypn_stage[T.ypN1]", "dl_prob", "age", "cea"], "risk": [0.99999, 1e-9, 0.25, 1.0]})
     page = results.layout(frame, {"X": results.label("x"), "Risk": results.probability("risk")})
-    assert page["X"].tolist() == ["ypN stage ypN1", "DL-prob", "Age"]
-    assert page["Risk"].tolist() == [">0.999", "<0.001", "0.250"]
+    assert page["X"].tolist() == ["ypN stage ypN1", "DL-prob", "Age", "CEA"]
+    assert page["Risk"].tolist() == [">0.999", "<0.001", "0.250", ">0.999"]
 
 
 def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_cohort_side_by_side():

@@ -191,7 +191,7 @@ def probability(p: str, digits: int = 3) -> Cell:
     """Write a column's probability, `<0.001` or `>0.999` where it would be printed as 0 or 1."""
 
     def cell(row):
-        return f">{1 - 10**-digits:.{digits}f}" if 1 - 10**-digits < row[p] < 1 else format_p(row[p], digits)
+        return f">{1 - 10**-digits:.{digits}f}" if row[p] > 1 - 10**-digits else format_p(row[p], digits)
 
     return cell
 

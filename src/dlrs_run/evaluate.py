@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dlrs import predictions, results
 from dlrs.config import ROOT, InputError, in_words, whole_file
-from dlrs_run import execute, pages
+from dlrs_run import codebook, execute, pages
 
 NOTEBOOK = "12_evaluate"
 # Each setting of a mapping file, and the notebook's parameter that it becomes.
@@ -182,30 +182,12 @@ def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str =
 
 
 def write_tables(out: Path, stamp: str = "COHORT") -> None:
-    """Write each table of the run as a Word document and in LaTeX."""
+    """Write each table of the run as a Word document and in LaTeX, and the codebook of their columns."""
     for path in sorted((out / "tables").glob("*.html")):
         table = pages.read_table(path)
         path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS[stamp]))
-        path.with_suffix(".tex").write_text(latex_table(table), encoding="utf-8")
-
-
-def latex_table(table: pages.Table) -> str:
-    """Return a table in LaTeX with booktabs' rules (pandas' own writer loads matplotlib for it)."""
-    head, *body = (" & ".join(map(latex, row)) + r" \\" for row in [table.columns, *table.rows])
-    begin = [
-        r"\begin{table}",
-        rf"\caption{{{latex(table.caption)}}}",
-        rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}",
-    ]
-    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join([*begin, r"\toprule", head, r"\midrule", *body, *end])
-
-
-def latex(text: str) -> str:
-    """Return text as LaTeX prints it."""
-    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    signs |= {sign: "\\" + sign for sign in "&%$#_{}"} | {"<": "$<$", ">": "$>$"}
-    return "".join(signs.get(sign, sign) for sign in text)
+        path.with_suffix(".tex").write_text(pages.latex(table, stamp=results.STAMPS[stamp]), encoding="utf-8")
+    results.save_csv(codebook.of_run(out), out / "codebook.csv")
 
 
 def clear(out: Path, page: str = "evaluate.html", notebook: str = NOTEBOOK) -> None:
@@ -215,7 +197,7 @@ def clear(out: Path, page: str = "evaluate.html", notebook: str = NOTEBOOK) -> N
         raise Usage(f"{out} holds other files: name a new folder, or that of an earlier run of this, with --out.")
     for name in ("tables", "figures", "results", "notebooks", "interim", "logs"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in (page, "results.json", "results_missing.json"):
+    for name in (page, "results.json", "results_missing.json", "codebook.csv"):
         (out / name).unlink(missing_ok=True)
 
 

@@ -160,6 +160,31 @@ def docx(table: Table, *, stamp: str) -> bytes:
     return _saved(document)
 
 
+def latex(table: Table, *, stamp: str) -> str:
+    """Return a table in LaTeX with booktabs' rules: caption above, a section's row in bold, notes and class below."""
+    width = len(table.columns)
+
+    def line(row):
+        if width > 1 and row[0] and not any(row[1:]):
+            return rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{_latex(row[0])}}}}} \\"
+        return " & ".join(map(_latex, row)) + r" \\"
+
+    below = [rf"\par\smallskip\footnotesize {_latex(text)}" for text in filter(None, [table.notes, stamp])]
+    begin = [r"% \usepackage{booktabs, textcomp}", r"\begin{table}", rf"\caption{{{_latex(table.caption)}}}"]
+    begin += [rf"\begin{{tabular}}{{{'l' * width}}}", r"\toprule", line(table.columns), r"\midrule"]
+    end = [r"\bottomrule", r"\end{tabular}", *below, r"\end{table}", ""]
+    return "\n".join([*begin, *map(line, table.rows), *end])
+
+
+def _latex(text: str) -> str:
+    """Return text as LaTeX prints it, a hyphen before a number as a minus sign."""
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    signs |= {sign: "\\" + sign for sign in "&%$#_{}"} | {"<": "$<$", ">": "$>$", "×": r"$\times$", "−": "$-$"}
+    signs |= {"≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "–": "--", "[": "{[}", "]": "{]}"}
+    text = re.sub(r"(?<![\w.)])-(?=\d)", "−", text)
+    return "".join(signs.get(sign, sign) for sign in text)
+
+
 def docx_text(parts: Mapping[str, Iterable[str]], *, stamp: str) -> bytes:
     """Return paragraphs under their headings as a Word document, the class of their numbers above."""
     document = _document()

@@ -101,7 +101,7 @@ def stage(
 
 
 def files_beside(run: Run) -> dict[str, bytes]:
-    """Write the codebook, the draft, and every table as a Word document; return them by file name."""
+    """Write the codebook, the draft, and every table for Word and in LaTeX; return them, but LaTeX, by file name."""
     found = draft.write(run.folder, draft.texts(), run.results, run.kinds)
     for name in sorted(run.there("tables", "html")):
         stamp = results.STAMPS["PUBLISHED" if name.startswith("audit") else run.provenance]
@@ -109,6 +109,8 @@ def files_beside(run: Run) -> dict[str, bytes]:
         found[f"{name}.docx"] = pages.docx(table, stamp=stamp)
         with config.whole_file(run.folder / "word" / f"{name}.docx") as partial:
             partial.write_bytes(found[f"{name}.docx"])
+        with config.whole_file(run.folder / "latex" / f"{name}.tex") as partial:
+            partial.write_text(pages.latex(table, stamp=stamp), encoding="utf-8")
     results.save_csv(codebook.of_run(run.folder), run.folder / "codebook.csv")
     return found | {"codebook.csv": (run.folder / "codebook.csv").read_bytes()}
 

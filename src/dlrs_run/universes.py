@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **files}):
         return 1
     provenance = results.load_json(out / "interim" / "study.json")["class"]
+    evaluate.write_tables(out, provenance)
     parts = [evaluate.part(out, title, PARTS) for title in PARTS]
     answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
     rows = [("Run", config.display_path(run)), *((name, str(value)) for name, value in files.items() if value)]

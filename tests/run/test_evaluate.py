@@ -143,6 +143,10 @@ def test_tables_come_as_csv_word_and_latex(judged):
     with open(tables / "follow_up.csv", newline="", encoding="utf-8") as file:
         assert [row["n"] for row in csv.DictReader(file)] == [str(N)]
     assert r"\begin{tabular}" in (tables / "calibration.tex").read_text(encoding="utf-8")
+    book = pd.read_csv(judged / "out" / "codebook.csv", keep_default_na=False)
+    of_tables = book[book["file"].str.startswith("tables/")]
+    assert set(of_tables["file"]) == {f"tables/{path.name}" for path in tables.glob("*.csv")}
+    assert not (numbers := of_tables[(of_tables["kind"] == "number") & (of_tables["unit"] == "")]).size, numbers
 
 
 def test_findings_leave_a_page_and_nothing_else(tmp_path, capsys):

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import zipfile
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -72,6 +73,38 @@ def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
     assert cells == [["Centre", "P"], [SCRIPT, "<0.001"], ["B", "0.5"]]
     assert [p.text for p in document.paragraphs] == ["Table 9. A & B", "n < 3", "SYNTHETIC"]
     assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
+
+
+def unbalanced(text, columns):
+    """Return what would stop LaTeX: braces, environments or cells that do not add up, and its own signs in a text."""
+    bare = re.sub(r"\\[\\&%$#_{}]", "", text)
+    faults = ["braces"] if bare.count("{") != bare.count("}") else []
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
+    faults += ["environments"] if begun != ended[::-1] else []
+    body = re.search(r"toprule\n(.*)\\bottomrule", text, re.DOTALL)[1].splitlines()
+    for line in (line for line in body if line != r"\midrule"):
+        bare = re.sub(r"\\[&%$#_{}]", "", line)
+        cells = columns if bare.startswith(r"\multicolumn") else bare.count("&") + 1
+        wrong = cells != columns or not bare.endswith(r"\\") or re.search(r"[%#_]", bare) or bare.count("$") % 2
+        faults += [line] if wrong else []
+    return faults
+
+
+def test_a_table_goes_into_latex_whole(tmp_path):
+    rows = [["A & B_1", ""], ["50% #1 {x} ~ ^ \\ $", "-0.03 (-0.1 to 0.2)"], ["cT4 [T.x] × y ≥ 2", "<0.001"]]
+    text = pages.latex(pages.Table("Caption 5%", "Notes_1", ["Level", "Estimate"], rows), stamp="SYNTHETIC: a & b")
+    assert not unbalanced(text, 2)
+    assert r"\multicolumn{2}{l}{\textbf{A \& B\_1}} \\" in text and r"$-$0.03 ($-$0.1 to 0.2) \\" in text
+    assert text.index("Caption") < text.index("toprule") < text.index(r"Notes\_1") < text.index(r"SYNTHETIC: a \& b")
+    for path in sorted((ROOT / "reports" / "tables").glob("*.html")):
+        table = pages.read_table(path)
+        written = pages.latex(table, stamp="SYNTHETIC")
+        assert not unbalanced(written, len(table.columns)), path.name
+        assert written.isascii() or set(written) - set(map(chr, range(256))) <= set("’“”"), path.name
+    if tex := shutil.which("pdflatex"):
+        whole = r"\documentclass{article}\usepackage{booktabs,textcomp}\begin{document}" + text + r"\end{document}"
+        (tmp_path / "t.tex").write_text(whole, encoding="utf-8")
+        subprocess.run([tex, "-interaction=batchmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
 
 
 def test_a_figure_goes_in_as_svg_or_as_a_smaller_png(tmp_path):
@@ -383,5 +416,6 @@ def test_a_run_holds_the_draft_the_codebook_and_every_table_for_word(text, whole
     offered = set(re.findall(r'download="([^"]+)"', said))
     assert offered >= {"draft.docx", "draft.md", "codebook.csv", "tableS1.docx"}
     assert {path.name for path in (folder / "word").iterdir()} == {"draft.docx", "tableS1.docx"}
+    assert {path.name for path in (folder / "latex").iterdir()} == {"tableS1.tex"}
     assert "170 in the primary cohort" in (folder / "draft.md").read_text()
     assert set(pd.read_csv(folder / "codebook.csv")["file"]) == {"interim/patients.csv", "tables/tableS1.csv"}
