@@ -18,7 +18,7 @@ from dlrs.stats import (
     roc,
     survival,
 )
-from dlrs.stats.competing import cumulative_incidence
+from dlrs.stats.competing import cumulative_incidence, pseudo_regression
 
 RNG = np.random.default_rng(1)
 X = pd.Series(RNG.normal(size=80), index=[f"H{i:03d}" for i in range(80)])
@@ -217,6 +217,27 @@ def test_no_certainty_from_almost_nobody():
     assert np.isnan([nri.lower, nri.events.lower]).all() and nri.events.p == pytest.approx(0.3173, abs=1e-4)
     idi = reclassification.idi([0, 0, 1, 1], [0.1, 0.2, 0.5, 0.6], [0.0, 0.1, 0.6, 0.7])
     assert idi.value == pytest.approx(0.2) and idi.p > 0.01 or np.isnan(idi.p)
+
+
+def test_no_certainty_of_a_difference_from_a_single_event():
+    """Three patients, one event: the two rankings differ, and nothing says how much others would."""
+    time, event, a, b = [3.0, 6.0, 11.0], [1, 0, 0], [0.7, 0.4, 0.2], [0.1, 0.4, 0.2]
+    area = roc.compare_time_dependent_auc(time, event, a, b, times=6.0).iloc[0]
+    assert area["difference"] == 1 and area[["lower", "upper", "p"]].isna().all()
+    ranking = concordance.compare_concordance(time, event, a, b)
+    assert ranking.difference == 1 and np.isnan([ranking.lower, ranking.p]).all()
+    brier = calibration.compare_brier(time, event, a, b, horizon=6.0)
+    assert brier.difference < 0 and np.isnan([brier.lower, brier.p]).all()
+    score = calibration.brier_score(time, event, a, horizon=6.0)
+    assert score.brier > 0 and np.isnan([score.lower, score.upper, score.ipa_lower]).all()
+    assert calibration.compare_brier(time, event, a, a, horizon=6.0).p == 1
+    group = calibration.grouped_calibration(
+        range(1, 9), [1, 1, 1, 0, 0, 0, 0, 0], X[:8].rank() / 9, horizon=4, n_groups=2
+    )
+    assert (group.loc[group["observed"] == 0, ["lower", "upper"]].isna().all(axis=1)).all()
+    with pytest.raises(ValueError, match="covariates must tell patients apart") as caught:
+        pseudo_regression([7.0, 7, 7], [1, 0, 0], [0.1, 0.2, 0.3], horizon=7.0)
+    assert type(caught.value) is ValueError
 
 
 def test_a_share_moved_stays_a_share():

@@ -139,7 +139,8 @@ def brier_score(
     Returns
     -------
     Brier
-        `se` and limits (cut to [0, 1]) from the influence function; `ipa` = 1 - brier / null, where
+        `se` and limits (cut to [0, 1]) from the influence function, NaN where a single patient has the event by the
+        horizon or is known to be free of it; `ipa` = 1 - brier / null, where
         `null` is the score of `null_risk` in the same patients, with limits by the delta method.
 
     Raises
@@ -177,8 +178,9 @@ def brier_score(
         raise ValueError(f"horizon must leave somebody free of the event; found survival 0 at {horizon:g}")
     # The null risk makes the null score least, so that its own estimation adds nothing to the first order.
     of_ipa = (score / null * influence_null - influence) / null
-    se, se_ipa = (float(x.std(ddof=1) / np.sqrt(time.size)) for x in (influence, of_ipa))
-    z, ipa = checks.critical_value(level) if se > 0 else np.nan, 1 - score / null
+    few = _too_few(time, event, horizon)
+    se, se_ipa = (np.nan if few else float(x.std(ddof=1) / np.sqrt(time.size)) for x in (influence, of_ipa))
+    z, ipa = checks.critical_value(level) * (1 if se > 0 else np.nan), 1 - score / null
     lower, upper = np.clip([score - z * se, score + z * se], 0, 1)
     return Brier(
         score, se, float(lower), float(upper), ipa, null, ipa - z * se_ipa, float(np.minimum(1, ipa + z * se_ipa))
@@ -217,7 +219,9 @@ def compare_brier(
     time, event, first, horizon = _arguments(time, event, first, horizon, "first")
     second = checks.risk(second, time.size, "second")
     (a, influence_a), (b, influence_b) = (_brier(time, event, x, horizon, competing) for x in (first, second))
-    difference, se = a - b, float((influence_a - influence_b).std(ddof=1) / np.sqrt(time.size))
+    difference, spread = a - b, influence_a - influence_b
+    few = _too_few(time, event, horizon) and difference
+    se = np.nan if few else float(spread.std(ddof=1) / np.sqrt(time.size)) if difference else 0.0
     se = np.nan if se == 0 and difference else se
     half, z = checks.critical_value(level) * se, difference / se if se else 0.0
     return BrierDifference(
@@ -228,6 +232,12 @@ def compare_brier(
 def _arguments(time, event, risk, horizon, name="risk"):
     time, event = checks.survival(time, event)
     return time, event, checks.risk(risk, time.size, name), checks.horizon(time, event, horizon)
+
+
+def _too_few(time: np.ndarray, event: np.ndarray, horizon: float) -> bool:
+    """Say whether a single patient has the event by the horizon, or is followed beyond it or to it without one."""
+    early = event & (time <= horizon)
+    return min(int(early.sum()), int(((time >= horizon) & ~early).sum())) < 2
 
 
 def _brier(time, event, risk, horizon, competing=None) -> tuple[float, np.ndarray]:
@@ -763,7 +773,7 @@ def grouped_calibration(
     pandas.DataFrame
         risk_from, risk_to (group (from, to], the first including its lower end), n, mean_predicted, observed,
         se (Greenwood's), lower, upper (log-log). Where a group's curve has come down to 0, se and limits do
-        not exist and are NaN; where its follow-up ends early the curve is carried on.
+        not exist and are NaN, limits also in a group without an event; where its follow-up ends early the curve is carried on.
 
     Raises
     ------
@@ -786,6 +796,8 @@ def grouped_calibration(
         members = group == place
         at = survival.kaplan_meier(time[members], event[members], at=[horizon], level=level, extend=True).iloc[0]
         observed = (1 - at["survival"], at["std_err"], 1 - at["upper"], 1 - at["lower"])
+        if at["survival"] == 1:  # without an event Greenwood's error is 0, and an interval would be none
+            observed = (0.0, 0.0, np.nan, np.nan)
         rows.append((edges[place], edges[place + 1], int(members.sum()), risk[members].mean(), *observed))
     columns = ["risk_from", "risk_to", "n", "mean_predicted", "observed", "se", "lower", "upper"]
     return pd.DataFrame(rows, columns=columns)

@@ -153,8 +153,9 @@ def pseudo_regression(
     start[0] = np.log(-np.log1p(-risk))
     found = optimize.least_squares(residual, start, slopes, x_scale="jac", method="lm", xtol=1e-12, ftol=1e-14)
     by, r = slopes(found.x), residual(found.x)
-    if not found.success or np.linalg.matrix_rank(by) < by.shape[1]:
+    squares = by.T @ by
+    if not found.success or min(np.linalg.matrix_rank(matrix) for matrix in (by, squares)) < by.shape[1]:
         raise ValueError("covariates must tell patients apart; found no regression of the risk on them")
-    bread = np.linalg.inv(by.T @ by)
+    bread = np.linalg.inv(squares)
     meat = (by * r[:, None]).T @ (by * r[:, None]) * r.size / (r.size - 1)
     return found.x, bread @ meat @ bread

@@ -280,7 +280,8 @@ def compare_concordance(
     Returns
     -------
     Difference
-        C(a) - C(b). For a paired bootstrap see `concordance_bootstrap`.
+        C(a) - C(b); without error and P (jackknife) where a single event is in the pairs. For a paired bootstrap see
+        `concordance_bootstrap`.
 
     Notes
     -----
@@ -299,6 +300,8 @@ def compare_concordance(
     counted = [_count(compare_rows(time, event, x, ones, ones, same_time), ties) for x in (a, b)]
     if method == "jackknife":
         influence = np.column_stack([_jackknife(k) for k in counted])
+        if _used_events(event, counted[0]) < 2 and counted[0].c != counted[1].c:
+            influence *= np.nan
         return difference_of(counted[0].c, counted[1].c, influence.T @ influence, level)
     se = np.array([_noether_se(k) for k in counted])
     from dlrs.stats import groups  # brings scipy's statistics, which nothing else here needs

@@ -250,7 +250,8 @@ def compare_time_dependent_auc(
     Returns
     -------
     DataFrame
-        ``time``, ``difference`` (a - b), ``se``, ``lower``, ``upper``, ``z``, ``p`` (two-sided).
+        ``time``, ``difference`` (a - b), ``se``, ``lower``, ``upper``, ``z``, ``p`` (two-sided); all but the difference
+        are NaN where it rests on a single case or control.
 
     Notes
     -----
@@ -261,8 +262,10 @@ def compare_time_dependent_auc(
     b = checks.prediction(b, time.size, "b")
     rows = []
     both = (_aucs(time, event, x, times, event_at_horizon, competing) for x in (a, b))
-    for (at, _, auc_a, influence_a), (_, _, auc_b, influence_b) in zip(*both, strict=True):
+    for (at, groups, auc_a, influence_a), (_, _, auc_b, influence_b) in zip(*both, strict=True):
         covariance = np.cov(influence_a, influence_b) / time.size
+        if min(groups.n_cases, groups.n_controls) < 2 and auc_a != auc_b:
+            covariance *= np.nan
         d = difference_of(auc_a, auc_b, covariance, level)
         rows.append((at, d.difference, d.se, d.lower, d.upper, d.statistic, d.p))
     return pd.DataFrame(rows, columns=["time", "difference", "se", "lower", "upper", "z", "p"])
