@@ -77,6 +77,7 @@ CALLS = {
     cox.added_value: FOLLOWED | dict(linear_predictor=X, addition=Z, level=0.9),
     cox.baseline_hazard: FOLLOWED | dict(linear_predictor=X),
     cox.risk_at: dict(linear_predictor=X, baseline=BASELINE, horizon=12.0),
+    cox.hazard_error: BY | dict(covariates=COLUMNS, fit=cox.cox_fit(TIME, EVENT, COLUMNS)),
     cox.ph_test: FOLLOWED | dict(covariates=COLUMNS),
     cox.compare_groups: BY | dict(high=X > 0),
     cox.interaction: FOLLOWED | dict(high=X > 0, factor=pd.Series(np.tile(["u", "v"], N // 2), IDS)),

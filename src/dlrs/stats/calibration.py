@@ -773,7 +773,8 @@ def grouped_calibration(
     pandas.DataFrame
         risk_from, risk_to (group (from, to], the first including its lower end), n, mean_predicted, observed,
         se (Greenwood's), lower, upper (log-log). Where a group's curve has come down to 0, se and limits do
-        not exist and are NaN, limits also in a group without an event; where its follow-up ends early the curve is carried on.
+        not exist and are NaN, limits also in a group without an event; where follow-up ends early the curve is
+        carried on.
 
     Raises
     ------

@@ -542,6 +542,7 @@ def hazard_error(
     """
     time, event = checks.survival(time, event)
     x, _ = checks.columns(covariates, time.size)
+    checks.inside(horizon, "horizon", 0, np.inf)
     sets, middle = _risk_sets(time, event, "efron"), x.mean(axis=0)
     x = (x - middle)[sets.order]
     moments = _moments(sets, x, x @ fit.coefficients)
