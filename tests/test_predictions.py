@@ -129,6 +129,9 @@ def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "table.sav").write_bytes(b"$FL2")
     with pytest.raises(predictions.Findings, match=r"its ending is \.sav; expected \.csv, \.tsv, \.xlsx or \.parquet"):
         predictions.read(tmp_path / "table.sav", roles())
+    with pytest.raises(predictions.Findings) as error:
+        predictions.read(tmp_path / "table.sav", roles())
+    assert [finding.code for finding in error.value.findings] == ["file-kind"]
 
 
 @pytest.mark.parametrize("text", ["", "patient,days,event,risk,cohort\n", "\n"])
@@ -396,6 +399,9 @@ def test_a_level_spelt_in_two_ways(tmp_path, frame):
     frame["sex"] = ["M"] * 30 + ["m"] + ["F"] * 29
     found = warned(tmp_path, frame, clinical=["sex"])["spelling"]
     assert (found.column, found.row) == ("sex", 32) and "M and m differ in capitals only" in found.found
+    frame["sex"], frame.loc[5, "patient"] = "F", "p004"
+    found = warned(tmp_path, frame)["spelling"]
+    assert (found.column, found.row) == ("patient", 6) and "P004 and p004" in found.found and "patients" in found.remedy
 
 
 def test_follow_up_of_nothing(tmp_path, frame):

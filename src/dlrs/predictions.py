@@ -23,7 +23,7 @@ A_YEAR = {"days": 365.25, "months": 12.0, "years": 1.0}
 KINDS = ("risk", "survival", "score")
 STATES = {"censored": 0, "event": 1, "competing": 2}
 PLAIN_CODES = {"0": 0, "1": 1, "false": 0, "true": 1}
-MISSING = {"", "na", "n/a", "nan", "null", "none", ".", "-", "<na>"}
+MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", ".", "-", "<na>"}
 ALL = "all"  # the one cohort of a table without cohorts
 WITH_COMMA = r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?"
 ROWS_NAMED = 5
@@ -158,6 +158,8 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
         else:
             problem, expected = f"its ending is {path.suffix.lower() or 'none'}", ".csv, .tsv, .xlsx or .parquet"
             raise Findings(path.name, [Finding("file-kind", problem, expected, as_csv)])
+    except Findings:
+        raise
     except FileNotFoundError:
         finding = Finding("file-missing", "there is no such file", "a table", "Correct its path.")
         raise Findings(path.name, [finding]) from None
@@ -513,17 +515,19 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
         problem = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
         remedy = "Check --time-unit: are these months or years?"
         found.append(Finding("time-short", problem, "months or years of follow-up", remedy, roles.time))
-    for name in filter(None, [roles.cohort, roles.centre, *roles.clinical]):
+    for name in filter(None, [roles.id, roles.cohort, roles.centre, *roles.clinical]):
         levels = pd.Series(text[name].unique())
-        alike = levels[levels.str.casefold().duplicated(keep=False) & ~levels.str.lower().isin(MISSING)].tolist()
+        levels = levels[~levels.str.lower().isin(MISSING)]
+        folded = levels.str.casefold()
+        alike = levels[folded.isin(folded[folded.duplicated()].head(1))].tolist()
         if alike:
+            kind = "patient" if name == roles.id else "level"
             problem, remedy = (
-                f"{' and '.join(sorted(alike)[:2])} differ in capitals only",
-                "They are taken for two levels.",
+                f"{' and '.join(sorted(alike))} differ in capitals only",
+                f"They are taken for two {kind}s.",
             )
-            rarer = min(alike, key=text[name].tolist().count)
-            row = text.index[text[name] == rarer][0]
-            found.append(Finding("spelling", problem, "one spelling a level", remedy, name, int(row)))
+            rarer = text.index[text[name] == min(alike, key=text[name].tolist().count)][0]
+            found.append(Finding("spelling", problem, f"one spelling a {kind}", remedy, name, int(rarer)))
     for name in text.columns:
         index = pd.to_numeric(text[name], errors="coerce") if name.lower() in ("", "index", "unnamed: 0") else None
         if index is not None and index.is_unique and not index.is_monotonic_increasing:
