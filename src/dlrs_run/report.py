@@ -195,7 +195,9 @@ def groups(run: Run, rows: pd.DataFrame, texts: Mapping) -> list[dict]:
     for name, group in texts["groups"].items():
         part = rows[rows["key"].str.split(".").str[0] == name]
         analysed = part[part["same"].notna() & ~part["set_by_cohort"]]
-        text = f"{len(part)} entries, {part['same'].notna().sum()} rerun as one number"
+        text = (
+            f"{len(part)} {'entry' if len(part) == 1 else 'entries'}, {part['same'].notna().sum()} rerun as one number"
+        )
         if len(analysed):
             text += f"; {int(analysed['same'].sum())} of {len(analysed)} that an analysis gives are the same"
         items = [_row(run, row, made_by, texts["set_by"][run.provenance]) for row in part.to_dict("records")]
@@ -226,7 +228,7 @@ def null_answer(validity: Path, texts: Mapping) -> dict:
             "at least twice as often as by chance": ~most & often,
             "about as often as by chance, or less": ~most & ~often,
         }
-        share = shares["cohort"] + " " + (100 * shares[model]).map("{:.0f} %".format)
+        share = shares["cohort"] + " " + (100 * shares[model]).map("{:.0f}%".format)
         by_kind = {kind: share[rows].groupby(shares["conclusion"], sort=False) for kind, rows in kinds.items()}
         answer["by_model"][published.NULL_MODELS.get(model, model)] = {
             kind: "; ".join(f"{conclusion} ({cohorts})" for conclusion, cohorts in found.agg(", ".join).items())
@@ -319,7 +321,7 @@ def overview(run: Run, texts: Mapping) -> dict | None:
     if "published_and_rerun" not in run.there("figures", "svg"):
         return None
     n = len(published.estimates(run.results, config.published(), texts["overview"]))
-    caption = "Published estimates and those of this run, one row each, with 95 % intervals where there are any."
+    caption = "Published estimates and those of this run, one row each, with 95% intervals where there are any."
     alt = f"{n} estimates, published and rerun, with intervals; the tables below hold the same numbers."
     return dict(caption=caption, alt=alt) | _picture(run, "published_and_rerun")
 
@@ -437,7 +439,7 @@ def _score(items: list[Mapping], columns: Mapping[str, str]) -> str:
     texts = []
     for subject in ("paper", "here"):
         low, high = pages.weighted_score(items, subject)
-        reach = f"{low:.1f} %" if low == high else f"{low:.1f} to {high:.1f} %"
+        reach = f"{low:.1f}%" if low == high else f"{low:.1f} to {high:.1f}%"
         texts.append(f"{columns[subject]}: {reach}")
     return "; ".join(texts)
 

@@ -280,8 +280,8 @@ def test_an_incomplete_run_says_what_is_missing_and_why(text):
 
 def test_the_answer_says_what_the_design_finds_when_nothing_is_there(text):
     said = re.search(r'<section id="answer">.*?</section>', text, re.DOTALL)[0]
-    assert "<b>in most studies</b>: NRI is better (primary 90 %)" in said
-    assert "<b>about as often as by chance, or less</b>: C is better (validation 3 %)" in said
+    assert "<b>in most studies</b>: NRI is better (primary 90%)" in said
+    assert "<b>about as often as by chance, or less</b>: C is better (validation 3%)" in said
     assert "Reached although nothing is there." in said and "Not answered yet" not in said
 
 
@@ -361,6 +361,26 @@ def test_the_page_can_be_read_without_eyes_and_with_a_keyboard(text):
 def test_the_page_has_no_serious_fault_of_access(browser, text, tmp_path, scheme, width):
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     assert accessibility.serious(browser, tmp_path / "report.html", scheme=scheme, width=width) == []
+
+
+PRINTED = """() => [...document.querySelectorAll("table")].flatMap((table) => {
+  const wide = table.getBoundingClientRect().right > document.documentElement.clientWidth + 1 ? ["a table is cut"] : [];
+  const lines = (cell) => { const all = document.createRange(); all.selectNodeContents(cell);
+    return new Set([...all.getClientRects()].map((line) => Math.round(line.top))).size; };
+  const number = (cell) => /^[<>]?[0-9.]+$|^SYNTHETIC$/.test(cell.textContent.trim());
+  const broken = [...table.querySelectorAll("td")].filter((cell) => number(cell) && lines(cell) > 1);
+  return [...wide, ...broken.map((cell) => `${cell.textContent} is broken`)]; })"""
+
+
+@pytest.mark.parametrize("millimetres", [186, 196])
+def test_on_paper_no_table_is_cut_and_no_number_broken(browser, whole, tmp_path, millimetres):
+    """The width of A4 and of letter paper less Chromium's margins."""
+    (tmp_path / "report.html").write_text(whole[1], encoding="utf-8")
+    tab = browser.new_page(viewport={"width": round(millimetres / 25.4 * 96), "height": 1000})
+    tab.goto((tmp_path / "report.html").as_uri())
+    tab.emulate_media(media="print")
+    assert tab.evaluate(PRINTED) == []
+    tab.close()
 
 
 def test_an_estimate_without_an_interval_stops_the_build(tmp_path):
