@@ -499,7 +499,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     much = added.add_mutually_exclusive_group()
     much.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
     slow = "also what takes long: every cell twice, other horizons, all pages in a browser, the study on few patients"
-    much.add_argument("--all", action="store_true", help=f"{slow}; fifteen minutes")
+    much.add_argument("--all", action="store_true", help=f"{slow}; half an hour")
     command("check", check, cores=True)
     added = command("accept", accept, "--bands", cores=True)
     added.add_argument("--bands", action="store_true", help="also the bands, from the runs of `bands`")

@@ -136,6 +136,19 @@ def among(name: str, value: str | Sequence[str], allowed: Sequence[str]) -> None
             raise InputError("parameters", f"{name} has {word}", expected=f"of {', '.join(allowed)}", remedy=remedy)
 
 
+def within_follow_up(name: str, months: float | Sequence[float], longest: float) -> None:
+    """Refuse a time beyond the longest follow-up, both in months.
+
+    Examples
+    --------
+    >>> within_follow_up("horizon_months", 36.0, 81.5)
+    """
+    for time in np.atleast_1d(months):
+        if time > longest:
+            expected = f"months up to {longest:g}, the longest follow-up"
+            raise InputError("parameters", f"{name} has {time:g}", expected=expected, remedy="Take an earlier time.")
+
+
 def check_formula(name: str, formula: str, primary: pd.DataFrame, patients: pd.DataFrame) -> list[str]:
     """Refuse a formula that the study's models and nomogram cannot have; return the variables of one that they can.
 

@@ -307,7 +307,8 @@ def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage, inpu
         stage.write(traceback.format_exc())
         stage.fail(f"{name} stopped: {type(error).__name__}: {error}")
     else:
-        changed = [path for path, stat in as_they_are(inputs).items() if stat != before[path]]
+        now = as_they_are(inputs)  # None: dropped, as a control's volumes are by their last reader
+        changed = [path for path, stat in now.items() if stat not in (None, before[path])]
         if not changed:
             stage.done()
             return 0
