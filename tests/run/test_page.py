@@ -289,7 +289,9 @@ def test_every_published_entry_has_its_row_with_class_and_source(text):
     entries = dict(published.published_entries(config.published()))
     assert len(re.findall(r'<tr id="n-', text)) == len(entries)
     row = re.search(r'<tr id="n-cohort.n_total">.*?</tr>', text)[0]
-    assert ">235<" in row and "SYNTHETIC" in row and "the same; not counted" in row
+    assert ">235<" in row and "SYNTHETIC" not in row and "the same; not counted" in row
+    headings = re.findall(r'<th scope="col">(This run[^<]*)</th>', text)
+    assert headings and set(headings) == {"This run (SYNTHETIC)"}  # the class once a table
     assert re.search(r'href="notebooks/01_cohort\.html#cell-id=cell-\d+"', row)
     assert "missing in this run" in re.search(r'<tr id="n-table2.cindex.DLRS.validation">.*?</tr>', text)[0]
 
@@ -330,6 +332,13 @@ def test_the_first_screen_holds_the_answer_table_2_and_the_first_figure(whole):
     assert "<td>0.775 (0.695 to 0.856)</td>" in first and 'id="published_and_rerun"' in first
 
 
+def test_a_row_says_its_class_where_it_is_not_the_runs(whole):
+    said = whole[1]
+    row = re.search(r'<tr id="n-fig4.pcr.p">.*?</tr>', said)[0]
+    assert "SYNTHETIC" not in row and " (SYNTHETIC)</td>" not in said
+    assert said.count(" (PUBLISHED)</td>") == 9  # numbers that are recomputed from what is printed
+
+
 def test_beside_the_papers_t_test_stands_the_same_kind_of_test(whole):
     results, said = whole
     row = re.search(r'<tr id="n-cindex_comparison.Nomogram_vs_Clinical.p">.*?</tr>', said)[0]
@@ -367,7 +376,7 @@ PRINTED = """() => [...document.querySelectorAll("table")].flatMap((table) => {
   const wide = table.getBoundingClientRect().right > document.documentElement.clientWidth + 1 ? ["a table is cut"] : [];
   const lines = (cell) => { const all = document.createRange(); all.selectNodeContents(cell);
     return new Set([...all.getClientRects()].map((line) => Math.round(line.top))).size; };
-  const number = (cell) => /^[<>]?[0-9.]+$|^SYNTHETIC$/.test(cell.textContent.trim());
+  const number = (cell) => /^[<>]?[0-9.]+$/.test(cell.textContent.trim());
   const broken = [...table.querySelectorAll("td")].filter((cell) => number(cell) && lines(cell) > 1);
   return [...wide, ...broken.map((cell) => `${cell.textContent} is broken`)]; })"""
 
