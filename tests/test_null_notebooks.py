@@ -169,3 +169,17 @@ def test_instability_over_seeds_is_that_of_the_finished_run_against_the_others(t
         assert found[f"validity.seeds.nomogram_reclassified_{cohort}"]["value"] == pytest.approx(crossed)
         low, high = found[f"validity.seeds.nomogram_oe_{cohort}"]["ci"]
         assert high / low == pytest.approx((of_cohort.mean() + 0.05) / (of_cohort.mean() - 0.04))
+
+
+def test_what_docs_say_of_the_multiverse_under_the_null_is_what_the_committed_run_gave():
+    table = pd.read_csv(ROOT / "reports" / "validity" / "tables" / "validity_multiverse_search.csv")
+    of = table.query("law == 'independent' and conclusion == 'improves' and scope == 'validation'").set_index("k")
+    text = " ".join((ROOT / "docs" / "multiverse.md").read_text(encoding="utf-8").split())
+    assert of.index.max() == 336 and f"In {of.at[1, 'n']} studies with noise" in text
+    for k, words in {
+        1: "when one analysis was",
+        10: "when the best of 10 was",
+        336: "when the best of all 336",
+    }.items():
+        share, low, high = 100 * of.loc[k, ["some", "some_lower", "some_upper"]]
+        assert re.search(rf"{share:.1f} % \((95% CI )?{low:.1f} to {high:.1f}\) {words}", text), k
