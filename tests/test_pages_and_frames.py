@@ -153,4 +153,4 @@ def test_the_check_stops_where_a_page_was_changed(tmp_path):
     ratio = pages.read_table(tmp_path / "cox.html").rows[0][-1]
     text = (tmp_path / "cox.html").read_text(encoding="utf-8").replace(ratio, "99.000 (1.000-100.000)", 1)
     (tmp_path / "cox.html").write_text(text, encoding="utf-8")
-    assert any("99.000 in the row 'clinical'" in fault for fault in expected.pages_and_frames(tmp_path))
+    assert any("99.000 in the row 'Clinical'" in fault for fault in expected.pages_and_frames(tmp_path))

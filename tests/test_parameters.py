@@ -113,7 +113,7 @@ def test_a_formula_as_people_write_it_is_fitted_drawn_and_labelled(run, formula,
     )
     stages.nomogram_page(run)
     assert labels[0] in read(run / "nomogram.html")
-    covariates = re.findall(r"<td>(?:clinical|combination)</td>\s*<td>(.*?)</td>", read(run / "tables" / "cox.html"))
+    covariates = re.findall(r"<td>(?:Clinical|Combination)</td>\s*<td>(.*?)</td>", read(run / "tables" / "cox.html"))
     assert covariates and not any(re.search(r"\[|_|:", covariate) for covariate in covariates)
     if "*" in formula:
         assert found["cox.combination_lrt.ct_stage:cea"]["value"] >= 0

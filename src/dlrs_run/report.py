@@ -299,7 +299,8 @@ def figure_items(run: Run, texts: Mapping, people_of: Mapping[str, str]) -> list
         entry = dict(title=item["title"], caption=caption, people=people_of[item["people"]])
         entry["alt"] = f"{item['title']}: {caption} {entry['people']}"
         entry["links"] = [run.link(item["stage"])] if "stage" in item else []
-        entry["files"] = [_file(run.folder / "tables" / f"{part}.csv") for part in item.get("data", [])]
+        data = [run.folder / "tables" / f"{part}.csv" for part in item.get("data", [])]
+        entry["files"] = [_file(path) for path in data if path.is_file()]  # a validation has no primary cohort
         items.append(entry | _picture(run, name))
     return items
 

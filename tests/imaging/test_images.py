@@ -195,7 +195,7 @@ def series_of(*parts: str) -> list[Path]:
         (lambda: series_of("77654033", "CT2"), "mm between slices"),
         (lambda: series_of("98892003", "MR1"), "at one place|differ in SeriesInstanceUID"),
         (lambda: series_of("77654033", "CR1"), "slices with position"),
-        (lambda: [PYDICOM_FILES / "MR_truncated.dcm"], "cannot be read"),
+        (lambda: [PYDICOM_FILES / "MR_truncated.dcm"], "do not fit its header"),
         (lambda: [PYDICOM_FILES / "rtplan.dcm"], "slices with position"),
         (lambda: [NIBABEL_FILES / "README.rst"], "cannot be read"),
     ],
