@@ -497,7 +497,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     profile(added)
     added = command("test", test, "--quick -k nomogram", rest="[--quick | --all] [PYTEST'S OPTIONS]")
     much = added.add_mutually_exclusive_group()
-    much.add_argument("--quick", action="store_true", help="what needs no torch, in two minutes")
+    much.add_argument("--quick", action="store_true", help="what needs no torch, in about five minutes")
     slow = "also what takes long: every cell twice, other horizons, all pages in a browser, the study on few patients"
     much.add_argument("--all", action="store_true", help=f"{slow}; half an hour")
     command("check", check, cores=True)
