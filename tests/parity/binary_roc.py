@@ -17,8 +17,6 @@ ROWS = [
     Row("*/n_events", "events", "sum", "sum", exact=True),
     Row(f"{M}/auc", "AUC", ROC, "roc.delong"),
     Row(f"{M}/var_delong", "its variance", 'var(r, method = "delong")', "roc.delong"),
-    Row(f"{M}/lower", "its lower limit", 'ci.auc(r, method = "delong")', "roc.delong"),
-    Row(f"{M}/upper", "its upper limit", 'ci.auc(r, method = "delong")', "roc.delong"),
     Row(f"{M}/wilcoxon_auc", "Wilcoxon's U as an AUC", "wilcox.test(x1, x0)$statistic / (n1 n0)", "roc.delong"),
     Row(f"{M}/best/threshold", "Youden cut-offs", BEST, "roc.youden_cutoff"),
     Row(f"{M}/best/youden", "sensitivity + specificity", BEST, "roc.youden_cutoff"),
@@ -33,14 +31,12 @@ ROWS = [
 
 
 def marker(y, x) -> dict:
-    auc, curve, best = roc.delong(y, x, interval="wald"), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
+    auc, curve, best = roc.delong(y, x), roc.roc_curve(y, x), roc.youden_cutoff(y, x)
     total = curve["sensitivity"] + curve["specificity"]
     there = curve["threshold"].isin(best.thresholds)
     return {
         "auc": auc.auc,
         "var_delong": auc.se**2,
-        "lower": auc.lower,
-        "upper": auc.upper,
         "wilcoxon_auc": auc.auc,
         "best": {
             "threshold": best.thresholds,
@@ -69,7 +65,7 @@ def unpaired(context: Context, rows) -> dict:
     if len(parts) < 2 or any(min((y == 1).sum(), (y == 0).sum()) < 2 for y, _ in parts):
         return {}  # R leaves it out as well
     test = roc.compare_delong_unpaired(*parts[0], *parts[1])
-    single = [roc.delong(*part, interval="wald") for part in parts]
+    single = [roc.delong(*part) for part in parts]
     return {
         "marker": "signature",
         "subset_var": variable,

@@ -1,4 +1,4 @@
-"""`km`: Kaplan-Meier curves with three kinds of interval, log-rank tests."""
+"""`km`: Kaplan-Meier curves, log-rank tests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,8 @@ ROWS = [
     Row("*/*/*/*/n_risk", "patients at risk", CURVE, "survival.kaplan_meier", exact=True),
     Row("*/*/*/*/surv", "survival", CURVE, "survival.kaplan_meier"),
     Row("*/*/*/*/std_err", "standard error of survival", CURVE, "survival.kaplan_meier"),
-    Row("*/*/log/*/lower", "lower limit, log", CURVE, 'survival.kaplan_meier(interval="log")'),
-    Row("*/*/log/*/upper", "upper limit, log", CURVE, 'survival.kaplan_meier(interval="log")'),
     Row("*/*/log-log/*/lower", "lower limit, log-log", CURVE, "survival.kaplan_meier"),
     Row("*/*/log-log/*/upper", "upper limit, log-log", CURVE, "survival.kaplan_meier"),
-    Row("*/*/plain/*/lower", "lower limit, plain", CURVE, 'survival.kaplan_meier(interval="plain")'),
-    Row("*/*/plain/*/upper", "upper limit, plain", CURVE, 'survival.kaplan_meier(interval="plain")'),
     Row("*/*/*/*/median*", "median and its limits", "summary(survfit())$table", "survival.median_survival"),
 ]
 
@@ -48,13 +44,13 @@ def curves(rows: pd.DataFrame, group: pd.Series, times: list[float]) -> dict:
     for interval in ("log", "log-log", "plain"):
         for value in sorted(group.unique()):
             follow_up = rows.loc[group == value, ["time", "event"]]
-            out.setdefault(interval, {})[label(value)] = curve(*follow_up.to_numpy().T.astype(float), interval, times)
+            out.setdefault(interval, {})[label(value)] = curve(*follow_up.to_numpy().T.astype(float), times)
     return out
 
 
-def curve(time, event, interval, times) -> dict:
-    table = survival.kaplan_meier(time, event, at=times, extend=True, interval=interval)
-    median = survival.median_survival(time, event, interval=interval)
+def curve(time, event, times) -> dict:
+    table = survival.kaplan_meier(time, event, at=times, extend=True)
+    median = survival.median_survival(time, event)
 
     def words(values, word):
         return [float(v) if np.isfinite(v) else word for v in values]

@@ -12,7 +12,7 @@ SCORE, AUC = "riskRegression::Score", "roc.time_dependent_auc"
 SMOOTH = "calibration.smooth_calibration"
 COXPH, CPH = 1e-9, 1e-11  # where the fits stop: coxph by default, cph as it was called
 ROWS = [
-    Row("*/riskRegression/auc/*/*", "AUC at the horizon: value, SE, limits", SCORE, AUC),
+    Row("*/riskRegression/auc/*/*", "AUC at the horizon: value, SE", SCORE, AUC),
     Row("*/riskRegression/auc_contrasts/*/*", "difference of AUC, SE, P", SCORE, "roc.compare_time_dependent_auc"),
     Row("*/riskRegression/brier/*/ipa", "index of prediction accuracy", SCORE, "calibration.brier_score"),
     Row("*/riskRegression/brier/*/*", "Brier score: value, SE, limits", SCORE, "calibration.brier_score"),
@@ -62,8 +62,8 @@ def scores(rows: pd.DataFrame, horizon: float) -> dict:
     risks = {"Null_model": null, "clinical": rows["risk_clinical"], "combined": rows["risk_combined"]}
     out: dict = {"auc": {}, "brier": {}, "auc_contrasts": {}, "brier_contrasts": {}}
     for name in ("clinical", "combined"):
-        found = roc.time_dependent_auc(time, event, risks[name], times=horizon, interval="wald").iloc[0]
-        out["auc"][name] = found[["auc", "se", "lower", "upper"]].to_dict()
+        found = roc.time_dependent_auc(time, event, risks[name], times=horizon).iloc[0]
+        out["auc"][name] = found[["auc", "se"]].to_dict()
     difference = roc.compare_time_dependent_auc(time, event, risks["combined"], risks["clinical"], times=horizon)
     out["auc_contrasts"]["combined_minus_clinical"] = contrast(difference.iloc[0])
     for name, risk in risks.items():

@@ -61,7 +61,7 @@ CALLS = {
     roc.compare_time_dependent_auc: FOLLOWED | AREAS | dict(a=X, b=Z),
     roc.classification_at: BY | dict(prediction=X, cutoff=0.1),
     roc.survivalroc_km: FOLLOWED | dict(prediction=X, times=[12.0]),
-    roc.survivalroc_nne: FOLLOWED | dict(prediction=X, times=[12.0], span=0.2),
+    roc.survivalroc_nne: FOLLOWED | dict(prediction=X, times=[12.0]),
     roc.roc_curve: dict(outcome=EVENT, prediction=X),
     roc.roc_points: dict(outcome=EVENT, prediction=X),
     roc.delong: dict(outcome=EVENT, prediction=X, level=0.9),
@@ -72,7 +72,7 @@ CALLS = {
     competing.cumulative_incidence: CAUSES | dict(level=0.9),
     competing.incidence_influence: CAUSES,
     competing.pseudo_regression: CAUSES | dict(covariates=COLUMNS),
-    cox.cox_fit: FOLLOWED | dict(covariates=COLUMNS, offset=RISK, tolerance=1e-9, max_iterations=30),
+    cox.cox_fit: FOLLOWED | dict(covariates=COLUMNS, offset=RISK, tolerance=1e-9),
     cox.cox_term_tests: FOLLOWED | dict(covariates=COLUMNS),
     cox.added_value: FOLLOWED | dict(linear_predictor=X, addition=Z, level=0.9),
     cox.baseline_hazard: FOLLOWED | dict(linear_predictor=X),
@@ -109,7 +109,6 @@ CALLS = {
     groups.holm: dict(p_values=[0.01, 0.2]),
     groups.chi_square: TABLE,
     groups.likelihood_ratio: TABLE,
-    groups.fisher_exact: TABLE | dict(level=0.9),
     groups.fisher_freeman_halton: TABLE,
     groups.exact_chi_square: TABLE,
     groups.standardised_difference: TABLE,
@@ -139,7 +138,7 @@ CALLS = {
     sample_size.net_benefit_size: dict(predictor=PREDICTOR, threshold=0.2, width=0.3),
 }
 LABELS = {"group", "factor"}
-COUNTS = {"n_groups", "n_boot", "max_iterations", "parameters"}
+COUNTS = {"n_groups", "n_boot", "parameters"}
 LISTS = {"times", "at", "thresholds", "cutoffs", "knots", "p_values", "estimates", "differences", "values"}
 NOT_MADE = {"p_values", "estimates", "differences"}  # where NaN stands for a test or a refit that could not be made
 DATES = pd.date_range("2020-01-01", periods=N)

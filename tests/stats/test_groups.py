@@ -78,12 +78,6 @@ def test_fisher_by_hand():
     # margins 4, 4 / 4, 4: the tables have a = 0..4 with probability 1, 16, 36, 16, 1 over 70;
     # a = 3 has 16, so all but a = 2 count: (1 + 16 + 16 + 1) / 70.
     assert groups.fisher_freeman_halton([[3, 1], [1, 3]]) == pytest.approx(34 / 70)
-    # the conditional odds ratio solves sum a P(a) w^a / sum P(a) w^a = 3
-    weight = np.array([1, 16, 36, 16, 1.0])
-    found = groups.fisher_exact([[3, 1], [1, 3]])
-    odds = found.odds_ratio ** np.arange(5)
-    assert (np.arange(5) * weight * odds).sum() / (weight * odds).sum() == pytest.approx(3)
-    assert found.lower < 1 < found.upper
 
 
 def test_exact_chi_square_by_hand():
@@ -124,10 +118,7 @@ def test_order_of_rows_and_columns_never_matters(table, seed):
 @settings(deadline=None, max_examples=40)
 @given(table=arrays(np.int64, (2, 2), elements=st.integers(1, 30)))
 def test_fisher_2x2_equals_scipy(table):
-    found = groups.fisher_exact(table)
-    assert found.p == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
-    turned = groups.fisher_exact(table[::-1])
-    assert turned.odds_ratio * found.odds_ratio == pytest.approx(1)
+    assert groups.fisher_freeman_halton(table) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
 
 
 def test_exact_tests_reach_beyond_what_listing_every_table_can():
@@ -135,17 +126,6 @@ def test_exact_tests_reach_beyond_what_listing_every_table_can():
     assert groups.exact_chi_square(table) == pytest.approx(groups.chi_square(table).p, abs=0.02)
     large = np.random.default_rng(1).multinomial(2000, np.ones(6) / 6).reshape(3, 2)
     assert groups.fisher_freeman_halton(large) == pytest.approx(groups.chi_square(large).p, abs=0.01)
-
-
-def test_empty_diagonal_has_an_odds_ratio_of_zero_or_infinity():
-    none = groups.fisher_exact([[0, 7], [7, 2]])
-    assert none.odds_ratio == 0
-    assert none.lower == 0
-    assert none.upper < 1
-    all_of_them = groups.fisher_exact([[7, 0], [2, 7]])
-    assert all_of_them.odds_ratio == np.inf
-    assert all_of_them.upper == np.inf
-    assert all_of_them.lower > 1
 
 
 def test_mann_whitney_by_hand():
@@ -199,8 +179,6 @@ def test_spearman_by_hand():
         (lambda: groups.chi_square([[1, 2], ["a", 3]]), "table must hold counts"),
         (lambda: groups.exact_chi_square([[1, 2], [0, 0]]), "a patient in every row; found none in row 1"),
         (lambda: groups.likelihood_ratio([[1, 0], [2, 0]]), "a patient in every column; found none in column 1"),
-        (lambda: groups.fisher_exact([[1, 2], [3, 4], [5, 6]]), r"table must be 2x2; found shape \(3, 2\)"),
-        (lambda: groups.fisher_exact([[1, 2], [3, 4]], level=95), r"level must lie between 0 and 1; found 95"),
         (
             lambda: groups.exact_chi_square(np.full((3, 4), 9)),
             r"two rows or two columns for an exact test; found shape \(3, 4\): join levels",

@@ -19,6 +19,7 @@ from dlrs.stats import checks
 from dlrs.stats.survival import Test, chi2_test, kaplan_meier, step
 
 Ties = Literal["efron", "breslow"]
+MOST_STEPS = 50  # of Newton's method; five are usual
 AT_LIMIT = 20.0  # difference in linear predictor that stands for an infinite one: a hazard of 2e-9 of the reference's
 
 
@@ -127,7 +128,6 @@ def cox_fit(
     terms: Sequence[str] | None = None,
     offset: ArrayLike | None = None,
     tolerance: float = 1e-12,
-    max_iterations: int = 50,
     at_limit: bool = False,
 ) -> CoxFit:
     """Fit Cox's proportional hazards model by Newton's method.
@@ -150,8 +150,6 @@ def cox_fit(
     tolerance : float
         Stop when the log-likelihood changes by less than this share: R's ``coxph`` stops at 1e-9 and rms's ``cph``
         at 1e-4, which leaves the last digits, or the fourth one, to the stopping rule. Use theirs to equal them.
-    max_iterations : int
-        Newton steps before giving up.
     at_limit : bool
         What to do when a covariate separates the events (a level without an event), so that the likelihood rises
         for ever with its coefficient: refuse, or return the limit, with this coefficient infinite and its variance NaN.
@@ -196,7 +194,7 @@ def cox_fit(
     now = null = _moments(sets, x, offset)
     information = null_information = _information(sets, x, null)
     _full_rank(null_information, x, names)
-    for iterations in range(1, checks.whole_number(max_iterations, "max_iterations") + 1):  # noqa: B007
+    for iterations in range(1, MOST_STEPS + 1):  # noqa: B007
         move = np.linalg.solve(information, now.score)
         new = _moments(sets, x, offset + x @ (beta + move))
         while new.log_likelihood < now.log_likelihood - abs(now.log_likelihood) * 1e-10:
@@ -209,7 +207,7 @@ def cox_fit(
             break
     runs_off = _runs_off(x, now.score, information, null_information)
     if not converged and not runs_off.any():
-        raise ValueError(f"max_iterations must suffice; the likelihood still rises after {max_iterations}")
+        raise ValueError(f"tolerance must be reached; the likelihood still rises after {MOST_STEPS} Newton steps")
     if runs_off.any() and not at_limit:
         name = names[int((runs_off * np.abs(beta * np.sqrt(np.diag(null_information)))).argmax())]
         raise ValueError(
@@ -238,14 +236,12 @@ def cox_fit(
     )
 
 
-def score_and_information(
-    time: np.ndarray, event: np.ndarray, covariate: np.ndarray, at: float, *, ties: Ties = "efron"
-) -> tuple[float, float]:
+def score_and_information(time: np.ndarray, event: np.ndarray, covariate: np.ndarray, at: float) -> tuple[float, float]:
     """Return the slope of one covariate's log partial likelihood at a coefficient, and the information there.
 
-    Their sums over strata are those of the stratified model.
+    Ties are Efron's. Their sums over strata are those of the stratified model.
     """
-    sets = _risk_sets(time, event, ties)
+    sets = _risk_sets(time, event, "efron")
     x = (covariate - covariate.mean())[sets.order, None]
     moments = _moments(sets, x, at * x[:, 0])
     return float(moments.score[0]), float(_information(sets, x, moments)[0, 0])

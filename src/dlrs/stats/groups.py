@@ -35,15 +35,6 @@ class ChiSquare(NamedTuple):
     min_expected: float
 
 
-class FisherExact(NamedTuple):
-    """Fisher's exact test of a 2x2 table with the conditional odds ratio and its interval."""
-
-    p: float
-    odds_ratio: float
-    lower: float
-    upper: float
-
-
 class Spearman(NamedTuple):
     """Spearman's rank correlation; `s` is the sum of squared rank differences that R prints."""
 
@@ -161,9 +152,7 @@ def chi_square(table: ArrayLike, *, correction: bool = False) -> ChiSquare:
     >>> round(chi_square([[130, 29], [40, 36]]).chi2, 4)
     21.8062
     """
-    array = _table(table)
-    found = stats.chi2_contingency(array, correction=correction)
-    return ChiSquare(float(found.statistic), int(found.dof), float(found.pvalue), float(found.expected_freq.min()))
+    return _chi_square(table, correction=correction)
 
 
 def likelihood_ratio(table: ArrayLike) -> ChiSquare:
@@ -193,56 +182,12 @@ def likelihood_ratio(table: ArrayLike) -> ChiSquare:
     >>> round(likelihood_ratio([[130, 29], [40, 36]]).chi2, 4)
     20.9662
     """
-    array = _table(table)
-    found = stats.chi2_contingency(array, correction=False, lambda_="log-likelihood")
+    return _chi_square(table, correction=False, lambda_="log-likelihood")
+
+
+def _chi_square(table: ArrayLike, **options) -> ChiSquare:
+    found = stats.chi2_contingency(_table(table), **options)
     return ChiSquare(float(found.statistic), int(found.dof), float(found.pvalue), float(found.expected_freq.min()))
-
-
-def fisher_exact(table: ArrayLike, *, level: float = 0.95) -> FisherExact:
-    """Return Fisher's exact test of a 2x2 table, with the conditional odds ratio and its interval.
-
-    Parameters
-    ----------
-    table : array of shape (2, 2)
-        Counts; the odds ratio is above 1 when the diagonal dominates.
-    level : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    FisherExact
-        P: probability, given the margins, of all tables no more probable than the observed one.
-        `odds_ratio`: conditional maximum-likelihood estimate (not ad/bc), 0 or infinite when a
-        diagonal is empty; limits invert the two one-sided exact tests.
-
-    Raises
-    ------
-    ValueError
-        When the table is not 2x2, holds something else than counts, or an empty row or column.
-
-    Notes
-    -----
-    P is `fisher_freeman_halton`'s; odds ratio and limits are
-    ``scipy.stats.contingency.odds_ratio(kind="conditional")``. R's ``fisher.test`` stops its root finding
-    earlier: its odds ratio and limits (their inverses when above 1) are off by up to 1e-4.
-
-    References
-    ----------
-    Fisher RA. J R Stat Soc 1935;98:39-82. Cornfield J. Proc 3rd Berkeley Symp 1956;4:135-148.
-
-    Examples
-    --------
-    >>> round(fisher_exact([[3, 1], [1, 3]]).p, 4)
-    0.4857
-    """
-    array = _table(table)
-    if array.shape != (2, 2):
-        raise ValueError(f"table must be 2x2; found shape {array.shape}: use fisher_freeman_halton")
-    checks.coverage(level)
-    p = fisher_freeman_halton(array)
-    found = stats.contingency.odds_ratio(array, kind="conditional")
-    limits = found.confidence_interval(level)
-    return FisherExact(p, float(found.statistic), float(limits.low), float(limits.high))
 
 
 def fisher_freeman_halton(table: ArrayLike) -> float:
@@ -271,10 +216,12 @@ def fisher_freeman_halton(table: ArrayLike) -> float:
 
     References
     ----------
-    Freeman GH, Halton JH. Biometrika 1951;38:141-149.
+    Fisher RA. J R Stat Soc 1935;98:39-82. Freeman GH, Halton JH. Biometrika 1951;38:141-149.
 
     Examples
     --------
+    >>> round(fisher_freeman_halton([[3, 1], [1, 3]]), 4)
+    0.4857
     >>> round(fisher_freeman_halton([[24, 7], [14, 3], [26, 11], [94, 39], [12, 5]]), 4)
     0.8418
     """

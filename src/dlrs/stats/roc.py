@@ -15,7 +15,6 @@ from dlrs.stats import checks, survival
 from dlrs.stats.pairs import Difference, difference_of, logit_interval
 
 EventAtHorizon = Literal["case", "excluded"]
-Interval = Literal["logit", "wald"]
 
 
 class HorizonGroups(NamedTuple):
@@ -157,7 +156,6 @@ def time_dependent_auc(
     times: ArrayLike,
     event_at_horizon: EventAtHorizon = "case",
     competing: ArrayLike | None = None,
-    interval: Interval = "logit",
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate the area under the time-dependent ROC curve, with standard error.
@@ -171,7 +169,7 @@ def time_dependent_auc(
     competing : array of shape (n,), optional
         Whether follow-up ended with an event that excludes the one of interest. By the time such a patient is one
         without the event (``riskRegression::Score`` with causes, AUC_2 of timeROC), and no longer censored.
-    interval, level
+    level
         As in `delong`, with the cases or controls at each time, whichever are fewer.
 
     Returns
@@ -183,7 +181,7 @@ def time_dependent_auc(
     Notes
     -----
     Tied predictions count one half. The standard error is that of the influence function, the estimated weights
-    included, exact when times tie. The defaults equal ``riskRegression::Score(metrics = "auc", cens.model = "km")``;
+    included, exact when times tie. Both equal those of ``riskRegression::Score(metrics = "auc", cens.model = "km")``;
     with ``event_at_horizon="excluded"`` the AUC equals ``timeROC``'s, whose standard error takes tied times as
     distinct, in the order of the rows. n log n in time, linear in memory.
     Coverage in simulated studies: `validity_coverage` of 09d (reports/validity/tables).
@@ -198,23 +196,14 @@ def time_dependent_auc(
     [0.75]
     """
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
-    checks.choice(interval, "interval", ("logit", "wald"))
     rows = []
     for at, groups, auc, influence in _aucs(time, event, prediction, times, event_at_horizon, competing):
         se = _se(influence)
         unknown = time.size - groups.n_cases - groups.n_controls
-        limits = _limits(auc, se, level, min(groups.n_cases, groups.n_controls), interval)
+        limits = logit_interval(auc, se, level, min(groups.n_cases, groups.n_controls) - 1)[:2]
         rows.append((at, auc, se, *limits, groups.n_cases, groups.n_controls, unknown))
     columns = ["time", "auc", "se", "lower", "upper", "n_cases", "n_controls", "n_unknown"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _limits(auc: float, se: float, level: float, fewer: int, interval: Interval) -> tuple[float, float]:
-    """Return limits of an AUC; `fewer` is the number of cases or of controls, whichever is smaller."""
-    if interval == "logit":
-        return logit_interval(auc, se, level, fewer - 1)[:2]
-    half = checks.critical_value(level) * se
-    return (max(auc - half, 0.0), min(auc + half, 1.0)) if se > 0 and fewer > 1 else (np.nan, np.nan)
 
 
 def _aucs(time, event, prediction, times, event_at_horizon, competing=None):
@@ -404,18 +393,11 @@ def survivalroc_km(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, 
 
 
 @checks.aligned
-def survivalroc_nne(
-    time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, times: ArrayLike, span: float | None = None
-) -> pd.DataFrame:
+def survivalroc_nne(time: ArrayLike, event: ArrayLike, prediction: ArrayLike, *, times: ArrayLike) -> pd.DataFrame:
     """Estimate the time-dependent AUC by nearest neighbours, as R's survivalROC ``method="NNE"``.
 
-    Survival at each prediction is the Kaplan-Meier estimate among its neighbours, so that censoring may depend on
-    the prediction.
-
-    Parameters
-    ----------
-    span : float, optional
-        Share of the patients on *each* side of a prediction that are its neighbours; by default 0.25 n^-0.2.
+    Survival at each prediction is the Kaplan-Meier estimate among its neighbours, 0.25 n^-0.2 of the patients on *each*
+    side, so that censoring may depend on the prediction.
 
     Returns
     -------
@@ -432,7 +414,7 @@ def survivalroc_nne(
     """
     time, event, prediction = checks.survival_and_prediction(time, event, prediction)
     n = time.size
-    span = 0.25 * n**-0.2 if span is None else checks.inside(span, "span", 0, np.inf)
+    span = 0.25 * n**-0.2
     order = np.argsort(prediction, kind="stable")
     x, t, e = prediction[order], time[order], event[order]
     distinct, start = np.unique(x, return_index=True)
@@ -531,9 +513,7 @@ def _placements(outcome: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @checks.aligned
-def delong(
-    outcome: ArrayLike, prediction: ArrayLike, *, interval: Interval = "logit", level: float = 0.95
-) -> BinaryAuc:
+def delong(outcome: ArrayLike, prediction: ArrayLike, *, level: float = 0.95) -> BinaryAuc:
     """Estimate the area under a binary ROC curve, with DeLong's interval.
 
     The chance that a patient with the event has the higher prediction than one without; ties count one half.
@@ -544,11 +524,9 @@ def delong(
         Binary outcome, at least two rows of each class.
     prediction : array of shape (n,)
         Higher means higher risk. (pROC may turn the direction round; this does not.)
-    interval : {"logit", "wald"}
-        "logit": on the logit scale, with Student's t on as many degrees of freedom as the smaller class
-        has patients, less one. "wald": pROC's, the AUC plus and minus its standard errors, cut to [0, 1].
     level : float
-        Coverage of the interval.
+        Coverage of the interval, which is on the logit scale, with Student's t on as many degrees of freedom as the
+        smaller class has patients, less one.
 
     Returns
     -------
@@ -557,8 +535,8 @@ def delong(
 
     Notes
     -----
-    var = var(V10)/m + var(V01)/k with V the placements. Equals ``pROC::ci.auc(method = "delong")``, with
-    ``interval="wald"`` the limits too. n log n in time.
+    var = var(V10)/m + var(V01)/k with V the placements. AUC and standard error equal
+    ``pROC::var(method = "delong")``, whose limits are the AUC plus and minus 1.96 of them. n log n in time.
     Coverage in simulated studies: `validity_coverage` of 09d (reports/validity/tables).
 
     References
@@ -574,8 +552,7 @@ def delong(
     v10, v01 = _placements(outcome, checks.prediction(prediction, outcome.size, like="outcome"))
     auc = float(v10.mean())
     se = float(np.sqrt(v10.var(ddof=1) / v10.size + v01.var(ddof=1) / v01.size))
-    checks.choice(interval, "interval", ("logit", "wald"))
-    limits = _limits(auc, se, level, min(v10.size, v01.size), interval)
+    limits = logit_interval(auc, se, level, min(v10.size, v01.size) - 1)[:2]
     return BinaryAuc(auc, se, *limits, v10.size, v01.size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from scipy.special import chdtrc
 
 from dlrs.stats import checks
-
-KmInterval = Literal["log-log", "log", "plain"]
 
 
 class RiskTable(NamedTuple):
@@ -67,7 +65,6 @@ def kaplan_meier(
     *,
     at: ArrayLike | None = None,
     extend: bool = False,
-    interval: KmInterval = "log-log",
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Estimate survival over time with Kaplan and Meier's product-limit estimator.
@@ -83,11 +80,9 @@ def kaplan_meier(
     extend : bool
         Whether a time of `at` past the last follow-up repeats the last value (with ``n_risk`` 0), as R's
         ``summary(survfit, extend = TRUE)`` does, or is refused.
-    interval : {"log-log", "log", "plain"}
-        Scale of the interval. log-log stays inside [0, 1] and keeps its coverage in small groups (Borgan and
-        Liestol 1990); "log" is survfit's default, "plain" is S +/- z se cut to [0, 1].
     level : float
-        Coverage of the interval.
+        Coverage of the interval. Its scale is log(-log S), which stays inside [0, 1] and keeps its coverage in small
+        groups (Borgan and Liestol 1990); survfit's default is log S.
 
     Returns
     -------
@@ -99,12 +94,12 @@ def kaplan_meier(
     Raises
     ------
     ValueError
-        On bad times or events, an unknown interval, or a time of `at` past the last follow-up.
+        On bad times or events, or a time of `at` past the last follow-up.
 
     Notes
     -----
     S(t) = prod_{u <= t} (1 - D(u)/Y(u)); var log S = sum D / (Y (Y - D)). Events come before censorings at the
-    same time. Equals ``survival::survfit(conf.type = interval)`` of R.
+    same time. Equals ``survival::survfit(conf.type = "log-log")`` of R.
 
     References
     ----------
@@ -115,7 +110,6 @@ def kaplan_meier(
     >>> kaplan_meier([1, 2, 2, 3], [1, 1, 0, 1])["survival"].tolist()
     [0.75, 0.5, 0.0]
     """
-    checks.choice(interval, "interval", ("log-log", "log", "plain"))
     z = checks.critical_value(level)
     table = risk_table(time, event)
     survival = np.cumprod(1 - table.events / table.at_risk)
@@ -137,7 +131,7 @@ def kaplan_meier(
         greenwood = np.concatenate(([0.0], greenwood))[last]
         counts = np.column_stack((np.zeros(2, dtype=int), counts))[:, last]
     n_event, n_censored = np.diff(counts, axis=1, prepend=0)
-    std_err, lower, upper = _km_interval(survival, greenwood, interval, z)
+    std_err, lower, upper = _km_interval(survival, greenwood, z)
     return pd.DataFrame(
         {
             "time": times,
@@ -152,20 +146,14 @@ def kaplan_meier(
     )
 
 
-def _km_interval(survival, greenwood, interval, z):
+def _km_interval(survival, greenwood, z):
     """Standard error and limits of S; NaN where S is 0."""
     empty, full = survival == 0, survival == 1
     s = np.where(empty | full, 0.5, survival)
     root = np.sqrt(np.where(empty, 0.0, greenwood))
-    if interval == "plain":
-        lower, upper = s - z * s * root, s + z * s * root
-    elif interval == "log":
-        lower, upper = s * np.exp(-z * root), s * np.exp(z * root)
-    else:
-        spread = z * root / np.log(s)
-        lower, upper = s ** np.exp(-spread), s ** np.exp(spread)
-    lower, upper = (np.where(full, 1.0, np.clip(limit, 0, 1)) for limit in (lower, upper))
-    lower, upper = (np.where(empty, np.nan, limit) for limit in (lower, upper))
+    spread = z * root / np.log(s)
+    limits = (np.where(full, 1.0, np.clip(s ** np.exp(x), 0, 1)) for x in (-spread, spread))
+    lower, upper = (np.where(empty, np.nan, limit) for limit in limits)
     return np.where(empty, np.nan, survival * root), lower, upper
 
 
@@ -177,16 +165,14 @@ class Median(NamedTuple):
     upper: float
 
 
-def median_survival(
-    time: ArrayLike, event: ArrayLike, *, interval: KmInterval = "log-log", level: float = 0.95
-) -> Median:
+def median_survival(time: ArrayLike, event: ArrayLike, *, level: float = 0.95) -> Median:
     """Read the median survival time, and its limits, off the Kaplan-Meier curve.
 
     Parameters
     ----------
     time, event : arrays of shape (n,)
         Follow-up time and whether the event was observed.
-    interval, level
+    level
         As in `kaplan_meier`; the limits are where the curve's own limits cross one half.
 
     Returns
@@ -208,7 +194,7 @@ def median_survival(
     >>> median_survival([1, 2, 3, 4], [1, 1, 1, 1]).median
     2.5
     """
-    curve = kaplan_meier(time, event, interval=interval, level=level)
+    curve = kaplan_meier(time, event, level=level)
     return Median(*(_crossing(curve["time"], curve[name]) for name in ("survival", "lower", "upper")))
 
 
