@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from numpy.typing import ArrayLike
 
-from dlrs.config import InputError, display_path, resolve, whole_file
+from dlrs.config import InputError, display_path, resolve, write_text
 
 DAYS_PER_MONTH = 30.4375
 
@@ -351,8 +351,7 @@ def write_settings(settings: Mapping, run_dir: str | Path) -> None:
         name: {k: v for k, v in variable._asdict().items() if v} for name, variable in settings["variables"].items()
     }
     text = json.dumps({**settings, "variables": variables}, indent=1, ensure_ascii=False)
-    with whole_file(resolve(run_dir) / "interim" / "study.json") as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(resolve(run_dir) / "interim" / "study.json", text)
 
 
 def _with_variables(settings: dict) -> dict:

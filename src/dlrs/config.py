@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import zlib
@@ -47,6 +48,10 @@ class InputError(ValueError):
     def __reduce__(self):
         """Let the message cross from a worker process; only it is kept."""
         return _input_error, (str(self),)
+
+
+class Usage(Exception):
+    """The words of a command make no sense together."""
 
 
 def _input_error(message: str) -> InputError:
@@ -123,12 +128,18 @@ def sha256(path: str | Path) -> str:
 
 
 def in_words(main: Callable) -> Callable:
-    """Let a command say in one sentence, with exit status 2, that the disk is full or a file may not be touched."""
+    """Let a command say in one sentence what is wrong, and return its exit status.
+
+    1 for an input (`InputError`), 2 for its own words (`Usage`), a full disk or a file that may not be touched.
+    """
 
     @functools.wraps(main)
     def command(arguments: Sequence[str] | None = None) -> int:
         try:
             return main(arguments)
+        except (InputError, Usage) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1 if isinstance(error, InputError) else 2
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
@@ -156,6 +167,18 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of text in UTF-8, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file's content, whole or not at all."""
+    with whole_file(path) as partial:
+        shutil.copyfile(source, partial)
 
 
 def published(path: str | Path = "paper/paper_results.yaml") -> dict:

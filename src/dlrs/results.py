@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs import cohort
-from dlrs.config import InputError, display_path, made_by, resolve, session_information, sha256, whole_file
+from dlrs.config import InputError, display_path, made_by, resolve, session_information, sha256, whole_file, write_text
 
 STAMPS = {
     "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
@@ -707,8 +707,7 @@ class Record:
         text = TABLE_PAGE.format(
             title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes)
         )
-        with whole_file(folder / f"{name}.html") as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(folder / f"{name}.html", text)
         page.index = [""] * len(page)
         return page
 
@@ -832,10 +831,7 @@ def mark_older(run_dir: Path, notebook: str) -> None:
     for page in (*run_dir.glob("*.html"), *run_dir.glob("notebooks/*.html")):
         text = page.read_text(encoding="utf-8")
         if warning not in text:
-            with whole_file(page) as partial:
-                partial.write_text(
-                    re.sub(r"(<body[^>]*>)", lambda m: m[1] + OLDER.format(warning), text, count=1), encoding="utf-8"
-                )
+            write_text(page, re.sub(r"(<body[^>]*>)", lambda m: m[1] + OLDER.format(warning), text, count=1))
 
 
 # ---------------------------------------------------------------- all notebooks of a run
@@ -872,8 +868,7 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
     entries, missing = gather(run_dir)
     run_dir = resolve(run_dir)
     for name, content in {"results.json": entries, "results_missing.json": sorted(missing)}.items():
-        with whole_file(run_dir / name) as partial:
-            partial.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        write_text(run_dir / name, json.dumps(content, indent=1, sort_keys=True))
     return entries, missing
 
 
@@ -882,8 +877,7 @@ def collect(run_dir: str | Path) -> tuple[dict, list[str]]:
 
 def save_json(content, path: str | Path) -> None:
     """Write plain values as JSON, whole or not at all."""
-    with whole_file(resolve(path)) as partial:
-        partial.write_text(json.dumps(_plain(content), indent=1), encoding="utf-8")
+    write_text(resolve(path), json.dumps(_plain(content), indent=1))
 
 
 def load_json(path: str | Path):

@@ -8,11 +8,13 @@ import html
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
 from dlrs import predictions, results
-from dlrs.config import ROOT, InputError, in_words, whole_file
+from dlrs.config import ROOT, Usage, in_words, resolve, write_text
 from dlrs_run import codebook, execute, pages
 
 NOTEBOOK = "12_evaluate"
@@ -27,50 +29,6 @@ NEEDED = ("time", "time_unit", "event", "horizon")
 EMPTY = {"id": "", "cohort": "", "centre": "", "model": "", "decimal": ".", "codes": {}, **dict.fromkeys(LISTS)}
 MOST_ROWS = 100  # of a table on the page
 LARGEST_SVG = 300_000  # bytes of a figure on the page; a larger one is shown as PNG
-# Section of the page: its tables, its figures, and what to read in them.
-PARTS = {
-    "The table": (["warnings", "left_out"], [], "What is strange about the table, and rows that were left out."),
-    "Follow-up": (["follow_up"], [], "Follow-up is the median of the reverse Kaplan-Meier curve."),
-    "Discrimination": (
-        ["discrimination", "comparisons"],
-        [],
-        "Whether patients at higher risk are ranked higher: 0.5 is chance, 1 a perfect ranking.",
-    ),
-    "Calibration": (
-        ["calibration"],
-        ["calibration"],
-        "Whether a risk is a risk: O/E and slope are 1 where it is, and the curve lies on the diagonal. The band is a "
-        "pointwise 95% bootstrap interval; below it the distribution of the risks.",
-    ),
-    "Accuracy": (["accuracy"], [], "An IPA of 0 or below is no better than one risk for everybody."),
-    "Net benefit": (
-        ["net_benefit"],
-        ["decision_curves"],
-        "Standardised: 1 for a perfect model, 0 for treating nobody. Intervals are bootstrap percentiles.",
-    ),
-    "Reclassification": (
-        ["reclassification"],
-        [],
-        "Both measures can favour a worse model where risks are miscalibrated; no reason to prefer one.",
-    ),
-    "Risk groups": (["risk_groups"], ["risk_groups"], "In the cohort in which a cut-off was estimated it looks best."),
-    "Centres": (["centres"], [], "An interval that holds another centre's estimate tells no difference."),
-    "Subgroups": (
-        ["subgroups"],
-        [],
-        "A subgroup differs where the P for interaction says so, not where C looks lower.",
-    ),
-    "Nomogram": (
-        ["cox_model", "nomogram_points", "nomogram_total"],
-        ["nomogram"],
-        "Read the points of each value, add them, and read the risk below the total. The model was fitted on these "
-        "patients: it has to be validated in others.",
-    ),
-}
-
-
-class Usage(Exception):
-    """What was asked for cannot be understood."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -158,9 +116,16 @@ def shortened(table: pages.Table) -> pages.Table:
     return table._replace(rows=table.rows[:MOST_ROWS], notes=notes)
 
 
-def part(out: Path, title: str, parts: Mapping = PARTS) -> dict:
+def sections(command: str) -> dict[str, dict]:
+    """Return the sections of a command's page, each with its `tables`, its `figures` and a `text`."""
+    return yaml.safe_load(resolve("paper/sections.yaml").read_text(encoding="utf-8"))[command]
+
+
+PARTS = sections("evaluate")
+
+
+def part(out: Path, title: str, tables: Sequence[str] = (), figures: Sequence[str] = (), text: str = "") -> dict:
     """Return a section of the page: those of its tables and figures that there are."""
-    tables, figures, text = parts[title]
     frames = [
         shortened(pages.read_table(path)) for name in tables if (path := out / "tables" / f"{name}.html").is_file()
     ]
@@ -177,8 +142,7 @@ def write_page(path: Path, title: str, *, stamp: str = "COHORT", notebook: str =
     """Write the page of an answer or of findings."""
     context = dict(title=title, stamp=results.STAMPS[stamp], notebook=notebook, findings=[])
     context |= {"settings_are": "What was said about the table."} | content
-    with whole_file(path) as partial:
-        partial.write_text(pages.template("evaluate.html").render(**context), encoding="utf-8")
+    write_text(path, pages.template("evaluate.html").render(**context))
 
 
 def write_tables(out: Path, stamp: str = "COHORT") -> None:
@@ -188,6 +152,16 @@ def write_tables(out: Path, stamp: str = "COHORT") -> None:
         path.with_suffix(".docx").write_bytes(pages.docx(table, stamp=results.STAMPS[stamp]))
         path.with_suffix(".tex").write_text(pages.latex(table, stamp=results.STAMPS[stamp]), encoding="utf-8")
     results.save_csv(codebook.of_run(out), out / "codebook.csv")
+
+
+def finish(page: Path, title: str, parts: Mapping[str, Mapping], *, stamp: str = "COHORT", **context) -> None:
+    """Write what an executed notebook leaves beside its results: tables for Word and LaTeX, and the page."""
+    write_tables(page.parent, stamp)
+    answer = answer_page(results.load_json(page.parent / "interim" / "answer.json"))
+    found = [part(page.parent, name, **content) for name, content in parts.items()]
+    found = [section for section in found if section["tables"] or section["figures"]]
+    write_page(page, title, stamp=stamp, answer=answer, parts=found, **context)
+    print(f"{page}: the answer, tables and figures; results.json holds every number.")
 
 
 def clear(out: Path, page: str = "evaluate.html", notebook: str = NOTEBOOK) -> None:
@@ -229,13 +203,8 @@ def evaluate(table: Path, out: Path, chosen: Mapping) -> int:
     values |= {"run_dir": str(out), "table": str(table)}
     if run_notebook(out, NOTEBOOK, values):
         return 1
-    write_tables(out)
-    parts = [section for section in (part(out, title) for title in PARTS) if section["tables"] or section["figures"]]
     rows = [(name, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for name, v in chosen.items() if v]
-    write_page(
-        page, title, answer=answer_page(results.load_json(out / "interim" / "answer.json")), parts=parts, settings=rows
-    )
-    print(f"{out / 'evaluate.html'}: the answer, tables and figures; results.json holds every number.")
+    finish(page, title, PARTS, settings=rows)
     return 0
 
 
@@ -244,14 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate as asked; 0 with a page of results, 1 with one of findings, 2 where the words make no sense."""
     args = parser().parse_args(arguments)
     table, out = Path(args.table).resolve(), Path(args.out).resolve()
-    try:
-        return evaluate(table, out, settings(args))
-    except Usage as why:
-        print(why, file=sys.stderr)
-        return 2
-    except InputError as why:
-        print(why, file=sys.stderr)
-        return 1
+    return evaluate(table, out, settings(args))
 
 
 if __name__ == "__main__":

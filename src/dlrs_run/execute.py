@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs.config import InputError, display_path, resolve, sha256, whole_file, write_text
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAVES = 5.0, 10.0
 AFTER_THE_NUMBERS = {"10_report", "report", "pages", "private", "publish"}
@@ -225,8 +225,7 @@ def hide_tables(executed: Path) -> None:
             elif output.get("output_type") == "stream":
                 text = "".join(output["text"])
                 output["text"] = re.sub(r"(?<![\d.,=])\d+(?= (?:\w+ )?(?:patients|metastases|boxes)\b)", "some", text)
-    with whole_file(executed) as partial:
-        partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_text(executed, json.dumps(notebook, indent=1, ensure_ascii=False))
 
 
 def describe_failure(notebook: Path, executed: Path, error) -> str:
@@ -282,8 +281,7 @@ class Kept:
         self.folder.mkdir(parents=True)
         for place, name in enumerate(self.files):
             shutil.copy2(name, self.folder / str(place))
-        with whole_file(self.folder / "made_from.txt") as partial:
-            partial.write_text(self.made_from, encoding="utf-8")
+        write_text(self.folder / "made_from.txt", self.made_from)
 
 
 def run_stage(name: str, executed: Path, parameters: Mapping, stage: Stage, inputs: Iterable[str] = ()) -> int:

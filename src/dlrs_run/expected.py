@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import struct
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dlrs.bands import RELATIVE, bands, hold_to_bands
-from dlrs.config import InputError, display_path, resolve, sha256, whole_file
+from dlrs.config import InputError, copy_file, display_path, resolve, sha256, whole_file, write_text
 from dlrs.results import NOT_SHOWN, format_estimate, format_p, spell
 
 EXPECTED = "reports/expected.json"
@@ -321,14 +320,11 @@ def freeze(default_dir: str) -> int:
     if not (Path(default_dir) / "results.json").is_file():
         print(f"{display_path(default_dir)} is not complete; {FROZEN} stays as it is")
         return 0
-    with whole_file(target) as partial:
-        shutil.copyfile(source, partial)
-    with whole_file(target.with_name("dl_prob.csv.sha256")) as partial:
-        partial.write_text(f"{sha256(target)}  dl_prob.csv\n", encoding="utf-8")
+    copy_file(source, target)
+    write_text(target.with_name("dl_prob.csv.sha256"), f"{sha256(target)}  dl_prob.csv\n")
     tried = source.with_name("alternatives.csv")
     if tried.is_file():
-        with whole_file(resolve(ALTERNATIVES)) as partial:
-            shutil.copyfile(tried, partial)
+        copy_file(tried, resolve(ALTERNATIVES))
     print(f"{FROZEN} is now that of {display_path(default_dir)}")
     return 0
 
@@ -344,8 +340,7 @@ def accept(run_dir: str, *band_runs: str) -> int:
         measured = {"rule": BAND_RULE, "numbers": bands(runs)}
     content = {"dl_prob_sha256": sha256(resolve(FROZEN)), "bands": measured, "statistics": results}
     content["figures"] = figure_sizes(run_dir)
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     print(f"{EXPECTED}: {len(results)} numbers, {len(measured.get('numbers', {}))} bands")
     return 0
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from dlrs import cohort, published
-from dlrs.config import ROOT, InputError, display_path, resolve, sha256, whole_file
+from dlrs.config import ROOT, InputError, copy_file, display_path, resolve, sha256, write_text
 from dlrs.results import collect, load_json, save_csv, save_json, spell_identifier
 from dlrs_site import intake
 
@@ -54,8 +53,7 @@ def branches(run_dir: str | Path, names: list[str]) -> None:
     interim = resolve(run_dir) / "interim"
     for name in names:
         for file in ("patients.csv", "study.json"):
-            with whole_file(interim / "branches" / name / "interim" / file) as partial:
-                shutil.copyfile(interim / file, partial)
+            copy_file(interim / file, interim / "branches" / name / "interim" / file)
 
 
 def seed(run_dir: str | Path, base_dir: str | Path) -> None:
@@ -65,8 +63,7 @@ def seed(run_dir: str | Path, base_dir: str | Path) -> None:
     boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
     save_csv(boxes, interim / "boxes.csv")
     for file in ("patients.csv", "study.json"):
-        with whole_file(interim / file) as partial:
-            shutil.copyfile(base / file, partial)
+        copy_file(base / file, interim / file)
 
 
 def _joined(run_dir: Path, branch: str = "") -> pd.DataFrame:
@@ -99,8 +96,7 @@ def frozen(run_dir: str | Path, cohort_dir: str | Path) -> None:
     if sha256(source) != note.read_text(encoding="utf-8").split()[0]:
         problem = "its content was changed"
         raise InputError(display_path(source), problem, expected=f"the hash in {note.name}", remedy=remedy)
-    with whole_file(resolve(run_dir) / "interim" / "dl_prob.csv") as partial:
-        shutil.copyfile(source, partial)
+    copy_file(source, resolve(run_dir) / "interim" / "dl_prob.csv")
 
 
 def nomogram_page(run_dir: str | Path) -> None:
@@ -110,8 +106,7 @@ def nomogram_page(run_dir: str | Path) -> None:
     interim = resolve(run_dir) / "interim"
     predictions = pd.read_csv(interim / "predictions.csv", float_precision="round_trip")
     text = calculator.as_page(calculator.page_data(load_json(interim / "nomogram.json"), predictions))
-    with whole_file(resolve(run_dir) / "nomogram.html") as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(resolve(run_dir) / "nomogram.html", text)
 
 
 def results(run_dir: str | Path) -> None:
@@ -128,11 +123,8 @@ def pages(run_dir: str | Path, names: list[str]) -> None:
 
     folder = resolve(run_dir) / "notebooks"
     for before, name, after in zip(["", *names], names, [*names[1:], ""], strict=False):
-        with whole_file(folder / f"{name}.html") as partial:
-            page = pages.notebook_page(
-                folder / f"{name}.ipynb", title=name, spell=spell_identifier, before=before, after=after
-            )
-            partial.write_text(page, encoding="utf-8")
+        options = dict(title=name, spell=spell_identifier, before=before, after=after)
+        write_text(folder / f"{name}.html", pages.notebook_page(folder / f"{name}.ipynb", **options))
 
 
 PAGES = {
@@ -193,9 +185,7 @@ def publish(run_dir: str | Path, reports_dir: str | Path) -> None:
         for stale in set((reports_dir / folder).glob("*")) - copies.keys():
             stale.unlink()
     for copy, path in copies.items():
-        with whole_file(copy) as partial:
-            shutil.copyfile(path, partial)
+        copy_file(path, copy)
     if (reports_dir / "report.html").is_file():
-        with whole_file(reports_dir / "index.html") as partial:
-            partial.write_text(index(reports_dir), encoding="utf-8")
+        write_text(reports_dir / "index.html", index(reports_dir))
     save_json(sorted(display_path(copy) for copy in copies), run_dir / "published.json")

@@ -22,30 +22,7 @@ NOT_RUN = {  # networks that come with another command: where their probabilitie
     ),
     "other seeds": ("python3 run.py bands", "bands/seed-*/interim/dl_prob.csv"),
 }
-CURVES = [f"multiverse_{name}" for name in multiverse.STATISTICS]
-# Section of the page: its tables, its figures, and what to read in them.
-PARTS = {
-    "How often each conclusion holds": (
-        ["multiverse"],
-        [],
-        "A universe is one way through all choices that the paper leaves open. A share of universes is no probability.",
-    ),
-    "Specification curves": (
-        [],
-        CURVES,
-        "All universes of a conclusion in the order of their z; below, which level of each choice they have.",
-    ),
-    "What each choice moves": (
-        ["multiverse_parts", "multiverse_levels"],
-        [],
-        "A choice that moves a conclusion much has to be made before the data are seen.",
-    ),
-    "Choices": (
-        ["multiverse_choices", "multiverse_impossible"],
-        [],
-        "Each level can be defended, and somebody does so.",
-    ),
-}
+PARTS = evaluate.sections("multiverse")
 
 
 def networks(run: Path, also: dict[str, str]) -> dict:
@@ -116,17 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
     if evaluate.run_notebook(out, NOTEBOOK, {"run_dir": str(out), **files}):
         return 1
     provenance = results.load_json(out / "interim" / "study.json")["class"]
-    evaluate.write_tables(out, provenance)
-    parts = [evaluate.part(out, title, PARTS) for title in PARTS]
-    answer = evaluate.answer_page(results.load_json(out / "interim" / "answer.json"))
     rows = [("Run", config.display_path(run)), *((name, str(value)) for name, value in files.items() if value)]
-    context = dict(stamp=provenance, notebook=NOTEBOOK, settings_are="The run that was analysed.", settings=rows)
-    evaluate.write_page(
-        out / "multiverse.html", "All defensible analyses at once", answer=answer, parts=parts, **context
-    )
-    print(
-        f"{out / 'multiverse.html'}: curves and tables; tables/multiverse_universes.csv has every universe by its id."
-    )
+    context = dict(notebook=NOTEBOOK, settings_are="The run that was analysed.", settings=rows)
+    page, title = out / "multiverse.html", "All defensible analyses at once"
+    evaluate.finish(page, title, PARTS, stamp=provenance, **context)
     return 0
 
 

@@ -31,7 +31,7 @@ import yaml
 from scipy import ndimage
 
 from dlrs.cohort import Variable
-from dlrs.config import InputError, display_path, in_words, sha256, whole_file
+from dlrs.config import InputError, display_path, in_words, sha256, write_text
 from dlrs.imaging import nifti, volumes
 from dlrs.imaging.volumes import Volume
 from dlrs.templates import template
@@ -779,8 +779,7 @@ def write_report(report: Report, out: str | Path) -> Path:
         "doctor.html": as_page(report),
     }
     for name, text in texts.items():
-        with whole_file(out / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(out / name, text)
     return out / "doctor.html"
 
 
@@ -816,8 +815,7 @@ def check_once(
     write_report(report, out)
     n_errors = sum(finding.severity == "error" for finding in report.findings)
     content = dict(made_from=made_from, counted=_counted(report), n_errors=n_errors)
-    with whole_file(note) as partial:
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_text(note, json.dumps(content, indent=1))
     return content["counted"], n_errors
 
 
@@ -886,9 +884,6 @@ def main(arguments: list[str] | None = None) -> int:
         Path(args.out).mkdir(parents=True, exist_ok=True)  # before minutes of reading
         if not os.access(args.out, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), args.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except OSError as error:
         if error.filename is None:
             raise

@@ -512,11 +512,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run", help="folder of a finished run")
     parser.add_argument("out", help="folder of the release")
     args = parser.parse_args(arguments)
-    try:
-        manifest = pack(args.run, args.out)
-    except InputError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
+    manifest = pack(args.run, args.out)
     print(f"{display_path(resolve(args.out))}: {manifest['class']}, {len(FILES) + 1} files; {MANIFEST} says what it is")
     print(f"sha256 {manifest['sha256']}")
     return 0

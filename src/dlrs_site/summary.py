@@ -416,14 +416,10 @@ def main(arguments: list[str] | None = None) -> int:
     pooling.add_argument("summaries", nargs="+")
     pooling.add_argument("--out", required=True)
     args = parser.parse_args(arguments)
-    try:
-        if args.command == "write":
-            print(f"{display_path(write(args.run, args.model))}: sums of this validation without a patient's row")
-            return 0
-        table = pool_files(args.summaries, args.out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if args.command == "write":
+        print(f"{display_path(write(args.run, args.model))}: sums of this validation without a patient's row")
+        return 0
+    table = pool_files(args.summaries, args.out)
     main_rows = table[~table["measure"].str.startswith("net benefit")]
     print(main_rows.dropna(axis=1, how="all").to_string(index=False, float_format="{:.3f}".format))
     print(f"{display_path(args.out)}: pooled.csv, leave_one_out.csv, life_table.csv and sites.csv")
