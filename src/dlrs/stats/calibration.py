@@ -581,125 +581,19 @@ def smooth_draws(
         Observed risk; NaN where a resample has no curve.
     ici : array of shape (B,)
         Integrated calibration index of each resample in its own patients.
-
-    Notes
-    -----
-    Resamples are fitted together; what needs more care (ties among the knots, a likelihood that runs off, competing
-    events) goes through `calibration_curve`, with the same result.
     """
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
     at, counts = checks.risk(at, None, "at"), resample.check_weights(weights, time.size).astype(int)
-    points = np.append(at, risk)
-    draws = np.full((len(counts), points.size), np.nan)
-    if competing is None and (counts.sum(axis=1) == time.size).all() and time.size >= 6:
-        step = max(1, BATCH // time.size)
-        for start in range(0, len(counts), step):
-            part = slice(start, start + step)
-            draws[part] = _smooth_together(time, event, risk, counts[part], horizon, _cloglog(points))
     flags = None if competing is None else checks.flag(competing, "competing", time.size)
-    for k in np.flatnonzero(np.isnan(draws[:, 0])):
-        rows = np.repeat(np.arange(time.size), counts[k])
-        options = dict(horizon=horizon, at=points, competing=None if flags is None else flags[rows])
+    draws = np.full((len(counts), at.size + risk.size), np.nan)
+    for draw, count in zip(draws, counts, strict=True):
+        rows = np.repeat(np.arange(time.size), count)
+        options = dict(horizon=horizon, at=np.append(at, risk), competing=None if flags is None else flags[rows])
         with np.errstate(over="ignore", invalid="ignore"):  # a separated resample runs off before it is refused
             again, _ = checks.estimate_or_reason(calibration_curve, time[rows], event[rows], risk[rows], **options)
-        draws[k] = np.nan if again is None else again["observed"]
+        draw[:] = np.nan if again is None else again["observed"]
     distance = np.abs(draws[:, at.size :] - risk)
     return draws[:, : at.size], (distance * counts).sum(axis=1) / counts.sum(axis=1)
-
-
-BATCH = 2**19  # patients of all resamples that are fitted together
-
-
-def _smooth_together(time, event, risk, counts, horizon, points) -> np.ndarray:
-    """Return the curve of each resample at points, on the scale of `_cloglog`; NaN where a fit needs more care."""
-    order = np.argsort(time, kind="stable")
-    n, counts = time.size, counts[:, order]
-    rows = np.repeat(np.tile(order, len(counts)), counts.ravel()).reshape(counts.shape)  # ascending in time
-    t, e, x = time[rows], event[rows], _cloglog(risk)[rows]
-    knots = np.quantile(x, [0.1, 0.5, 0.9], axis=1)
-    if n < 100:
-        knots[[0, 2]] = np.sort(x, axis=1)[:, [4, n - 5]].T
-    knots = knots[..., None]
-    fits = (np.diff(knots, axis=0) > 0).all(axis=(0, 2)) & (t[:, -1] >= horizon) & (e & (t <= horizon)).any(axis=1)
-    knots[:, ~fits] = np.arange(3.0)[:, None, None]
-
-    def basis(values):
-        first, middle, last = (np.maximum(values - knot, 0) ** 3 for knot in knots)
-        low, between, high = knots
-        bend = first + ((between - low) * last - (high - low) * middle) / (high - between)
-        return np.stack([values, bend / (high - low) ** 2], axis=-1)
-
-    z = basis(x)
-    centre = z.mean(axis=1, keepdims=True)
-    z, z_at = z - centre, basis(np.broadcast_to(points, (len(rows), points.size))) - centre
-    newton = _TogetherCox(t, e, z)
-    beta, sums, converged = np.zeros((len(rows), 2)), newton.sums(np.zeros((len(rows), 2))), np.zeros(len(rows), bool)
-    with np.errstate(all="ignore"):  # of resamples that run off; they are fitted again with care
-        for _ in range(25):
-            move = newton.step(sums)
-            new = newton.sums(beta + move)
-            worse = new.log_likelihood < sums.log_likelihood - np.abs(sums.log_likelihood) * 1e-10
-            converged = np.abs(1 - sums.log_likelihood / new.log_likelihood) <= 1e-12
-            beta, sums = beta + move, new
-            fits &= ~worse | converged
-            if converged[fits].all():
-                break
-        left = np.abs(newton.step(sums)).max(axis=1) * np.ptp(z, axis=1).max(axis=1)
-        lp = np.einsum("bij,bj->bi", z_at, beta)
-        hazard = (sums.per_event * (t <= horizon)).sum(axis=1, keepdims=True)
-        observed = -np.expm1(-hazard * np.exp(lp))
-    good = fits & converged & (left < 1e-3) & (np.ptp(lp, axis=1) < 50) & np.isfinite(observed).all(axis=1)
-    return np.where(good[:, None], observed, np.nan)
-
-
-class _Sums(NamedTuple):
-    log_likelihood: np.ndarray
-    score: np.ndarray
-    information: np.ndarray
-    per_event: np.ndarray
-
-
-class _TogetherCox:
-    """Efron's partial likelihood of two covariates in many resamples at once, rows ascending in time."""
-
-    def __init__(self, time, event, x):
-        place = np.arange(time.shape[1])
-        starts = np.diff(time, axis=1, prepend=-np.inf) > 0
-        self.first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-        ends = np.append(starts[:, 1:], np.ones((len(time), 1), bool), axis=1)
-        self.last = np.minimum.accumulate(np.where(ends, place, place[-1])[:, ::-1], axis=1)[:, ::-1]
-        self.event, self.x = event.astype(float), x
-        before = np.cumsum(event, axis=1)
-        tied = np.take_along_axis(before, self.last, 1) - np.take_along_axis(before - event, self.first, 1)
-        nth = before - event - np.take_along_axis(before - event, self.first, 1)
-        self.fraction = nth / np.maximum(tied, 1)
-
-    def _of_risk_set(self, values):
-        """Per row the risk set's sum of values less Efron's share of the tied events' sum."""
-        suffix = np.cumsum(values[:, ::-1], axis=1)[:, ::-1]
-        of_events = np.cumsum(values * self.event, axis=1)
-        tied = np.take_along_axis(of_events, self.last, 1)
-        tied -= np.take_along_axis(of_events - values * self.event, self.first, 1)
-        return np.take_along_axis(suffix, self.first, 1) - self.fraction * tied
-
-    def sums(self, beta) -> _Sums:
-        lp = np.einsum("bij,bj->bi", self.x, beta)
-        shift = lp.max(axis=1, keepdims=True)
-        risk = np.exp(lp - shift)
-        a, b = self.x[..., 0], self.x[..., 1]
-        a0 = self._of_risk_set(risk)
-        mean = [self._of_risk_set(risk * v) / a0 for v in (a, b)]
-        square = [self._of_risk_set(risk * v) / a0 for v in (a * a, a * b, b * b)]
-        of_events = [square[0] - mean[0] ** 2, square[1] - mean[0] * mean[1], square[2] - mean[1] ** 2]
-        information = np.stack([(self.event * v).sum(axis=1) for v in of_events], axis=1)
-        score = np.stack([(self.event * (v - m)).sum(axis=1) for v, m in zip((a, b), mean, strict=True)], axis=1)
-        log_likelihood = (self.event * (lp - shift - np.log(a0))).sum(axis=1)
-        return _Sums(log_likelihood, score, information, self.event * np.exp(-shift) / a0)
-
-    @staticmethod
-    def step(sums: _Sums) -> np.ndarray:
-        (a, ab, b), (s, u) = sums.information.T, sums.score.T
-        return np.stack([b * s - ab * u, a * u - ab * s], axis=1) / (a * b - ab**2)[:, None]
 
 
 @checks.aligned

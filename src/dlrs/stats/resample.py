@@ -245,17 +245,30 @@ def survival_at(time: np.ndarray, event: np.ndarray, weights: np.ndarray, horizo
     >>> survival_at(np.array([1, 2, 3]), np.array([1, 0, 1]), np.array([[1, 1, 2.0], [0, 2, 1]]), horizon=2)
     array([0.75, 1.  ])
     """
-    early = np.flatnonzero(time <= horizon)
-    early = early[np.argsort(time[early], kind="stable")]
-    drawn = weights[:, early]
-    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn
-    survival = np.ones(len(weights))
-    if early.size:
-        first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
-        deaths = np.add.reduceat(drawn * event[early], first, axis=1)
-        at_risk = at_risk[:, first]
-        survival = np.prod(1 - deaths / np.where(at_risk > 0, at_risk, 1), axis=1)
+    sets = _risk_sets(time, weights, horizon)
+    survival = np.prod(1 - sets.leaving(event) / sets.at_risk, axis=1) if sets.rows.size else 1.0
     return np.where(weights.any(axis=1), survival, np.nan)
+
+
+class _RiskSets(NamedTuple):
+    """Patients in the order of their times, how often each was drawn, and who is at risk at each distinct time."""
+
+    rows: np.ndarray
+    first: np.ndarray  # of `rows`, the first of each distinct time
+    drawn: np.ndarray
+    at_risk: np.ndarray  # 1 where nobody is left
+
+    def leaving(self, who: np.ndarray) -> np.ndarray:
+        """Count those of whom `who` is true at each distinct time."""
+        return np.add.reduceat(self.drawn * who[self.rows], self.first, axis=1)
+
+
+def _risk_sets(time: np.ndarray, weights: np.ndarray, until: float = np.inf) -> _RiskSets:
+    rows = np.flatnonzero(time <= until)
+    rows = rows[np.argsort(time[rows], kind="stable")]
+    first, drawn = np.flatnonzero(np.diff(time[rows], prepend=-np.inf)), weights[:, rows]
+    at_risk = (weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn)[:, first]
+    return _RiskSets(rows, first, drawn, np.where(at_risk > 0, at_risk, 1))
 
 
 def incidence_at(
@@ -283,17 +296,9 @@ def incidence_at(
     """
     if competing is None:
         return 1 - survival_at(time, event, weights, horizon)
-    early = np.flatnonzero(time <= horizon)
-    early = early[np.argsort(time[early], kind="stable")]
-    risk = np.zeros(len(weights))
-    if early.size:
-        drawn = weights[:, early]
-        first = np.flatnonzero(np.diff(time[early], prepend=-np.inf))
-        at_risk = (weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn)[:, first]
-        at_risk = np.where(at_risk > 0, at_risk, 1)
-        of_interest, either = (
-            np.add.reduceat(drawn * cause[early], first, axis=1) / at_risk for cause in (event, event | competing)
-        )
+    sets, risk = _risk_sets(time, weights, horizon), 0.0
+    if sets.rows.size:
+        of_interest, either = (sets.leaving(cause) / sets.at_risk for cause in (event, event | competing))
         after = np.cumprod(1 - either, axis=1)
         before = np.column_stack([np.ones(len(weights)), after[:, :-1]])
         risk = (before * of_interest).sum(axis=1)
@@ -319,13 +324,8 @@ def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -
     >>> censoring_before(np.array([1, 2, 2, 3]), np.array([1, 1, 0, 1]) == 1, np.ones((1, 4)))
     array([[1. , 1. , 1. , 0.5]])
     """
-    order = np.argsort(time, kind="stable")
-    sorted_time, drawn, censored = time[order], weights[:, order], ~event[order]
-    first = np.flatnonzero(np.diff(sorted_time, prepend=-np.inf))
-    at_risk = weights.sum(axis=1, keepdims=True) - np.cumsum(drawn, axis=1) + drawn
-    censorings = np.add.reduceat(drawn * censored, first, axis=1)
-    events = np.add.reduceat(drawn * ~censored, first, axis=1)
-    left = at_risk[:, first] - events
-    curve = np.ones((len(weights), first.size + 1))
-    np.cumprod(1 - censorings / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
-    return curve[:, np.searchsorted(sorted_time[first], time)]
+    sets = _risk_sets(time, weights)
+    left = sets.at_risk - sets.leaving(event)
+    curve = np.ones((len(weights), sets.first.size + 1))
+    np.cumprod(1 - sets.leaving(~event) / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
+    return curve[:, np.searchsorted(time[sets.rows[sets.first]], time)]
