@@ -48,6 +48,14 @@ class Finding(NamedTuple):
         return f"{place}: {self.found}; expected {self.expected}. {self.remedy}".removeprefix(": ")
 
 
+TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
+def _finding(code: str, found: str, column: str = "", row: int | None = None, **texts: str) -> Finding:
+    """Return a finding with what `predictions.yaml` says of its code, but for the `expected` or `remedy` given here."""
+    return Finding(code, found, **TEXTS[code] | texts, column=column, row=row)
+
+
 class Findings(InputError):
     """Everything that makes a table impossible to evaluate; `findings` lists it."""
 
@@ -106,23 +114,20 @@ def read_map(path: str | Path) -> dict:
         The file is missing or is no mapping, or holds a key twice.
     """
     path = Path(path)
-    remedy = "Write lines such as `time: days` and `risk: [model_a, model_b]`."
     try:
         text = path.read_text(encoding="utf-8-sig")
         problem, nodes = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except FileNotFoundError:
-        finding = Finding("map-missing", "there is no such file", "a YAML file", "Correct --map.")
-        raise Findings(path.name, [finding]) from None
+        raise Findings(path.name, [_finding("map-missing", "there is no such file")]) from None
     except (yaml.YAMLError, UnicodeError) as error:
         found = f"it cannot be read ({' '.join(str(error).split())[:120]})"
-        raise Findings(path.name, [Finding("map-unreadable", found, "YAML in UTF-8", remedy)]) from None
+        raise Findings(path.name, [_finding("map-unreadable", found)]) from None
     if not isinstance(problem, dict):
-        raise Findings(path.name, [Finding("map-no-mapping", "it is no mapping", "lines `name: value`", remedy)])
+        raise Findings(path.name, [_finding("map-no-mapping", "it is no mapping")])
     keys = [str(key.value) for key, _ in nodes.value]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        finding = Finding("map-twice", f"{twice[0]} is there twice", "each key once", "Keep one of them.")
-        raise Findings(path.name, [finding])
+        raise Findings(path.name, [_finding("map-twice", f"{twice[0]} is there twice")])
     if "codes" in problem:  # as they are written: YAML takes `no` for false and 01 for 1
         problem["codes"] = yaml.load(text, yaml.BaseLoader)["codes"]
     if isinstance(codes := problem.get("codes"), dict) and codes and {*map(str, codes.values())} <= {*STATES}:
@@ -139,14 +144,12 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
         The file is missing, of another kind, unreadable or without rows, or two of its columns have one name.
     """
     path, doubts = Path(path), []
-    as_csv = "Save the table as CSV in UTF-8 or as XLSX."
     options = dict(header=None, dtype=str, keep_default_na=False)
     try:
         if path.suffix.lower() == ".xlsx":
             with pd.ExcelFile(path) as book:
                 if len(book.sheet_names) > 1:
-                    found, expected = f"there are {len(book.sheet_names)} sheets", "one sheet"
-                    doubts.append(Finding("sheets", found, expected, "The first one was read; check that it is it."))
+                    doubts.append(_finding("sheets", f"there are {len(book.sheet_names)} sheets"))
                 cells = book.parse(book.sheet_names[0], **options)
         elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
             with open(path, encoding="utf-8-sig") as file:
@@ -156,22 +159,19 @@ def read_text(path: str | Path) -> tuple[pd.DataFrame, list[Finding]]:
         elif path.suffix.lower() in (".parquet", ".pq"):
             cells = _from_parquet(path)
         else:
-            problem, expected = f"its ending is {path.suffix.lower() or 'none'}", ".csv, .tsv, .xlsx or .parquet"
-            raise Findings(path.name, [Finding("file-kind", problem, expected, as_csv)])
+            raise Findings(path.name, [_finding("file-kind", f"its ending is {path.suffix.lower() or 'none'}")])
     except Findings:
         raise
     except FileNotFoundError:
-        finding = Finding("file-missing", "there is no such file", "a table", "Correct its path.")
-        raise Findings(path.name, [finding]) from None
+        raise Findings(path.name, [_finding("file-missing", "there is no such file")]) from None
     except pd.errors.EmptyDataError:
-        raise Findings(path.name, [Finding("empty", "the file is empty", "a header and rows", as_csv)]) from None
+        raise Findings(path.name, [_finding("empty", "the file is empty")]) from None
     except pd.errors.ParserError as error:
         found = f"a row has more cells than the header ({' '.join(str(error).split())[-60:]})"
-        remedy = "Put text with commas into quotes; write numbers with decimal points."
-        raise Findings(path.name, [Finding("cells", found, "as many cells in every row", remedy)]) from None
+        raise Findings(path.name, [_finding("cells", found)]) from None
     except (UnicodeError, ValueError, OSError, KeyError) as error:
         found = f"it cannot be read ({' '.join(str(error).split())[:120]})"
-        raise Findings(path.name, [Finding("unreadable", found, "CSV in UTF-8, XLSX or Parquet", as_csv)]) from None
+        raise Findings(path.name, [_finding("unreadable", found)]) from None
     return _with_header(path.name, cells), doubts
 
 
@@ -195,11 +195,11 @@ def _with_header(file: str, cells: pd.DataFrame) -> pd.DataFrame:
     rows = rows.set_axis(names, axis=1).set_axis(np.arange(2, len(rows) + 2), axis=0)
     twice = [name for name in names[names.duplicated()].unique() if name]
     if twice:
-        finding = Finding("header-twice", "two columns have this name", "each name once", "Rename one.", twice[0])
-        raise Findings(file, [finding])
+        raise Findings(file, [_finding("header-twice", "two columns have this name", twice[0])])
     rows = rows[(rows != "").any(axis=1)]
     if rows.empty:
-        raise Findings(file, [Finding("empty", "there is no row below the header", "a row a patient", "Add them.")])
+        texts = dict(expected="a row a patient", remedy="Add them.")
+        raise Findings(file, [_finding("empty", "there is no row below the header", **texts)])
     return rows
 
 
@@ -301,32 +301,28 @@ def _settings(roles: Roles) -> list[Finding]:
     found = []
     if roles.time_unit not in A_YEAR:
         problem = f"the time's unit is {roles.time_unit or 'not given'}"
-        found.append(Finding("time-unit", problem, "days, months or years", "Say it with --time-unit.", roles.time))
+        found.append(_finding("time-unit", problem, roles.time))
     horizon = roles.horizon
     if isinstance(horizon, bool) or not isinstance(horizon, (int, float)) or not 0 < horizon < np.inf:
-        problem = f"the horizon is {horizon!r}"
-        found.append(Finding("horizon", problem, "a positive number in the time's unit", "Correct --horizon."))
+        found.append(_finding("horizon", f"the horizon is {horizon!r}"))
     if not roles.predictions():
-        remedy = "Name its column with --risk, --survival or --score."
-        found.append(Finding("no-prediction", "no prediction is named", "one or several", remedy))
+        found.append(_finding("no-prediction", "no prediction is named"))
     if roles.decimal not in (".", ","):
-        remedy = "Correct `decimal:`."
-        found.append(Finding("decimal", f"decimal is {roles.decimal!r}", "'.' or ','", remedy))
+        found.append(_finding("decimal", f"decimal is {roles.decimal!r}"))
     unknown = [name for name in roles.codes if name not in STATES]
     if unknown:
-        problem = f"codes has {unknown[0]}"
-        found.append(Finding("codes", problem, "censored, event and competing", "Correct `codes:`.", roles.event))
+        found.append(_finding("codes", f"codes has {unknown[0]}", roles.event))
     coded = [
         str(code) for value in roles.codes.values() for code in (value if isinstance(value, (list, tuple)) else [value])
     ]
     for code in sorted({code for code in coded if coded.count(code) > 1}):
-        found.append(Finding("codes", f"{code} has two meanings", "each code once", "Correct `codes:`.", roles.event))
+        found.append(_finding("codes", f"{code} has two meanings", roles.event, expected="each code once"))
     for frame in (list(roles.predictions()), list(roles.clinical)):
         keys = [key(name) for name in frame]
         twins = [name for name in frame if keys.count(key(name)) > 1]
         if twins:
             problem = f"{twins[0]} and {twins[1]} differ in signs only" if len(twins) > 1 else "a name is there twice"
-            found.append(Finding("names", problem, "names that differ in a letter or digit", "Rename one.", twins[0]))
+            found.append(_finding("names", problem, twins[0]))
     return found
 
 
@@ -342,7 +338,7 @@ def _columns(roles: Roles, text: pd.DataFrame) -> list[Finding]:
     several = [roles.id, roles.time, roles.event, roles.cohort, roles.centre, *roles.clinical]
     several = [name for name in [*several, *(name for kind in KINDS for name in getattr(roles, kind))] if name]
     for name in dict.fromkeys(name for name in several if several.count(name) > 1):
-        found.append(Finding("column-twice", "it is named for two things", "a column for each", "Name another.", name))
+        found.append(_finding("column-twice", "it is named for two things", name))
     return found
 
 
@@ -352,11 +348,11 @@ def _named(rows: Sequence[int]) -> str:
     return f"{len(rows)} rows: {problem}{', ...' if len(rows) > ROWS_NAMED else ''}"
 
 
-def _at(bad: pd.Series, code: str, found: str, expected: str, remedy: str, column: str) -> list[Finding]:
+def _at(bad: pd.Series, code: str, found: str, column: str, **texts: str) -> list[Finding]:
     """Return one finding for all rows where `bad` is true, which names the first."""
     rows = bad.index[bad].tolist()
     more = f" ({_named(rows)})" if len(rows) > 1 else ""
-    return [Finding(code, found + more, expected, remedy, column, rows[0])] if rows else []
+    return [_finding(code, found + more, column, rows[0], **texts)] if rows else []
 
 
 def _numbers(cells: pd.Series, empty: pd.Series) -> tuple[pd.Series, list[Finding]]:
@@ -368,16 +364,10 @@ def _numbers(cells: pd.Series, empty: pd.Series) -> tuple[pd.Series, list[Findin
     percent = text & cells.str.fullmatch(r"[\d.,]+ ?%")
     date = text & cells.str.match(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
     name, other, found = cells.name, text & ~comma & ~percent & ~date, []
-    points = "Replace decimal commas by points, or write `decimal: ','` into a mapping file (--map)."
-    for kind, code, expected, remedy in [
-        (comma, "decimal-comma", "a number with a decimal point", points),
-        (percent, "percent", "a number without a sign", "Remove the percent signs and divide by 100."),
-        (date, "date", "a number", "Compute the time from baseline to the date in days."),
-        (other, "text", "a number", "Correct the cell, or leave it empty where it is not known."),
-        (np.isinf(values), "infinite", "a finite number", "Correct the cell, or leave it empty."),
-    ]:
+    kinds = {"decimal-comma": comma, "percent": percent, "date": date, "text": other, "infinite": np.isinf(values)}
+    for code, kind in kinds.items():
         first = cells[kind].iloc[0][:30] if kind.any() else ""
-        found += _at(kind, code, f"it holds {first!r}", expected, remedy, name)
+        found += _at(kind, code, f"it holds {first!r}", name)
     return values, found
 
 
@@ -392,26 +382,20 @@ def _states(roles: Roles, cells: pd.Series, empty: pd.Series) -> tuple[pd.Series
     unknown = state.isna() & ~empty
     seen = sorted(plain[~empty].unique())
     if set(seen) == {"1", "2"} and not roles.codes:
-        problem, expected = "it is coded 1 and 2", "0 for censored and 1 for the event"
-        remedy = "Recode it, or write `codes: {censored: 1, event: 2}` into a mapping file (--map)."
-        return state, _at(unknown, "event-12", problem, expected, remedy, cells.name)
+        return state, _at(unknown, "event-12", "it is coded 1 and 2", cells.name)
     first = cells[unknown].iloc[0][:30] if unknown.any() else ""
-    expected = f"one of {', '.join(codes)}"
-    remedy = "Say what it means in a mapping file: `codes: {censored: [0], event: [1], competing: [2]}`."
-    return state, _at(unknown, "event-code", f"it holds {first!r}", expected, remedy, cells.name)
+    return state, _at(unknown, "event-code", f"it holds {first!r}", cells.name, expected=f"one of {', '.join(codes)}")
 
 
 def _times(roles: Roles, time: pd.Series, state: pd.Series) -> list[Finding]:
     """Times are those of a person's life."""
     longest = A_YEAR[roles.time_unit] * 100
-    remedy = "Correct the date of baseline or of the last follow-up."
-    found = _at(time < 0, "negative", f"{time.min():g} is negative", "a time from baseline on", remedy, roles.time)
-    remedy = "A prediction needs patients who have not had the event yet: leave them out or correct the time."
-    at_zero = (time == 0) & (state > 0)
-    found += _at(at_zero, "event-at-zero", "the event is at time 0", "an event after baseline", remedy, roles.time)
+    found = _at(time < 0, "negative", f"{time.min():g} is negative", roles.time)
+    found += _at((time == 0) & (state > 0), "event-at-zero", "the event is at time 0", roles.time)
     problem = f"{time.max():g} {roles.time_unit} are {time.max() / longest * 100:.0f} years"
-    remedy = "Correct --time-unit: these look like days." if roles.time_unit != "days" else "Correct the time."
-    return found + _at(time > longest, "time-unit", problem, "at most a hundred years", remedy, roles.time)
+    texts = dict(expected="at most a hundred years", remedy="Correct the time.")
+    texts |= dict(remedy="Correct --time-unit: these look like days.") if roles.time_unit != "days" else {}
+    return found + _at(time > longest, "time-unit", problem, roles.time, **texts)
 
 
 def _patients(roles: Roles, text: pd.DataFrame, empty: pd.DataFrame) -> list[Finding]:
@@ -424,10 +408,8 @@ def _patients(roles: Roles, text: pd.DataFrame, empty: pd.DataFrame) -> list[Fin
         return []
     cohorts = known[repeated].groupby(roles.id)[roles.cohort].nunique() if roles.cohort else pd.Series(dtype=int)
     in_two = repeated & known[roles.id].isin(cohorts.index[cohorts > 1])
-    remedy = "Keep each patient in one cohort: those seen in training cannot judge a model."
-    found = _at(in_two, "two-cohorts", "the patient is in two cohorts", "each patient in one", remedy, roles.id)
-    problem, remedy = "the patient is there twice", "Keep one row a patient."
-    return found + _at(repeated & ~in_two, "patient-twice", problem, "each patient once", remedy, roles.id)
+    found = _at(in_two, "two-cohorts", "the patient is in two cohorts", roles.id)
+    return found + _at(repeated & ~in_two, "patient-twice", "the patient is there twice", roles.id)
 
 
 def _probabilities(roles: Roles, numbers: Mapping[str, pd.Series]) -> list[Finding]:
@@ -443,8 +425,8 @@ def _probabilities(roles: Roles, numbers: Mapping[str, pd.Series]) -> list[Findi
         remedy = f"Give it with --score if it is no probability; as --{kind} it must be one."
         if percent:
             problem, remedy = f"values up to {values.max():g} look like percents", "Divide them by 100."
-        code = "percent" if percent else "no-probability"
-        found += _at(outside, code, problem, "a probability between 0 and 1", remedy, name)
+        texts = dict(expected=TEXTS["no-probability"]["expected"], remedy=remedy)
+        found += _at(outside, "percent" if percent else "no-probability", problem, name, **texts)
     return found
 
 
@@ -453,35 +435,28 @@ def _usable(roles: Roles, table: Table) -> list[Finding]:
     patients, found = table.patients, []
     if patients.empty:
         problem = "no row has time, event and every prediction"
-        remedy = "Fill in the cells, or name fewer predictions."
-        return [Finding("nothing-left", problem, "complete rows", remedy, table.left_out["reason"].mode()[0][3:])]
+        return [_finding("nothing-left", problem, table.left_out["reason"].mode()[0][3:])]
     if not patients["event"].any():
-        remedy = "Check the event's codes and the outcome."
-        return [Finding("no-event", "nobody has the event", "some patients with it", remedy, roles.event)]
+        return [_finding("no-event", "nobody has the event", roles.event)]
     if patients["event"].all():
-        remedy = "Include those who were censored; if nobody was, check the event's codes."
-        found.append(Finding("one-class", "every patient has the event", "also patients without", remedy, roles.event))
+        found.append(_finding("one-class", "every patient has the event", roles.event))
     if patients["cohort"].nunique() > MOST_COHORTS:
-        problem, remedy = f"it holds {patients['cohort'].nunique()} cohorts", "Name centres with --centre."
-        found.append(Finding("cohorts", problem, f"at most {MOST_COHORTS}", remedy, roles.cohort))
+        problem, expected = f"it holds {patients['cohort'].nunique()} cohorts", f"at most {MOST_COHORTS}"
+        found.append(_finding("cohorts", problem, roles.cohort, expected=expected))
     longest = patients["time"].max()
     if roles.horizon > longest:
         problem = f"the horizon is {roles.horizon:g}, the longest follow-up {longest:g} {roles.time_unit}"
-        remedy = "Choose an earlier --horizon, or check its unit and --time-unit."
-        found.append(Finding("horizon-late", problem, "a horizon within follow-up", remedy, roles.time))
+        found.append(_finding("horizon-late", problem, roles.time))
     elif not (patients["event"] & (patients["time"] <= roles.horizon)).any():
         first = patients.loc[patients["event"], "time"].min()
         problem = f"no event by {roles.horizon:g} {roles.time_unit}, the first is at {first:g}"
-        remedy = "Choose a later --horizon, or check its unit."
-        found.append(Finding("horizon-early", problem, "events by the horizon", remedy, roles.time))
+        found.append(_finding("horizon-early", problem, roles.time))
     for name, kind in table.kinds.items():
         values = table.predictions[name]
         if values.nunique() == 1 and kind == "score":
-            problem, remedy = f"it is {values.iloc[0]:g} in every row", "Name another column."
-            found.append(Finding("constant", problem, "a score that differs between patients", remedy, name))
+            found.append(_finding("constant", f"it is {values.iloc[0]:g} in every row", name))
         if set(values.unique()) == {0, 1} and (values == patients["event"]).all():
-            problem, remedy = f"it equals {roles.event} in every row", "Name the prediction's column."
-            found.append(Finding("is-the-event", problem, "a prediction made before the outcome", remedy, name))
+            found.append(_finding("is-the-event", f"it equals {roles.event} in every row", name))
     return found
 
 
@@ -505,16 +480,12 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
     patients, found = table.patients, []
     if not roles.id:
         equal = text[roles.columns()].duplicated(keep=False)
-        remedy = "Name the patients' column with --id, so that duplicates can be told from equal patients."
-        found += _at(equal, "equal-rows", "rows are equal in every named column", "one row a patient", remedy, "")
-    zero = patients["time"] == 0
-    remedy = "They carry no information; check the dates."
-    found += _at(zero, "zero", "follow-up ends at time 0", "some follow-up", remedy, roles.time)
+        found += _at(equal, "equal-rows", "rows are equal in every named column", "")
+    found += _at(patients["time"] == 0, "zero", "follow-up ends at time 0", roles.time)
     years = patients["time"].max() / A_YEAR[roles.time_unit]
     if years < 1:
         problem = f"the longest follow-up is {patients['time'].max():g} {roles.time_unit}"
-        remedy = "Check --time-unit: are these months or years?"
-        found.append(Finding("time-short", problem, "months or years of follow-up", remedy, roles.time))
+        found.append(_finding("time-short", problem, roles.time))
     for name in filter(None, [roles.id, roles.cohort, roles.centre, *roles.clinical]):
         levels = pd.Series(text[name].unique())
         levels = levels[~levels.str.lower().isin(MISSING)]
@@ -533,9 +504,7 @@ def _strange_rows(roles: Roles, table: Table, text: pd.DataFrame) -> list[Findin
         if index is not None and index.is_unique and not index.is_monotonic_increasing:
             ordered = np.sort(index)
             if index.notna().all() and np.array_equal(ordered, np.arange(len(index)) + ordered[0]):
-                problem = "a saved row index is not in order"
-                remedy = "If predictions were joined by position, join them by patient again."
-                found.append(Finding("index-shuffled", problem, "rows in their own order", remedy, name or "(no name)"))
+                found.append(_finding("index-shuffled", "a saved row index is not in order", name or "(no name)"))
     return found
 
 
@@ -545,12 +514,9 @@ def _strange_cohorts(roles: Roles, table: Table) -> list[Finding]:
         early = int((group["event"] & (group["time"] <= roles.horizon)).sum())
         if roles.horizon > group["time"].max():
             problem = f"follow-up of {name} ends at {group['time'].max():g} {roles.time_unit}"
-            remedy = "What belongs to the horizon is not estimable there."
-            found.append(Finding("cohort-short", problem, "follow-up to the horizon", remedy, roles.cohort))
+            found.append(_finding("cohort-short", problem, roles.cohort))
         elif early < 10:
-            problem = f"{name} has fewer than 10 events by the horizon"
-            remedy = "Read its intervals, not its estimates."
-            found.append(Finding("few-events", problem, "ten or more", remedy, roles.cohort))
+            found.append(_finding("few-events", f"{name} has fewer than 10 events by the horizon", roles.cohort))
     return found
 
 
@@ -560,25 +526,21 @@ def _strange_predictions(roles: Roles, table: Table) -> list[Finding]:
         values = table.predictions[name]
         edge = (values <= 0) | (values >= 1)
         if kind == "risk" and edge.any():
-            remedy = "Calibration slope and curve are not estimable."
-            found += _at(edge, "risk-edge", "the risk is exactly 0 or 1", "risks between", remedy, name)
+            found += _at(edge, "risk-edge", "the risk is exactly 0 or 1", name)
         if values.nunique() == 1:
-            remedy = "It ranks nobody; only its level can be judged."
-            found.append(Finding("constant", f"it is {values.iloc[0]:g} in every row", "risks", remedy, name))
+            texts = dict(expected="risks", remedy="It ranks nobody; only its level can be judged.")
+            found.append(_finding("constant", f"it is {values.iloc[0]:g} in every row", name, **texts))
             continue
         c = concordance.concordance(time, table.patients["event"], values)
         remedy = {"risk": "Is it survival (--survival)?", "survival": "Is it a risk (--risk)?"}
         remedy |= {"score": "Is a higher score a lower risk? Then give its negative."}
         if c.upper < 0.5:
             problem = f"C is {c.c:.3f} ({c.lower:.3f} to {c.upper:.3f}), below chance"
-            direction = remedy[roles.predictions()[name]]
-            found.append(Finding("direction", problem, "higher values in patients with early events", direction, name))
+            found.append(_finding("direction", problem, name, remedy=remedy[roles.predictions()[name]]))
         elif c.c > TOO_GOOD or _separates(table.patients, values, roles.horizon):
             problem = f"C is {c.c:.3g}, and it separates those with the event by the horizon from the others"
             problem = f"C is {c.c:.3g}: it ranks nearly every pair rightly" if c.c > TOO_GOOD else problem
-            found.append(
-                Finding("outcome", problem, "a prediction made before the outcome", "Is it made from it?", name)
-            )
+            found.append(_finding("outcome", problem, name))
     return found + _alike(table.predictions)
 
 
@@ -600,5 +562,5 @@ def _alike(values: pd.DataFrame) -> list[Finding]:
                 problem, remedy = f"it is 1 - {earlier} in every row", "Is one of them survival (--survival)?"
             else:
                 continue
-            found.append(Finding("alike", problem, "two predictions", remedy, name))
+            found.append(_finding("alike", problem, name, remedy=remedy))
     return found
