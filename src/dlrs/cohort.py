@@ -14,6 +14,7 @@ import yaml
 from numpy.typing import ArrayLike
 
 from dlrs.config import InputError, display_path, resolve, write_text
+from dlrs.stats import survival
 
 DAYS_PER_MONTH = 30.4375
 
@@ -143,11 +144,8 @@ def cumulative_hazard(time: ArrayLike, event: ArrayLike) -> np.ndarray:
     >>> cumulative_hazard([1.0, 2.0, 3.0], [1, 0, 1]).round(3).tolist()
     [0.333, 0.333, 1.333]
     """
-    time, event = np.asarray(time, dtype=float), np.asarray(event, dtype=float)
-    order = np.argsort(time, kind="stable")
-    ascending = time[order]
-    at_risk = len(time) - np.searchsorted(ascending, ascending, side="left")
-    return np.cumsum(event[order] / at_risk)[np.searchsorted(ascending, time, side="right") - 1]
+    table = survival.risk_table(time, event)
+    return survival.step(table.time, np.cumsum(table.events / table.at_risk), time, start=0.0)
 
 
 def impute(

@@ -21,6 +21,7 @@ from scipy.special import chdtrc, ndtr, ndtri
 
 from dlrs import cohort
 from dlrs.config import InputError, display_path, published, resolve
+from dlrs.predictions import key
 from dlrs.stats import checks, concordance, cox, pairs, reclassification, roc, survival
 
 COHORTS = ("primary", "validation")
@@ -108,15 +109,10 @@ def universes(multiverse: Multiverse, conclusion: str, training: Sequence[str] =
     frames = [frame.assign(training=name) for name in training]
     frame = pd.concat(frames, ignore_index=True)
     ids = [
-        f"{conclusion}-{multiverse.version}-{n:04d}-{slug(t)}"
+        f"{conclusion}-{multiverse.version}-{n:04d}-{key(t.lower())}"
         for n, t in zip(frame["number"], frame["training"], strict=True)
     ]
     return frame[described["choices"]].assign(universe=ids)
-
-
-def slug(name: str) -> str:
-    """Return a training's name as an id writes it."""
-    return "_".join("".join(sign if sign.isalnum() else " " for sign in name.lower()).split())
 
 
 def possible(multiverse: Multiverse, conclusion: str, names: Sequence[str], path: Sequence[str]) -> bool:
@@ -143,7 +139,7 @@ def find(multiverse: Multiverse, universe: str, training: Sequence[str]) -> tupl
             f"{universe} is of version {parts[1]} of the choices, which now are version {multiverse.version}: "
             "look its choices up in the table that it stands in."
         )
-    by_slug = {slug(name): name for name in training}
+    by_slug = {key(name.lower()): name for name in training}
     if parts[3] not in by_slug:
         raise ValueError(f"{universe} needs networks that are not here; there are {', '.join(by_slug)}.")
     all_of_them = universes(multiverse, parts[0], [by_slug[parts[3]]])

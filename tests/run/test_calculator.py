@@ -175,7 +175,9 @@ def test_the_interval_of_a_risk_is_the_cox_models(opened, model, data):
     error = cox.hazard_error(*follow_up, table, fitted, horizon=HORIZON)
     baseline = cox.baseline_hazard(*follow_up, fit.predict_log_partial_hazard(primary))
     risk_of = cox.risk_at(fit.predict_log_partial_hazard(patients), baseline, HORIZON)
-    lower, upper = cox.risk_limits(risk_of, table.loc[patients.index], error)
+    away = table.loc[patients.index].to_numpy() - error.center
+    spread = np.sqrt(error.variance + np.einsum("ij,jk,ik->i", away, error.covariance, away))
+    lower, upper = (1 - (1 - risk_of) ** np.exp(sign * 1.959963984540054 * spread) for sign in (-1, 1))
     entries = patients[[*FACTORS, "dl_prob"]].astype(object).to_dict("records")
     found = np.array(opened.evaluate("rows => rows.map((row) => limits(row, predict(row).risk))", entries))
     np.testing.assert_allclose(found, np.column_stack([lower, upper]), atol=1e-8)

@@ -63,7 +63,6 @@ CALLS = {
     roc.survivalroc_km: FOLLOWED | dict(prediction=X, times=[12.0]),
     roc.survivalroc_nne: FOLLOWED | dict(prediction=X, times=[12.0]),
     roc.roc_curve: dict(outcome=EVENT, prediction=X),
-    roc.roc_points: dict(outcome=EVENT, prediction=X),
     roc.delong: dict(outcome=EVENT, prediction=X, level=0.9),
     roc.compare_delong: dict(outcome=EVENT, a=X, b=Z, level=0.9),
     roc.youden_cutoff: dict(outcome=EVENT, prediction=X),

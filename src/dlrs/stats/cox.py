@@ -535,6 +535,7 @@ def hazard_error(
     -----
     Equals the `std.err` of ``survfit(coxph(), newdata)`` over its cumulative hazard (Tsiatis, Ann Stat 1981): with
     jumps h and weighted means m at the events by the horizon, var H(x) = r(x)^2 (sum h^2 + q' V q), q = sum h (x - m).
+    The limits of a risk on the log cumulative hazard's scale are ``1 - (1 - risk)**exp(-/+ 1.96 standard error)``.
     """
     time, event = checks.survival(time, event)
     x, _ = checks.columns(covariates, time.size)
@@ -547,24 +548,6 @@ def hazard_error(
         raise ValueError(f"horizon must not lie before the first event; found {horizon:g}")
     share = 1 / moments.a0[until] / (1 / moments.a0[until]).sum()
     return HazardError(float((share**2).sum()), middle + share @ moments.mean[until], fit.covariance)
-
-
-def risk_limits(
-    risk: ArrayLike, covariates: ArrayLike, error: HazardError, *, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the confidence limits of Cox risks at a horizon, on the log cumulative hazard's scale (R's `log-log`).
-
-    Parameters
-    ----------
-    risk : array of shape (n,)
-        Probabilities of the event by the horizon of `error`.
-    covariates : array of shape (n, p)
-        The patients' columns of the model.
-    """
-    away = np.asarray(covariates, dtype=float) - error.center
-    spread = np.sqrt(error.variance + np.einsum("ij,jk,ik->i", away, error.covariance, away))
-    factor, hazard = np.exp(checks.critical_value(level) * spread), -np.log1p(-np.asarray(risk, dtype=float))
-    return -np.expm1(-hazard / factor), -np.expm1(-hazard * factor)
 
 
 def with_risks(patients: pd.DataFrame, models: Mapping[str, Mapping], horizon: float) -> pd.DataFrame:

@@ -474,14 +474,25 @@ def roc_curve(outcome: ArrayLike, prediction: ArrayLike) -> pd.DataFrame:
         ``threshold`` (-inf, midpoints of neighbouring distinct predictions, +inf; positive is prediction >=
         threshold), ``sensitivity``, ``specificity``. Equals ``pROC::roc(levels = c(0, 1), direction = "<")``.
     """
-    points = roc_points(outcome, prediction)
-    return pd.DataFrame(
-        {
-            "threshold": points.threshold,
-            "sensitivity": points.true_positive / points.n_events,
-            "specificity": (points.n_nonevents - points.false_positive) / points.n_nonevents,
-        }
-    )
+    return pd.DataFrame(_rates(outcome, prediction)._asdict())
+
+
+class _Rates(NamedTuple):
+    threshold: np.ndarray
+    sensitivity: np.ndarray
+    specificity: np.ndarray
+
+
+def _rates(outcome: ArrayLike, prediction: ArrayLike) -> _Rates:
+    """Return the points of `roc_curve`."""
+    outcome = checks.outcome(outcome)
+    prediction = checks.prediction(prediction, outcome.size, like="outcome")
+    distinct, place = np.unique(prediction, return_inverse=True)
+    threshold = np.concatenate(([-np.inf], (distinct[:-1] + distinct[1:]) / 2, [np.inf]))
+    cases = np.bincount(place, weights=outcome, minlength=distinct.size).astype(int)
+    controls = np.bincount(place, minlength=distinct.size) - cases
+    positive = [np.concatenate((np.cumsum(c[::-1])[::-1], [0])) for c in (cases, controls)]
+    return _Rates(threshold, positive[0] / cases.sum(), (controls.sum() - positive[1]) / controls.sum())
 
 
 class BinaryAuc(NamedTuple):
@@ -607,32 +618,6 @@ def compare_delong_unpaired(
     return difference_of(first.auc, second.auc, np.diag(v), level, df=df)
 
 
-class RocPoints(NamedTuple):
-    """Counts of a binary ROC curve: a patient is positive when the prediction is >= the threshold."""
-
-    threshold: np.ndarray
-    true_positive: np.ndarray
-    false_positive: np.ndarray
-    n_events: int
-    n_nonevents: int
-
-
-@checks.aligned
-def roc_points(outcome: ArrayLike, prediction: ArrayLike) -> RocPoints:
-    """Count true and false positives at every threshold that matters.
-
-    Thresholds ascend from -inf over the midpoints of neighbouring distinct predictions to +inf, as in R's pROC.
-    """
-    outcome = checks.outcome(outcome)
-    prediction = checks.prediction(prediction, outcome.size, like="outcome")
-    distinct, place = np.unique(prediction, return_inverse=True)
-    threshold = np.concatenate(([-np.inf], (distinct[:-1] + distinct[1:]) / 2, [np.inf]))
-    cases = np.bincount(place, weights=outcome, minlength=distinct.size).astype(int)
-    controls = np.bincount(place, minlength=distinct.size) - cases
-    positive = [np.concatenate((np.cumsum(c[::-1])[::-1], [0])) for c in (cases, controls)]
-    return RocPoints(threshold, *positive, int(outcome.sum()), int((~outcome).sum()))
-
-
 class YoudenCutoff(NamedTuple):
     """The cut-off with the largest sensitivity + specificity - 1; `thresholds` holds every one that reaches it."""
 
@@ -680,20 +665,18 @@ def youden_cutoff(outcome: ArrayLike, prediction: ArrayLike) -> YoudenCutoff:
     >>> youden_cutoff([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.9]).threshold
     0.5
     """
-    points = roc_points(outcome, prediction)
-    if points.threshold.size == 2:
+    threshold, sensitivity, specificity = _rates(outcome, prediction)
+    if threshold.size == 2:
         raise ValueError("prediction must differ between rows to be cut in two; found one value in every row")
-    sensitivity = points.true_positive / points.n_events
-    specificity = (points.n_nonevents - points.false_positive) / points.n_nonevents
     total = sensitivity + specificity
     best = np.flatnonzero(total == total.max())
     first = best[0]
     return YoudenCutoff(
-        float(points.threshold[first]),
+        float(threshold[first]),
         float(sensitivity[first]),
         float(specificity[first]),
         float(total[first] - 1),
-        points.threshold[best],
+        threshold[best],
     )
 
 
