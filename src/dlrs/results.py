@@ -20,6 +20,7 @@ import pandas as pd
 
 from dlrs import cohort
 from dlrs.config import InputError, display_path, made_by, resolve, session_information, sha256, whole_file, write_text
+from dlrs.templates import template
 
 STAMPS = {
     "PUBLISHED": "PUBLISHED: printed in Liu et al. 2021 or recomputed from what is printed there",
@@ -477,29 +478,6 @@ def exportable(frame: pd.DataFrame) -> pd.DataFrame:
 # ---------------------------------------------------------------- the record
 
 
-TABLE_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-       color: #1c1c1c; background: #fff }}
-table {{ border-collapse: collapse; width: 100% }}
-caption {{ text-align: left; font-weight: 600; padding: .4rem 0 }}
-th, td {{ padding: .3rem .7rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }}
-td {{ font-variant-numeric: tabular-nums }}
-thead th {{ border-top: 2px solid #333; border-bottom: 1px solid #333 }}
-.section td {{ font-weight: 600; border-bottom: 0 }}
-.section ~ tr:not(.section) td:first-child {{ padding-left: 1.8rem }}
-tbody tr:last-child td {{ border-bottom: 2px solid #333 }}
-.stamp {{ font-size: .85rem; letter-spacing: .02em; color: #8a3b00 }}
-.notes {{ font-size: .85rem; color: #444 }}
-</style></head><body>
-<p class="stamp">{stamp}</p>
-{table}
-<p class="notes">{notes}</p>
-</body></html>
-"""
-
-
 def _plain(value):
     """Turn NumPy values into what JSON holds; a number that is not finite has no place there."""
     if isinstance(value, Mapping):
@@ -704,10 +682,8 @@ class Record:
         marked = dict.fromkeys(page.attrs["sections"], '<tr class="section">')
         body = head + "".join(marked.get(place, "<tr>") + line for place, line in enumerate(lines))
         body = body.replace(">\n  <thead", f">\n  <caption>{html.escape(caption)}</caption>\n  <thead", 1)
-        text = TABLE_PAGE.format(
-            title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes)
-        )
-        write_text(folder / f"{name}.html", text)
+        texts = dict(title=html.escape(caption), stamp=STAMPS[self.provenance], table=body, notes=html.escape(notes))
+        write_text(folder / f"{name}.html", template(Path(__file__).with_name("table.html")).render(texts) + "\n")
         page.index = [""] * len(page)
         return page
 

@@ -614,10 +614,7 @@ def summary(time: ArrayLike, event: ArrayLike, risk: ArrayLike, *, horizon: floa
 
 
 def _cloglog(risk: np.ndarray, name: str = "risk") -> np.ndarray:
-    outside = (risk <= 0) | (risk >= 1)
-    if outside.any():
-        row = int(outside.argmax())
-        raise ValueError(f"{name} must lie strictly inside (0, 1) to be smoothed; found {risk[row]:g} at row {row}")
+    checks.refuse((risk <= 0) | (risk >= 1), f"{name} must lie strictly inside (0, 1) to be smoothed", risk)
     return np.log(-np.log1p(-risk))
 
 

@@ -111,6 +111,13 @@ def whole_number(value: int, name: str) -> int:
     return int(value)
 
 
+def refuse(bad: np.ndarray, expected: str, values: np.ndarray) -> None:
+    """Raise where a row is bad, with the first one's value."""
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"{expected}; found {values[row]:g} at row {row}")
+
+
 def _cells(values: ArrayLike, name: str) -> np.ndarray:
     """Return what is no array of numbers as one, cell by cell; None and NA are NaN."""
     cells = np.asarray(values, dtype=object)
@@ -145,10 +152,7 @@ def _numbers(values: ArrayLike, name: str, n: int | None, like: str) -> np.ndarr
         )
     if array.size == 0:
         raise ValueError(f"{name} must have at least one row; found none")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{name} must hold finite numbers; found {array[row]} at row {row}")
+    refuse(~np.isfinite(array), f"{name} must hold finite numbers", array)
     return array
 
 
@@ -162,11 +166,8 @@ def codes(
 ) -> np.ndarray:
     """Return an array that holds nothing but some codes."""
     array = _numbers(values, name, n, like)
-    bad = ~np.isin(array, allowed)
-    if bad.any():
-        row, others = int(bad.argmax()), ", ".join(map(str, allowed[:-1]))
-        also = "boolean or " if len(allowed) == 2 else ""
-        raise ValueError(f"{name} must be {also}coded {others} and {allowed[-1]}; found {array[row]:g} at row {row}")
+    also, others = "boolean or " if len(allowed) == 2 else "", ", ".join(map(str, allowed[:-1]))
+    refuse(~np.isin(array, allowed), f"{name} must be {also}coded {others} and {allowed[-1]}", array)
     return array
 
 
@@ -190,9 +191,7 @@ def survival(time: ArrayLike, event: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     """
     same_index(time=time, event=event)
     time = _numbers(time, "time", None, "time")
-    if (time < 0).any():
-        row = int((time < 0).argmax())
-        raise ValueError(f"time must not be negative; found {time[row]:g} at row {row}")
+    refuse(time < 0, "time must not be negative", time)
     event = flag(event, "event", time.size)
     distinct = np.unique(time)
     tied = np.diff(distinct) <= TIE * max(1.0, distinct.mean())
@@ -258,10 +257,7 @@ def survival_and_prediction(
 def risk(risk: ArrayLike, n: int | None, name: str = "risk", *, like: str = "time") -> np.ndarray:
     """Return a probability of the event as floats in [0, 1], as `prediction` does; a linear predictor is refused."""
     array = _numbers(risk, name, n, like)
-    bad = (array < 0) | (array > 1)
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{name} must lie in [0, 1]; found {array[row]:g} at row {row}")
+    refuse((array < 0) | (array > 1), f"{name} must lie in [0, 1]", array)
     return array
 
 

@@ -384,9 +384,7 @@ def points_at_risk(nomogram: Nomogram, risk: ArrayLike) -> np.ndarray:
     [40.0]
     """
     risk = checks.risk(np.atleast_1d(risk), None)
-    if ((risk == 0) | (risk == 1)).any():
-        row = int(((risk == 0) | (risk == 1)).argmax())
-        raise ValueError(f"risk must lie strictly inside (0, 1); found {risk[row]:g} at row {row}")
+    checks.refuse((risk == 0) | (risk == 1), "risk must lie strictly inside (0, 1)", risk)
     lp = nomogram.center + np.log(-np.log1p(-risk) / nomogram.cumulative_hazard)
     return (lp - nomogram.lp_at_zero_points) * nomogram.points_per_lp
 
