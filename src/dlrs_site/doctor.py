@@ -52,13 +52,8 @@ OUTLINE_SHARE = 1.5  # voxels of the filled ROI over those drawn: more is an out
 MAX_OUTLINE_SHIFT_MM = 10.0  # of one tumour's box between T2W and DWI: more than motion and distortion
 MAX_OUTLINE_RATIO = 2.0  # of one tumour's volume on T2W and on DWI, where none of these says why it is so
 SAYS_SIZE = (
-    "roi-tiny",
-    "roi-one-slice",
-    "roi-covers-image",
-    "roi-outline-only",
-    "spacing-units",
-    "spacing-implausible",
-)
+    "roi-tiny", "roi-one-slice", "roi-covers-image", "roi-outline-only", "spacing-units", "spacing-implausible",
+)  # fmt: skip
 SAYS_PLACE = ("affine-identity", "spacing-units", "spacing-implausible", "image-not-axial")
 MAX_UNDEFINED_ADC = 0.1  # share of ROI voxels without a positive signal
 FEW_PATIENTS = {"primary": 100, "validation": 50}

@@ -34,24 +34,9 @@ HANDED_ON = ("name", "class", "seed", "signal", "b_values", "acquisition")  # to
 B_VALUES = [0.0, 1000.0]  # s/mm2 (paper)
 # What people write for a value that is not known; it is taken for that once cohort.yaml declares it.
 UNKNOWN_WORDS = {
-    "na",
-    "n/a",
-    "nan",
-    "null",
-    "none",
-    ".",
-    "-",
-    "--",
-    "?",
-    "unknown",
-    "missing",
-    "nk",
-    "k.a.",
-    "99",
-    "999",
-    "#n/a",
+    "na", "n/a", "nan", "null", "none", ".", "-", "--", "?", "unknown", "missing", "nk", "k.a.", "99", "999", "#n/a",
     "#nv",
-}
+}  # fmt: skip
 UNKNOWN_WORDS |= {"\u672a\u77e5", "\u4e0d\u8be6", "\u4e0d\u660e", "\u7f3a\u5931", "inconnu", "unbekannt"}
 PROBABILITIES = "dl_prob.csv"  # a folder's own probabilities, from which the statistics start
 SEQUENCE_COLUMNS = ("t2w_prob", "adc_prob")

@@ -27,29 +27,12 @@ from dlrs_site.intake import Survey, survey
 PRIVATE = ("interim", "models", "kept", "doctor", "cohort")
 # Tags that tell who somebody is, where, and by whose hand; their values must not be in what leaves.
 PERSONAL = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "InstitutionName",
-    "InstitutionAddress",
-    "InstitutionalDepartmentName",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "PhysiciansOfRecord",
-    "RequestingPhysician",
-    "OperatorsName",
-    "AccessionNumber",
-    "StudyID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
+    "PatientName", "PatientID", "PatientBirthDate", "PatientBirthName", "PatientMotherBirthName", "PatientAddress",
+    "PatientTelephoneNumbers", "OtherPatientIDs", "OtherPatientNames", "InstitutionName", "InstitutionAddress",
+    "InstitutionalDepartmentName", "ReferringPhysicianName", "PerformingPhysicianName", "PhysiciansOfRecord",
+    "RequestingPhysician", "OperatorsName", "AccessionNumber", "StudyID", "StudyInstanceUID", "SeriesInstanceUID",
     "SOPInstanceUID",
-)
+)  # fmt: skip
 NIFTI_TEXTS = ("descrip", "aux_file", "db_name", "intent_name")
 FIELD = re.compile(rf"\b({'|'.join(PERSONAL)})\b|\((?:0010, ?[0-9a-f]{{4}}|0008, ?00(?:80|81|90|50))\)", re.IGNORECASE)
 COLUMN = re.compile(r"<th[^>]*>\s*patient[_ ]?id\s*</th>", re.IGNORECASE)

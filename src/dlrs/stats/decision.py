@@ -13,18 +13,9 @@ from dlrs.stats import checks, resample
 CELLS = 2**22  # indicators held at once, so that memory stays linear in patients: 32 MiB
 
 QUANTITIES = (
-    "net_benefit",
-    "standardized_net_benefit",
-    "tpr",
-    "fpr",
-    "fnr",
-    "tnr",
-    "high_risk",
-    "true_positive",
-    "true_negative",
-    "high_risk_per_1000",
-    "high_risk_with_event_per_1000",
-)
+    "net_benefit", "standardized_net_benefit", "tpr", "fpr", "fnr", "tnr", "high_risk", "true_positive",
+    "true_negative", "high_risk_per_1000", "high_risk_with_event_per_1000",
+)  # fmt: skip
 
 
 @checks.aligned
