@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlrs.config import InputError
+from dlrs.config import InputError, did_you_mean
 from dlrs.stats import cox, nomogram
 
 NO_COVARIATES = {"cohort", "time_months", "t2w_prob", "adc_prob", "dl_prob", "binary"}
@@ -100,8 +99,7 @@ def check(notebook: Mapping[str, Any]) -> None:
     where = "Correct it in the notebook's second cell, or where it is passed on."
     for name in passed_on(notebook.get("In", ())):
         if name not in kinds:
-            close = difflib.get_close_matches(name, kinds, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else "Correct its name where it is passed on."
+            remedy = did_you_mean(name, kinds, "Correct its name where it is passed on.")
             raise InputError("parameters", f"no parameter {name}", expected=f"one of {', '.join(kinds)}", remedy=remedy)
     for name, kind in kinds.items():
         value = notebook[name]
@@ -131,8 +129,7 @@ def among(name: str, value: str | Sequence[str], allowed: Sequence[str]) -> None
     """
     for word in [value] if isinstance(value, str) else value:
         if word not in allowed:
-            close = difflib.get_close_matches(word, allowed, n=1)
-            remedy = f"Did you mean {close[0]}?" if close else "Correct the parameter."
+            remedy = did_you_mean(word, allowed, "Correct the parameter.")
             raise InputError("parameters", f"{name} has {word}", expected=f"of {', '.join(allowed)}", remedy=remedy)
 
 

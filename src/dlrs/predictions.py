@@ -6,7 +6,6 @@ kind of a prediction are stated by the person who gives the table and checked he
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dlrs.config import InputError
+from dlrs.config import InputError, did_you_mean
 from dlrs.stats import concordance
 
 A_YEAR = {"days": 365.25, "months": 12.0, "years": 1.0}
@@ -331,8 +330,7 @@ def _columns(roles: Roles, text: pd.DataFrame) -> list[Finding]:
     found, names = [], roles.columns()
     for name in dict.fromkeys(names):
         if name not in text.columns:
-            close = difflib.get_close_matches(name, [c for c in text.columns if c], n=1)
-            remedy = f"Did you mean {close[0]}?" if close else "Correct the option that names it."
+            remedy = did_you_mean(name, filter(None, text), "Correct the option that names it.")
             problem = "there is no such column"
             found.append(Finding("column-missing", problem, f"one of {', '.join(filter(None, text))}", remedy, name))
     several = [roles.id, roles.time, roles.event, roles.cohort, roles.centre, *roles.clinical]

@@ -856,14 +856,11 @@ def save_json(content, path: str | Path) -> None:
     write_text(resolve(path), json.dumps(_plain(content), indent=1))
 
 
-def load_json(path: str | Path):
+def load_json(path: str | Path, remedy: str = "Run the notebook that writes it first, or `python3 run.py statistics`."):
     """Read what an earlier notebook wrote; say which step is missing when it is not there."""
     path = resolve(path)
     if not path.is_file():
-        remedy = "Run the notebook that writes it first, or `python3 run.py statistics`."
-        raise InputError(
-            display_path(path), "the file is missing", expected="an earlier notebook's output", remedy=remedy
-        )
+        raise InputError(display_path(path), "the file is missing", expected="an earlier stage's output", remedy=remedy)
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import difflib
 import functools
 import hashlib
 import importlib
@@ -24,7 +23,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dlrs.config import InputError, display_path, resolve, sha256, whole_file, write_text
+from dlrs.config import InputError, did_you_mean, display_path, resolve, sha256, whole_file, write_text
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAVES = 5.0, 10.0
 AFTER_THE_NUMBERS = {"10_report", "report", "pages", "private", "publish"}
@@ -67,9 +66,8 @@ def check_parameters(notebook: str | Path, parameters: Mapping) -> None:
     names = declared(notebook)
     for name, value in parameters.items():
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
             problem, expected = f"no parameter {name}", "one of " + (", ".join(names) or "none")
-            remedy = f"Did you mean {close[0]}?" if close else "Correct the profile."
+            remedy = did_you_mean(name, names, "Correct the profile.")
             raise InputError(display_path(notebook), problem, expected=expected, remedy=remedy)
         kind = KINDS.get(names[name], object)
         if not isinstance(value, kind) or (isinstance(value, bool) and names[name] in ("int", "float")):

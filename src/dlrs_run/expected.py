@@ -16,7 +16,7 @@ import pandas as pd
 
 from dlrs.bands import RELATIVE, bands, hold_to_bands
 from dlrs.config import InputError, copy_file, display_path, resolve, sha256, whole_file, write_text
-from dlrs.results import NOT_SHOWN, format_estimate, format_p, spell
+from dlrs.results import NOT_SHOWN, format_estimate, format_p, load_json, spell
 
 EXPECTED = "reports/expected.json"
 FROZEN = "data_synthetic/dl_prob.csv"
@@ -205,12 +205,6 @@ def unspelt(table) -> list[str]:
     return found + [f"the cell {cell!r} is raw" for cell in dict.fromkeys(cells) if raw.search(cell)]
 
 
-def _read(path: Path, remedy: str) -> dict:
-    if not path.is_file():
-        raise InputError(display_path(path), "the file is missing", expected="results", remedy=remedy)
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 SHOWN = 6  # moved entries that the terminal shows; the file has all
 
 
@@ -256,8 +250,8 @@ def check(run_dir: str, default_dir: str) -> int:
     The summary comes first; then an entry a line, at most `SHOWN`; the whole list is `check.csv` in the run. The last
     line says what to do. Pages are held to their tables' files, figures to their sizes.
     """
-    expected = _read(resolve(EXPECTED), "Write it with `python3 run.py accept`.")
-    found = _read(Path(run_dir) / "results.json", "Run the statistics.")
+    expected = load_json(resolve(EXPECTED), "Write it with `python3 run.py accept`.")
+    found = load_json(Path(run_dir) / "results.json", "Run the statistics.")
     moved = moved_entries(expected["statistics"], found)
     frozen = sha256(resolve(FROZEN)) == expected["dl_prob_sha256"]
     pages = pages_and_frames(Path(run_dir) / "tables")
@@ -305,7 +299,7 @@ def _bands_in_words(expected: Mapping, trained: Path) -> dict:
             "said": "Training: not checked, there is no " + ("band." if trained.is_file() else "default run."),
             "outside": [],
         }
-    verdicts = hold_to_bands(expected["bands"]["numbers"], _read(trained, ""))
+    verdicts = hold_to_bands(expected["bands"]["numbers"], load_json(trained, ""))
     outside = [f"{key}: {words}" for key, verdict, words in verdicts if verdict == "outside"]
     n = {verdict: sum(v == verdict for _, v, _ in verdicts) for verdict in ("inside", "outside", "no check")}
     seeds = max((band["n"] for band in expected["bands"]["numbers"].values()), default=0)
@@ -333,10 +327,10 @@ def accept(run_dir: str, *band_runs: str) -> int:
     """Write reports/expected.json from the statistics' results and, where given, from the runs at several seeds."""
     path = resolve(EXPECTED)
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"bands": {}}
-    results = _read(Path(run_dir) / "results.json", "Run the statistics.")
+    results = load_json(Path(run_dir) / "results.json", "Run the statistics.")
     measured = before["bands"]
     if band_runs:
-        runs = [_read(Path(run) / "results.json", "Run `python3 run.py bands` to its end.") for run in band_runs]
+        runs = [load_json(Path(run) / "results.json", "Run `python3 run.py bands` to its end.") for run in band_runs]
         measured = {"rule": BAND_RULE, "numbers": bands(runs)}
     content = {"dl_prob_sha256": sha256(resolve(FROZEN)), "bands": measured, "statistics": results}
     content["figures"] = figure_sizes(run_dir)

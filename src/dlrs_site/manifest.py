@@ -27,18 +27,18 @@ Hazards = Annotated[list[Annotated[float, Field(ge=0, le=1e6)]], Field(min_lengt
 CohortClass = Literal["SYNTHETIC", "COHORT"]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Baseline(_Part):
+class Baseline(Part):
     """A cumulative hazard at whole months."""
 
     time: Hazards
     cumulative_hazard: Hazards
 
 
-class Cox(_Part):
+class Cox(Part):
     """One Cox model: coefficients and means by column of the design, baseline at the means."""
 
     coefficients: Coefficients
@@ -47,14 +47,14 @@ class Cox(_Part):
     baseline_survival: dict[Literal["12", "24", "36"], Probability]
 
 
-class Cutoffs(_Part):
+class Cutoffs(Part):
     """Above them a patient is at high risk."""
 
     dl_prob: Annotated[float, Field(ge=0, le=2)]
     risk_Nomogram: Probability
 
 
-class Preprocessing(_Part):
+class Preprocessing(Part):
     """How boxes are cut, as notebook 02 is told it."""
 
     box_size: Annotated[int, Field(ge=8, le=512)]
@@ -65,7 +65,7 @@ class Preprocessing(_Part):
     nonpositive_adc: Annotated[float, Field(ge=0, le=10_000)]
 
 
-class Counts(_Part):
+class Counts(Part):
     """The patients of one network."""
 
     learnt_from: Count
@@ -73,7 +73,7 @@ class Counts(_Part):
     metastasis: Count
 
 
-class TrainedOn(_Part):
+class TrainedOn(Part):
     """The primary cohort."""
 
     patients: Annotated[int, Field(ge=1, le=10_000_000)]
@@ -82,7 +82,7 @@ class TrainedOn(_Part):
     ADC: Counts
 
 
-class Performance(_Part):
+class Performance(Part):
     """One measure of one model in the run that it was made in."""
 
     measure: Label
@@ -93,7 +93,7 @@ class Performance(_Part):
     n: Count
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """`model.json`."""
 
     format: Annotated[int, Field(ge=1)]
@@ -125,7 +125,7 @@ Size = Annotated[int, Field(ge=-1, le=100_000)]
 Setting = bool | Size | Annotated[float, Field(ge=0, le=1)] | Label | Annotated[list[Size], Field(max_length=5)] | None
 
 
-class Layer(_Part):
+class Layer(Part):
     """One layer of a network, and those inside it; see `dlrs.imaging.resnet.architecture`."""
 
     layer: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]{0,39}$")]
@@ -165,7 +165,7 @@ class Nomogram(BaseModel):
 RISK = "1 - baseline_survival[months] ** exp(sum of coefficient * (value - mean)); of a level value is 1 or 0"
 
 
-class Term(_Part):
+class Term(Part):
     """One coefficient: of a number, or of a level against the reference, which is the first in `levels`."""
 
     term: Label
@@ -174,7 +174,7 @@ class Term(_Part):
     mean: Real = Field(description="in the patients that the model was fitted on")
 
 
-class EquationOfModel(_Part):
+class EquationOfModel(Part):
     """A Cox model as far as risks at 12, 24 and 36 months take it."""
 
     terms: Annotated[list[Term], Field(min_length=1, max_length=100)]
@@ -182,7 +182,7 @@ class EquationOfModel(_Part):
     baseline_survival: dict[Literal["12", "24", "36"], Probability] = Field(description="at the means, by months")
 
 
-class Equation(_Part):
+class Equation(Part):
     """`equation.json`: the probability of distant metastasis by 12, 24 or 36 months, by model."""
 
     class_: CohortClass = Field(alias="class")

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from scipy.special import expit, logit
 
 from dlrs import cohort, results
@@ -24,7 +24,7 @@ from dlrs.config import InputError, display_path, in_words, resolve
 from dlrs.stats import calibration, checks, pooled
 from dlrs.stats.pooled import Estimate
 from dlrs_site import release
-from dlrs_site.manifest import CohortClass, Count, Digest, Horizon, Label
+from dlrs_site.manifest import CohortClass, Count, Digest, Horizon, Label, Part
 
 MODELS = ("Nomogram", "Clinical", "DLRS")
 CUTOFFS = {"Nomogram": "risk_Nomogram", "DLRS": "dl_prob"}  # the score that each cut-off is of
@@ -37,11 +37,7 @@ Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e15)]
 Square = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e15)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Interval(_Part):
+class Interval(Part):
     """Events and losses after one month and up to another."""
 
     after: Square
@@ -50,7 +46,7 @@ class Interval(_Part):
     lost: Count
 
 
-class Discrimination(_Part):
+class Discrimination(Part):
     """See `pooled.concordance_sums`."""
 
     balance: Finite
@@ -60,7 +56,7 @@ class Discrimination(_Part):
     comparable_comparable: Positive
 
 
-class Calibration(_Part):
+class Calibration(Part):
     """See `pooled.risk_sums`."""
 
     expected: Positive
@@ -68,7 +64,7 @@ class Calibration(_Part):
     variance: Square
 
 
-class Score(_Part):
+class Score(Part):
     """See `pooled.score_sums`."""
 
     score: Finite
@@ -89,7 +85,7 @@ class Sides(Score):
     high_events: Count
 
 
-class NetBenefit(_Part):
+class NetBenefit(Part):
     """See `pooled.net_benefit_sums`."""
 
     n: Positive
@@ -99,7 +95,7 @@ class NetBenefit(_Part):
     all_variance: Square
 
 
-class Model(_Part):
+class Model(Part):
     """One model's sums; `cutoff` is none where a side of it is too small."""
 
     discrimination: Discrimination
@@ -109,7 +105,7 @@ class Model(_Part):
     net_benefit: dict[Literal["0.1", "0.2", "0.3", "0.4", "0.5"], NetBenefit]
 
 
-class Summary(_Part):
+class Summary(Part):
     """A hospital's file."""
 
     format: Literal[1]

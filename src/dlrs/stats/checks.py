@@ -111,6 +111,13 @@ def whole_number(value: int, name: str) -> int:
     return int(value)
 
 
+def seed(value: int) -> int:
+    """Return a seed, a whole number from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"seed must be a whole number from 0 up; found {value!r}")
+    return int(value)
+
+
 def refuse(bad: np.ndarray, expected: str, values: np.ndarray) -> None:
     """Raise where a row is bad, with the first one's value."""
     if bad.any():

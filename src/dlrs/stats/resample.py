@@ -27,11 +27,7 @@ class Interval(NamedTuple):
 
 def _generator(seed: int | np.random.Generator) -> np.random.Generator:
     """Return a generator; a seed is asked for, so that no statistic draws one by itself."""
-    if isinstance(seed, np.random.Generator):
-        return seed
-    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
-        return np.random.default_rng(int(seed))
-    raise ValueError(f"seed must be a non-negative integer or a numpy Generator; found {seed!r}")
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(checks.seed(seed))
 
 
 def bootstrap_weights(n: int, n_boot: int, *, seed: int | np.random.Generator) -> np.ndarray:
@@ -108,14 +104,12 @@ def refit_bootstrap(
     (3,)
     """
     n, n_boot = checks.whole_number(n, "n"), checks.whole_number(n_boot, "n_boot")
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed must be a non-negative integer; found {seed!r}")
 
     def refit_once(child: np.random.SeedSequence):
         generator = np.random.default_rng(child)
         return refit(generator.integers(0, n, size=n), generator)
 
-    children = np.random.SeedSequence(int(seed)).spawn(n_boot)
+    children = np.random.SeedSequence(checks.seed(seed)).spawn(n_boot)
     return np.stack([np.asarray(refit_once(child), dtype=float) for child in children])
 
 

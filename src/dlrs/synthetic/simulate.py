@@ -12,6 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from dlrs.cohort import LEVELS
 from dlrs.config import published, stream
+from dlrs.stats import checks
 from dlrs.synthetic.phantoms import ACQUISITION, rendered_parameters
 
 DEFAULT_SEED = 20210621
@@ -242,11 +243,6 @@ def views(latent_risk, t2w_noise, adc_noise, *, signal: float = 1.0) -> dict[str
     return {**seen, "image_score": weighted / precision}
 
 
-def _check_seed(seed) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0 up; found {seed!r}")
-
-
 def draw_cohort(
     seed: int = DEFAULT_SEED,
     *,
@@ -282,7 +278,7 @@ def draw_cohort(
     ValueError
         If exact counts are asked for other sizes than the paper's, or an argument is out of range.
     """
-    _check_seed(seed)
+    checks.seed(seed)
     sizes = {"primary": n_primary, "validation": n_validation}
     for cohort, n in sizes.items():
         wanted = published()["cohort"][f"n_{cohort}"]
@@ -334,7 +330,7 @@ def draw_studies(
     >>> draw_studies(1, 3, n_primary=20, n_validation=10).groupby("study").size().tolist()
     [30, 30, 30]
     """
-    _check_seed(seed)
+    checks.seed(seed)
     if n_studies < 1 or min(n_primary, n_validation) < 1:
         raise ValueError(f"sizes must be 1 or more; found {n_studies} studies of {n_primary} and {n_validation}")
     sizes = {"primary": n_primary, "validation": n_validation}
