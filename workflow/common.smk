@@ -39,7 +39,7 @@ def repository(*names):
     """Files of the repository, and of its folders the modules and data files: a stage runs again when one changes."""
     found = []
     for path in (ROOT / name for name in names):
-        inside = sorted(file for file in path.glob("*.*") if file.suffix in (".py", ".yaml"))
+        inside = sorted(file for file in path.glob("*.*") if file.suffix in (".py", ".yaml", ".html"))
         found += [str(file) for file in inside or [path]]
     return there(*found)
 
