@@ -104,7 +104,10 @@ def test_survival_at_equals_kaplan_meier_of_repeated_patients(seed):
         (lambda: resample.bootstrap_weights(5, 2.5, seed=1), "n_boot must be a positive whole number; found 2.5"),
         (lambda: resample.bootstrap_weights(5, 5, seed=None), "seed must be a whole number from 0 up"),
         (lambda: resample.bootstrap_weights(5, 5, seed=-1), "seed must be a whole number from 0 up"),
-        (lambda: resample.refit_bootstrap(max, 3, seed=np.random.default_rng(1)), "seed must be a whole number from 0 up"),
+        (
+            lambda: resample.refit_bootstrap(max, 3, seed=np.random.default_rng(1)),
+            "seed must be a whole number from 0 up",
+        ),
         (lambda: resample.interval([1.0], level=95), r"level must lie between 0 and 1; found 95"),
         (lambda: resample.interval([]), "a row of numbers, per resample"),
     ],
