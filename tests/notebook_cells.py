@@ -20,7 +20,7 @@ PROBABILITIES = ["t2w_prob", "adc_prob", "dl_prob"]
 
 
 def run_cells(name, run, *, source=None, draw=None, edits=(), until=None, **parameters) -> dict[str, str]:
-    """Run all cells as papermill would, of a notebook or of another file in its place; return what its figures say.
+    """Run all cells as papermill would, of a notebook or another file in its place; return what figures and texts say.
 
     Figures are not written, unless `draw` takes them: a record, a figure and its name.
 
@@ -41,8 +41,13 @@ def run_cells(name, run, *, source=None, draw=None, edits=(), until=None, **para
         plt.close(fig)
 
     matplotlib.use("agg")
-    undrawn = mock.patch.object(Record, "figure", figure), mock.patch.dict(os.environ, DLRS_STAGE=name)
-    with matplotlib.rc_context(), warnings.catch_warnings(), undrawn[0], undrawn[1]:
+
+    def text(content):
+        said["text"] = said.get("text", "") + content + "\n"
+
+    undrawn = mock.patch.object(Record, "figure", figure), mock.patch("IPython.display.Markdown", text)
+    set_stage = mock.patch.dict(os.environ, DLRS_STAGE=name)
+    with matplotlib.rc_context(), warnings.catch_warnings(), undrawn[0], undrawn[1], set_stage:
         warnings.simplefilter("default", ConvergenceWarning)  # lifelines' advice on few patients; a page shows it
         for place, (cell, source) in enumerate(zip(cells, sources, strict=True), 1):
             if cell["cell_type"] == "code":

@@ -379,3 +379,10 @@ def test_frames_that_cells_show_have_three_digits(tmp_path):
     frame = pd.DataFrame({"c": [0.799419, 36.0], "p": [0.000412345, np.nan], "months": [123.45678, 100000.0]})
     cells = [line.split() for line in str(frame).splitlines()[1:]]
     assert cells == [["0", "0.799", "0.000412", "123.457"], ["1", "36", "NaN", "100000"]]
+
+
+def test_frames_that_cells_show_have_a_dash_where_there_is_no_value():
+    frame = pd.DataFrame({"hr": [np.inf, 0.25], "p": [np.nan, 0.04], "why": [None, "x"], "n": [1, 2]})
+    with pd.option_context("display.float_format", results._short):
+        shown = results._as_html(frame)
+    assert re.findall(r"<td>(.*?)</td>", shown) == ["∞", "–", "–", "1", "0.25", "0.04", "x", "2"]

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -149,6 +150,30 @@ def groups_text(found, p: float, horizon_months: float) -> str:
     ratio = [found.hr, found.lower, found.upper] if 0 < found.hr < math.inf else [math.nan] * 3
     at = f"at {horizon_months:.0f} months {survivals[0]} (high risk) and {survivals[1]} (low risk)"
     return f"HR {format_estimate(*ratio, digits=2)}, log-rank {p_text(p)}\n{at}"
+
+
+def counted(n: int | str, one: str) -> str:
+    """Return a count with its noun, in the singular for one.
+
+    Examples
+    --------
+    >>> counted(1, "metastasis"), counted(0, "event"), counted("<5", "patient")
+    ('1 metastasis', '0 events', '<5 patients')
+    """
+    many = one[:-2] + "es" if one.endswith("sis") else one + "s"
+    return f"{n} {one if str(n) == '1' else many}"
+
+
+def listed(texts: Iterable[str], between: str = ", ") -> str:
+    """Join texts; where nothing could be estimated that is said once.
+
+    Examples
+    --------
+    >>> listed(["0.1", "0.2"], " to "), listed([NOT_ESTIMABLE, NOT_ESTIMABLE])
+    ('0.1 to 0.2', 'not estimable')
+    """
+    texts = list(texts)
+    return NOT_ESTIMABLE if set(texts) == {NOT_ESTIMABLE} else between.join(texts)
 
 
 def format_count(count: int | str, total: int | str) -> str:
@@ -744,7 +769,16 @@ class Record:
 
 def _short(value: float) -> str:
     """Write a number with three decimals at most, and three digits where it is small."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     return f"{value:.3g}" if abs(value) < 1 else f"{round(value, 3):.10g}"
+
+
+def _as_html(frame: pd.DataFrame) -> str:
+    """Lay out a frame that a cell shows; what there is no value of is a dash."""
+    rows, columns = (pd.get_option(f"display.max_{name}") for name in ("rows", "columns"))
+    known = frame.where(frame.notna(), float("nan"))
+    return known.to_html(max_rows=rows, max_cols=columns, na_rep="–", notebook=True, show_dimensions=False)
 
 
 def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), provenance: str = "") -> Record:
@@ -773,6 +807,8 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
     """
     pd.set_option("display.float_format", _short)  # of frames that cells show; files keep every digit
     pd.set_option("display.max_colwidth", None)
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, _as_html)
     run_dir = resolve(run_dir)
     files, smallest, variables = [run_dir / name for name in inputs], 0, cohort.VARIABLES
     for path in files:

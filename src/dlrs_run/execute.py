@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -35,12 +36,18 @@ class CellError(Exception):
     """A cell of a notebook failed; the message says which and why."""
 
 
-def die_with(parent: int) -> None:
-    """End this process soon after its parent ended, so that a killed run leaves nothing behind that still writes."""
+def die_with(parent: int, grace: float = 0) -> None:
+    """End this process soon after its parent ended, so that a killed run leaves nothing behind that still writes.
+
+    With `grace` it is interrupted first and has so many seconds, in which Snakemake cancels its jobs on a cluster.
+    """
 
     def watch():
         while os.getppid() == parent:
             time.sleep(0.2)
+        if grace:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(grace)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
