@@ -224,6 +224,34 @@ def test_no_hidden_count_follows_from_all_tables_and_entries_together(shared):
     assert ("table 1", "tumor_location", "High", "primary") in attack.solved()
 
 
+def rounding(value) -> float:
+    """Return by how much a number may differ from the one that it was rounded from."""
+    return 0.5 * 10.0 ** -len(str(value).partition(".")[2]) + 1e-12
+
+
+@pytest.mark.slow
+def test_no_fraction_tells_how_many_were_lost(shared):
+    """An AUC counts half pairs out of cases times controls, an NRI cases and controls: all digits give the controls."""
+    run, _ = shared
+    found = [json.loads(path.read_text(encoding="utf-8"))["entries"] for path in (run / "results").glob("*.json")]
+    entries = {key: entry for part in found for key, entry in part.items()}
+    for name, n in (("primary", 60), ("validation", 40)):
+        assert entries[f"cohort.binary_training_set.{name}"]["value"] is None
+        cases = entries[f"cohort.dm_within_3y.{name}.n"]["value"]
+        shown = {key: entry["value"] for key, entry in entries.items() if key.endswith(f".{name}")}
+        assert {v for k, v in shown.items() if k.startswith("table2.nri") and "events." in k} == {None}
+        possible = []
+        for controls in range(n - cases - SMALLEST + 1, n - cases):
+            pairs = np.arange(2 * cases * controls + 1) / (2 * cases * controls)
+            moved = np.add.outer(np.arange(-cases, cases + 1) / cases, np.arange(-controls, controls + 1) / controls)
+            values = {k: pairs for k in shown if k.startswith("fig1.auc.")}
+            values |= {k: moved for k in shown if k.startswith("table2.nri.")}
+            errors = {k: np.abs(of - shown[k]).min() - rounding(shown[k]) for k, of in values.items()}
+            assert len(errors) == 5
+            possible += [controls] if max(errors.values()) <= 0 else []
+        assert len(possible) > 1, (name, possible)
+
+
 @pytest.mark.slow
 def test_what_is_computed_from_hidden_counts_is_hidden_and_no_total_tells_how_many_are_missing(shared):
     run, said = shared

@@ -28,6 +28,8 @@ STAMPS = {
     "SYNTHETIC": "SYNTHETIC: generated patients, cannot confirm the paper",
     "COHORT": "COHORT: this site's own patients, not the paper's",
 }
+DECIMALS, SHARED_DECIMALS = 3, 2  # of estimates, also where small counts are hidden, see `coarse`
+_decimals = DECIMALS
 NOT_SHOWN = "not shown"  # a count hidden because another one could be computed from it
 NOT_ESTIMABLE = "not estimable"
 NOT_HERE = "not in this cohort"  # stands in a table for what the paper has and this cohort's folder does not
@@ -106,15 +108,23 @@ def horizon_key(months: float) -> str:
     return "3y" if months == 36 else f"{months:g}m"
 
 
-def format_number(value: float, digits: int = 3) -> str:
+def set_decimals(smallest: int) -> None:
+    """Write estimates with as many decimals as a run's results have, whose counts below `smallest` are hidden."""
+    global _decimals
+    _decimals = SHARED_DECIMALS if smallest else DECIMALS
+
+
+def format_number(value: float, digits: int | None = None) -> str:
     """Return `0.720`, never `-0.000`; what could not be estimated is `not estimable`, and a note stays as it is."""
     if isinstance(value, str):
         return value
+    digits = _decimals if digits is None else digits
     return f"{value:z.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
 
 
-def format_estimate(value: float, lower: float, upper: float, digits: int = 3) -> str:
+def format_estimate(value: float, lower: float, upper: float, digits: int | None = None) -> str:
     """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval."""
+    digits = _decimals if digits is None else digits
     if isinstance(value, str) or not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
         return format_number(value, digits)
     return f"{value:z.{digits}f} ({lower:z.{digits}f} to {upper:z.{digits}f})"
@@ -188,12 +198,12 @@ def format_count(count: int | str, total: int | str) -> str:
 # ---------------------------------------------------------------- cells of a table's page, made from a row of its frame
 
 
-def number(value: str, digits: int = 3) -> Cell:
+def number(value: str, digits: int | None = None) -> Cell:
     """Write a column's number with so many decimals."""
     return lambda row: format_number(row[value], digits)
 
 
-def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int = 3) -> Cell:
+def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int | None = None) -> Cell:
     """Write a column's number with its interval."""
     return lambda row: format_estimate(row[value], row[lower], row[upper], digits)
 
@@ -531,6 +541,26 @@ def shown_count(n, smallest: int, totals: Iterable[int] = ()):
     return NOT_SHOWN if any(0 < total - n < smallest for total in totals) else n
 
 
+MODEL = {"equation", "nomogram_points", "nomogram_total"}  # tables by which somebody else computes the risk
+
+
+def coarse(value, name: str):
+    """Return an estimate of a shared run to two decimals, a P to three; a count or cut-off stays as it is.
+
+    To its last digit an AUC, a share or a Kaplan-Meier estimate is a fraction that tells of how many patients it is.
+
+    Examples
+    --------
+    >>> coarse(31 / 45, "value"), coarse(0.00002, "p_holm"), coarse(31.0, "n"), coarse(0.4155, "cutoff")
+    (0.69, 0.0005, 31.0, 0.4155)
+    """
+    if not isinstance(value, (float, np.floating)) or not np.isfinite(value) or value == round(value):
+        return value
+    if name in ("cutoff", "threshold"):
+        return value
+    return max(round(float(value), 3), 0.0005) if re.match(r"p(_|$)", name) else round(float(value), SHARED_DECIMALS)
+
+
 def _without_small(entry: Mapping, smallest: int, totals: Sequence[int] = ()) -> dict:
     """Leave out of an entry what `masked` has hidden, and numbers of patients that `shown_count` hides."""
     if not smallest:
@@ -645,6 +675,10 @@ class Record:
                 fields = {name: kept for name, kept in fields.items() if not isinstance(kept, str) or kept != NOT_HERE}
                 entry = fields | dict(value=None, reason=NOT_HERE)
             entry = _plain(_without_small(entry, self.smallest, self.totals))
+            if self.smallest and "cutoff" not in key:
+                last = key.rsplit(".", 1)[-1]
+                entry = {k: coarse(v, last if k == "value" else k) for k, v in entry.items()}
+                entry |= {"ci": [coarse(end, "ci") for end in entry["ci"]]} if entry.get("ci") else {}
             value, ci = entry["value"], entry.get("ci")
             if value is None and not entry.get("reason"):
                 raise ValueError(f"entries without an estimate must hold a reason; found none at {key}")
@@ -698,7 +732,7 @@ class Record:
         caption, notes
             Above and below the table.
         """
-        frame = self._shown(frame)
+        frame = self._shown(frame, name)
         page = layout(frame, columns, sections=sections, once=once)
         folder = self.run_dir / "tables"
         with whole_file(folder / f"{name}.csv") as partial:
@@ -714,13 +748,15 @@ class Record:
 
     def csv(self, frame: pd.DataFrame, name: str) -> None:
         """Write a table that has no page, such as the points of a curve."""
-        save_csv(self._shown(frame).assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
+        save_csv(self._shown(frame, name).assign(**{"class": self.provenance}), self.run_dir / "tables" / f"{name}.csv")
 
-    def _shown(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Hide numbers of patients, `n`, that are a few less than a cohort's: how many are missing would follow."""
-        if not self.smallest or "n" not in frame:
+    def _shown(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Hide numbers of patients, `n`, that are a few less than a cohort's, and digits that would tell them."""
+        if not self.smallest:
             return frame
-        return frame.assign(n=[self.count(n) for n in frame["n"]])
+        frame = frame.assign(n=[self.count(n) for n in frame["n"]]) if "n" in frame else frame
+        rounded = {} if name in MODEL else {c: [coarse(x, str(c)) for x in frame[c]] for c in frame}
+        return frame.assign(**rounded)
 
     def count(self, n, of: int | None = None):
         """Return a number of patients as it may be shown, of `of` patients or of a cohort; see `shown_count`."""
@@ -821,6 +857,7 @@ def start(run_dir: str | Path, notebook: str, *, inputs: Iterable[str] = (), pro
     if "DLRS_STAGE" not in os.environ:
         mark_older(run_dir, notebook)
     record = Record(run_dir, notebook, files, provenance, smallest, variables)
+    set_decimals(smallest)
     if smallest and (run_dir / "interim" / "patients.csv").is_file():
         sizes = cohort.read_patients(run_dir / "interim" / "patients.csv")["cohort"].value_counts()
         record.totals = [int(n) for n in (*sizes, sizes.sum()) if n]

@@ -14,7 +14,7 @@ from dlrs_run import pages
 PLACE = re.compile(r"\{([^{}|]+)(?:\|(\w+))?\}")
 
 
-def _interval(entry: Mapping, digits: int = 3) -> str:
+def _interval(entry: Mapping, digits: int | None = None) -> str:
     text = results.format_estimate(entry["value"], *(entry.get("ci") or (None, None)), digits)
     return text.replace("(", "(95% CI ", 1)
 
@@ -58,8 +58,9 @@ def fill(sentence: str, entries: Mapping[str, Mapping]) -> str:
     """
     horizon = entries.get("fig1.horizon_months", {}).get("value")
     sentence = sentence.replace("{horizon}", f"{horizon:g}" if horizon else "none")
-    for key, _ in PLACE.findall(sentence):
-        if not isinstance(entries.get(key, {}).get("value"), int | float):
+    for key, form in PLACE.findall(sentence):
+        entry = entries.get(key, {})
+        if not isinstance(entry.get("value"), int | float) or (form in ("n", "of") and entry.get("n") is None):
             return ""
     return PLACE.sub(lambda place: FORMS[place[2]](entries[place[1]]), " ".join(sentence.split()))
 

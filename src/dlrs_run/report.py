@@ -16,6 +16,7 @@ import yaml
 from dlrs import config, published, results
 from dlrs.config import resolve, sha256
 from dlrs_run import codebook, draft, pages
+from dlrs_run.execute import masks_counts
 
 LARGEST_SVG = 600_000  # bytes; a larger figure goes in as PNG with few colours
 LARGEST_PAGE = 5_000_000  # bytes, so that it can be mailed
@@ -36,6 +37,7 @@ class Run(NamedTuple):
     @classmethod
     def read(cls, run_dir: str | Path, ending: str, model_dir: str) -> Run:
         folder = resolve(run_dir)
+        results.set_decimals(masks_counts({"run_dir": run_dir}))
         found, _ = results.gather(folder)
         failed = {path.stem: path.read_text(encoding="utf-8") for path in (folder / "logs").glob("*.failed")}
         return cls(folder, found, published.class_of(found), failed, ending, model_dir)

@@ -480,6 +480,10 @@ def probabilities(run_dir: str | Path, model_dir: str | Path, sequence: str, dev
     patients = cohort.read_patients(interim / "patients.csv")
     boxes = training.load_boxes(interim / "boxes.csv", sequence, patients["patient_id"])
     prob = training.predict(network, boxes, batch_size=parameters["batch_size"], device=where)
+    if not np.isfinite(prob).all():
+        problem, remedy = "the network gives no probability", "Get the whole folder again from whoever released it."
+        weights = display_path(folder / sequence / "model.safetensors")
+        raise InputError(weights, problem, expected="finite weights", remedy=remedy)
     results.save_csv(patients[["patient_id"]].assign(prob=prob), interim / f"prob_{sequence}.csv")
 
 

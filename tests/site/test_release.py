@@ -586,6 +586,12 @@ def test_weights_of_another_network_or_a_pickle_are_refused(with_networks, tmp_p
     with pytest.raises(InputError, match="model.safetensors: 1 tensors do not fit, first mix.weight"):
         release.probabilities(out, model, "T2W", device="cpu")
     weights = model / "T2W" / "model.safetensors"
+    spoilt = build_network()
+    spoilt.mix.weight.data[0] = float("nan")
+    resnet.save_model(spoilt, model / "T2W", ABOUT | COUNTS | ELSEWHERE)
+    rewrite(model, lambda manifest: None)
+    with pytest.raises(InputError, match="model.safetensors: the network gives no probability; expected finite weig"):
+        release.probabilities(out, model, "T2W", device="cpu")
     weights.write_bytes(pickle.dumps(Evil()))
     write_json(described | {"weights_sha256": sha256(weights)}, model / "T2W" / "model.json")
     rewrite(model, lambda manifest: None)
