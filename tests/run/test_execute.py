@@ -181,3 +181,16 @@ def test_the_executed_notebook_is_written_now_and_then_and_at_the_end(tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert execute.main([str(notebook), "--name", "n", "--run", "."]) == 0
     assert 2 <= len(written) <= 4  # its start, its end; papermill's own way: 22
+
+
+def test_what_outlives_its_parent_is_interrupted_and_may_cancel_its_jobs(tmp_path):
+    """As Snakemake does on a cluster, where jobs have another parent: they would write on after `run.py` was killed."""
+    child = "import os, sys, time\nfrom dlrs_run.execute import die_with\ndie_with(os.getppid(), grace=20)\n"
+    child += "print('ready', flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
+    child += f"    open({str(tmp_path / 'cancelled')!r}, 'w').close()\n"
+    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline() == "ready\n"
+        running.kill()
+        assert running.stdout.read() == ""  # closed when the child has ended too
+    assert (tmp_path / "cancelled").exists()
