@@ -556,7 +556,7 @@ def coarse(value, name: str):
     """
     if not isinstance(value, (float, np.floating)) or not np.isfinite(value) or value == round(value):
         return value
-    if name in ("cutoff", "threshold"):
+    if name in ("cutoff", "threshold", "units"):
         return value
     return max(round(float(value), 3), 0.0005) if re.match(r"p(_|$)", name) else round(float(value), SHARED_DECIMALS)
 
