@@ -153,6 +153,38 @@ def test_probabilities_are_joined_and_summed(folder):
         cohort.join_probabilities(patients, t2w, adc.drop(index=1))
 
 
+def test_out_of_fold_probabilities_are_joined_beside_the_others_or_refused(folder):
+    patients = intake.read_cohort(folder).patients
+    names, judged = patients["patient_id"], (patients["cohort"] == "validation").to_numpy()
+    prob = np.array([0.1, 0.2, 0.3, 0.4])
+    t2w = pd.DataFrame({"patient_id": names, "prob": prob, "prob_oof": np.where(judged, prob, prob / 2)})
+    adc = pd.DataFrame({"patient_id": names, "prob": 0.5, "prob_oof": np.where(judged, 0.5, 0.25)})
+    joined = cohort.join_probabilities(patients, t2w, adc)
+    of_track = ["t2w_prob", "adc_prob", "dl_prob"]
+    assert joined.columns.tolist() == ["patient_id", "cohort", *of_track, *(f"{name}_oof" for name in of_track)]
+    np.testing.assert_allclose(joined["dl_prob_oof"], np.where(judged, prob + 0.5, prob / 2 + 0.25))
+    one_track = cohort.join_probabilities(patients, *(table.drop(columns="prob_oof") for table in (t2w, adc)))
+    pd.testing.assert_frame_equal(one_track, joined[one_track.columns])
+    with pytest.raises(ValueError, match="for both sequences or for neither; found it for t2w_prob alone"):
+        cohort.join_probabilities(patients, t2w, adc.drop(columns="prob_oof"))
+    with pytest.raises(ValueError, match="adc_prob_oof must hold every patient; 1 are missing, first at row 2"):
+        cohort.join_probabilities(patients, t2w, adc.assign(prob_oof=adc["prob_oof"].mask(names == "P3")))
+    first = int(judged.argmax())
+    with pytest.raises(ValueError, match=f"t2w_prob_oof must equal t2w_prob in validation.*first at row {first}"):
+        cohort.join_probabilities(patients, t2w.assign(prob_oof=0.9), adc)
+
+
+def test_the_second_track_stands_in_for_the_first_where_there_is_one():
+    frame = pd.DataFrame(
+        {"dl_prob": [0.9], "dl_prob_oof": [0.6], "lp_A": [1.0], "lp_A_oof": [0.5], "note_oof": ["kept"]}
+    )
+    found = cohort.tracks(frame)
+    assert found[""].to_dict("list") == {"dl_prob": [0.9], "lp_A": [1.0], "note_oof": ["kept"]}
+    assert found["_oof"].to_dict("list") == {"dl_prob": [0.6], "lp_A": [0.5], "note_oof": ["kept"]}
+    one = cohort.tracks(found[""])
+    assert list(one) == [""] and one[""].equals(found[""])
+
+
 def test_probabilities_of_a_file_are_checked(folder, tmp_path):
     patients = intake.read_cohort(folder).patients
     good = pd.DataFrame({"patient_id": patients["patient_id"], "t2w_prob": 0.5, "adc_prob": 0.25, "dl_prob": 0.75})
@@ -167,6 +199,18 @@ def test_probabilities_of_a_file_are_checked(folder, tmp_path):
         cohort.with_probabilities(patients, path)
     good.drop(columns="adc_prob").to_csv(path, index=False)
     with pytest.raises(InputError, match="no column adc_prob"):
+        cohort.with_probabilities(patients, path)
+    good.assign(t2w_prob=["high", 0.5, 0.5, 0.5]).to_csv(path, index=False)
+    with pytest.raises(InputError, match="row 2, column t2w_prob: found high; expected 0 to 1"):
+        cohort.with_probabilities(patients, path)
+    both = good.assign(**{f"{name}_oof": good[name] for name in ("t2w_prob", "adc_prob", "dl_prob")})
+    both.to_csv(path, index=False)
+    assert cohort.with_probabilities(patients, path)["dl_prob_oof"].eq(0.75).all()
+    both.drop(columns="adc_prob_oof").to_csv(path, index=False)
+    with pytest.raises(InputError, match="no column adc_prob_oof"):
+        cohort.with_probabilities(patients, path)
+    both.assign(t2w_prob_oof=[0.5, 0.5, 1.5, 0.5]).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"row 4, column t2w_prob_oof: found 1.5; expected 0 to 1"):
         cohort.with_probabilities(patients, path)
 
 

@@ -113,6 +113,55 @@ def test_each_mistake_in_the_probabilities_is_named_before_anything_runs(folder,
     assert "N1-" not in str(error.value) and "n1-" not in str(error.value)
 
 
+BOTH = ("t2w_prob", "adc_prob", "dl_prob")
+
+
+def two_tracks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of probabilities with out-of-fold ones: in primary patients nine tenths of the others."""
+    numbers = table[[name for name in BOTH if name in table]].astype(float)
+    less = numbers.mul(np.where(table["cohort"] == "primary", 0.9, 1.0), axis=0) if "cohort" in table else numbers
+    return table.assign(**less.add_suffix("_oof"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (cell("t2w_prob_oof", 1.2), "row 5: column t2w_prob_oof: found '1.2'; expected a probability from 0 to 1"),
+        (cell("adc_prob_oof", "high"), "row 5: column adc_prob_oof: found 'high'; expected a probability"),
+        (cell("adc_prob_oof", ""), "row 5: column adc_prob_oof: is empty; expected a probability"),
+        (cell("dl_prob_oof", 1.9), "column dl_prob_oof: found 1.9 beside"),
+        (lambda t: t.drop(columns="adc_prob_oof"), "there is t2w_prob_oof, dl_prob_oof without adc_prob_oof"),
+        (
+            lambda t: t.assign(t2w_prob_oof=0.123, dl_prob_oof=0.123 + t["adc_prob_oof"]),
+            "column t2w_prob_oof: found 0.123 in a validation patient, and so in 65 rows",
+        ),
+        (
+            lambda t: t[["patient_id", "dl_prob"]].assign(dl_prob="0.5", t2w_prob_oof="0.5"),
+            "there is t2w_prob_oof without dl_prob_oof; expected dl_prob_oof as well",
+        ),
+    ],
+)
+def test_each_mistake_in_out_of_fold_probabilities_is_named(folder, change, said):
+    found = spoilt(folder, lambda table: change(two_tracks(table)))
+    text = "\n".join(f"row {f.row}: {f.message}" if f.row else f.message for f in found)
+    assert said in text, text
+    assert all(f.severity == "error" and f.remedy for f in found)
+
+
+def test_out_of_fold_probabilities_are_taken_over_and_their_sum_is_made(folder):
+    assert spoilt(folder, two_tracks) == []
+    given = pd.read_csv(folder / "dl_prob.csv")
+    given.drop(columns=["dl_prob", "dl_prob_oof"]).to_csv(folder / "dl_prob.csv", index=False)
+    found = intake.survey_probabilities(folder, intake.survey(folder).patients)
+    assert not found.problems
+    assert found.table.columns.tolist() == ["patient_id", *BOTH, *(f"{name}_oof" for name in BOTH)]
+    assert np.array_equal(found.table["dl_prob_oof"], given["t2w_prob_oof"] + given["adc_prob_oof"])
+    alone = given[["patient_id", "dl_prob"]].assign(dl_prob=given["dl_prob"] / 2)
+    alone.assign(dl_prob_oof=alone["dl_prob"]).to_csv(folder / "dl_prob.csv", index=False)
+    found = intake.survey_probabilities(folder, intake.survey(folder).patients)
+    assert not found.problems and found.table.columns.tolist() == ["patient_id", "dl_prob", "dl_prob_oof"]
+
+
 def test_rows_of_nobody_are_left_out_and_told(folder):
     extra = pd.DataFrame([["N1-9999", "primary", "0.1", "0.2", "0.3"]])
     found = spoilt(folder, lambda t: pd.concat([t, extra.set_axis(t.columns, axis=1)]))

@@ -131,6 +131,54 @@ def test_table_2_has_the_cohorts_and_the_papers_numbers_next_to_one_another(comm
     assert row["Validation, this run"] == text
 
 
+def test_table_2_beside_the_papers_has_out_of_fold_estimates_and_the_range_over_seeds(committed):
+    second = {"table2.cindex.DLRS.primary_oof": entry(0.6214, [0.5, 0.7])}
+    seeds = {"validity.seeds.table2_cindex_dlrs_validation": dict(value=0.69, ci=[0.6357, 0.74], n=11)}
+    rows = published.beside(committed, PAPER, TEXTS)
+    table = published.side_by_side(rows, committed | second, seeds).set_index(["Measure", "Model"])
+    assert table.loc[("C-index", "DLRS"), "Primary, out-of-fold"] == "0.621 (0.500 to 0.700)"
+    assert table.loc[("C-index", "DLRS"), "Validation, over 11 seeds"] == "0.636 to 0.740"
+    assert (table.drop(index=("C-index", "DLRS"))[["Primary, out-of-fold", "Validation, over 11 seeds"]] == "").all(
+        None
+    )
+    own = {key: found | {"class": "COHORT"} for key, found in committed.items()}
+    assert published.side_by_side(rows, own, seeds).columns.tolist() == published.side_by_side(rows).columns.tolist()
+
+
+def test_the_optimism_of_the_networks_is_one_sentence_of_a_run_with_two_tracks():
+    found = {
+        "table2.cindex.Nomogram.primary": entry(0.8, [0.7, 0.9]),
+        "table2.cindex.Nomogram.primary_oof": entry(0.69, [0.6, 0.8]),
+        "table2.cindex_optimism.Nomogram.primary_oof": entry(0.11, [0.04, 0.18]),
+    }
+    assert published.optimism(found) == (
+        "In the primary cohort the nomogram's C was 0.800 in-sample and 0.690 out-of-fold; the difference, 0.110 "
+        "(0.040 to 0.180), is the optimism of evaluating the networks in the patients they were trained on."
+    )
+    more = {"table2.cindex.Nomogram.validation_oof": entry(0.7, [0.6, 0.8])}
+    more["calibration.slope.Nomogram.validation_oof"] = entry(0.95, [0.5, 1.4])
+    assert published.optimism(found | more).endswith(
+        "it had C 0.700 (0.600 to 0.800) and calibration slope 0.950 (0.500 to 1.400) in the validation cohort."
+    )
+    assert published.optimism({key: found[key] for key in list(found)[:1]}) == ""
+
+
+def test_the_range_over_seeds_is_told_of_the_synthetic_cohort_alone():
+    seeds = {
+        "validity.seeds.table2_cindex_nomogram_validation": dict(value=0.7, ci=[0.65, 0.72], n=11),
+        "validity.seeds.table2_cindex_adc_primary": dict(value=0.6, ci=[0.5, 0.7], n=11),
+    }
+    assert published.over_seeds(seeds, "SYNTHETIC", ["primary", "primary_oof", "validation"]) == (
+        "Range of C over 11 training seeds in the last run of the controls: primary in-sample ADC 0.500 to 0.700; "
+        "validation Nomogram 0.650 to 0.720."
+    )
+    assert (
+        published.over_seeds(seeds, "COHORT", ["validation"])
+        == published.over_seeds({}, "SYNTHETIC", ["primary"])
+        == ""
+    )
+
+
 def test_the_overview_takes_percentages_and_names_the_panel(committed):
     frame = published.estimates(committed, PAPER, {"fig4": ["Percentage", ""], "table2.idi": ["IDI", "IDI"]})
     share = frame.set_index("item").loc["pCR, high risk"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from dlrs.config import InputError, display_path, resolve, write_text
 from dlrs.stats import survival
 
 DAYS_PER_MONTH = 30.4375
+OUT_OF_FOLD = "_oof"  # ending of the second track's columns and result keys; see `tracks`
 
 
 class Variable(NamedTuple):
@@ -469,34 +471,51 @@ def join_probabilities(patients: pd.DataFrame, t2w: pd.DataFrame, adc: pd.DataFr
     patients
         `patient_id` and `cohort`.
     t2w, adc
-        `patient_id` and `prob`, the probability of metastasis within three years.
+        `patient_id` and `prob`, the probability of metastasis within three years. Where both have `prob_oof`, that of
+        primary patients is by networks that were neither trained on nor stopped by the patient; of validation patients
+        it is `prob`.
 
     Returns
     -------
     DataFrame
-        patient_id, cohort, t2w_prob, adc_prob and their sum dl_prob in [0, 2].
+        patient_id, cohort, t2w_prob, adc_prob and their sum dl_prob in [0, 2]; then the same with the ending `_oof`
+        where there is a `prob_oof`.
 
     Raises
     ------
     ValueError
-        A patient has no probability, or more than one.
+        A patient has no probability, or more than one; one sequence alone has `prob_oof`; a validation patient has
+        another `prob_oof` than `prob`.
     """
+    tables = {"t2w_prob": t2w, "adc_prob": adc}
+    given = [name for name, table in tables.items() if "prob_oof" in table]
+    if len(given) == 1:
+        raise ValueError(f"prob_oof must be given for both sequences or for neither; found it for {given[0]} alone")
     joined = patients[["patient_id", "cohort"]]
-    for name, table in {"t2w_prob": t2w, "adc_prob": adc}.items():
-        probability = table[["patient_id", "prob"]].rename(columns={"prob": name})
-        joined = joined.merge(probability, on="patient_id", how="left", validate="one_to_one")
-        absent = joined[name].isna()
-        if absent.any():
-            raise ValueError(
-                f"{name} must hold every patient; {absent.sum()} are missing, first at row {absent.argmax()}"
-            )
-    return joined.assign(dl_prob=joined["t2w_prob"] + joined["adc_prob"])
+    for end in ("", OUT_OF_FOLD) if given else ("",):
+        for name, table in tables.items():
+            probability = table[["patient_id", f"prob{end}"]].rename(columns={f"prob{end}": f"{name}{end}"})
+            joined = joined.merge(probability, on="patient_id", how="left", validate="one_to_one")
+            absent = joined[f"{name}{end}"].isna()
+            if absent.any():
+                raise ValueError(
+                    f"{name}{end} must hold every patient; {absent.sum()} are missing, first at row {absent.argmax()}"
+                )
+            apart = (joined["cohort"] == "validation") & (joined[f"{name}{end}"] != joined[name])
+            if apart.any():
+                raise ValueError(
+                    f"{name}{end} must equal {name} in validation patients, on whom no network was trained; "
+                    f"{apart.sum()} differ, first at row {apart.argmax()}"
+                )
+        joined = joined.assign(**{f"dl_prob{end}": joined[f"t2w_prob{end}"] + joined[f"adc_prob{end}"]})
+    return joined
 
 
 def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """Add the probabilities of `dl_prob.csv` to the included patients.
 
-    The file has those of both sequences and their sum, or one model's probability alone, as `dl_prob`.
+    The file has those of both sequences and their sum, or one model's probability alone, as `dl_prob`; each once more
+    with the ending `_oof` where there are out-of-fold probabilities (see `tracks`).
 
     Raises
     ------
@@ -508,12 +527,14 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
     limits = {"t2w_prob": 1.0, "adc_prob": 1.0, "dl_prob": 2.0}
     if not {"t2w_prob", "adc_prob"} & set(table):
         limits = {"dl_prob": 1.0}
+    second = {f"{name}{OUT_OF_FOLD}": limit for name, limit in limits.items()}
+    limits |= second if second.keys() & set(table) else {}
     remedy = "Train again with `python3 run.py reproduce`, or restore the committed file."
     absent = [name for name in ["patient_id", *limits] if name not in table]
     if absent:
         raise InputError(file, f"no column {', '.join(absent)}", expected="a table of probabilities", remedy=remedy)
     for name, limit in limits.items():
-        bad = ~table[name].between(0, limit)
+        bad = ~pd.to_numeric(table[name], errors="coerce").between(0, limit)
         if bad.any():
             place = int(bad.argmax())
             problem = f"found {table[name].iloc[place]}"
@@ -524,6 +545,36 @@ def with_probabilities(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame
         problem = f"{lacking.sum()} included patients have no probability"
         raise InputError(file, problem, expected="every included patient", remedy=remedy)
     return joined
+
+
+def tracks(patients: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the patients once for each track of probabilities, by the ending of the track's columns and result keys.
+
+    As published (`""`) a primary patient has the probability of networks that were trained on the patient, so that
+    models fitted to it are in-sample twice. Out-of-fold (`"_oof"`) it is that of networks which were neither trained on
+    nor stopped by the patient: the Cox models alone are in-sample. A validation patient has the same in both.
+
+    Parameters
+    ----------
+    patients
+        From `with_probabilities`, with predictions or without.
+
+    Returns
+    -------
+    dict of DataFrame
+        Without a column that ends in `_oof`: in the second track such probabilities, linear predictors and risks
+        stand in the columns without the ending. One track where there are none.
+
+    Examples
+    --------
+    >>> found = tracks(pd.DataFrame({"dl_prob": [0.9], "dl_prob_oof": [0.6]}))
+    >>> {end: table.to_dict("list") for end, table in found.items()}
+    {'': {'dl_prob': [0.9]}, '_oof': {'dl_prob': [0.6]}}
+    """
+    pattern = re.compile(rf"((?:t2w|adc|dl)_prob|(?:lp|risk)_\w+){OUT_OF_FOLD}")
+    second = {match[1]: patients[name] for name in patients if (match := pattern.fullmatch(name))}
+    published = patients.drop(columns=[f"{name}{OUT_OF_FOLD}" for name in second])
+    return {"": published} | ({OUT_OF_FOLD: published.assign(**second)} if second else {})
 
 
 def with_predictions(patients: pd.DataFrame, path: str | Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key, p_text
+from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key, key_word, p_text
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
 ESTIMATES = re.compile(r"cindex|t?d?auc(_\d+m)?|nri|idi|hr")
@@ -295,7 +295,7 @@ def answer(
         that reach the conclusion, with columns ending in `_lower` and `_upper`; None where it was not run.
     """
     sentences = [_discrimination(results, dict(published_entries(paper)), validity)]
-    sentences += [_calibration(results), _null(null), LIMITS[class_of(results)]]
+    sentences += [optimism(results), _calibration(results), _null(null), LIMITS[class_of(results)]]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -329,6 +329,61 @@ def _calibration(results) -> str:
     return f"The calibration slope of the nomogram in the validation cohort was {text}, {verdict}."
 
 
+def optimism(results: Mapping[str, Mapping]) -> str:
+    """Say what the nomogram's C in the primary cohort loses out-of-fold, and how that track's does in validation.
+
+    Nothing for a run with one track.
+    """
+    keys = ["table2.cindex.Nomogram.primary", "table2.cindex.Nomogram.primary_oof"]
+    keys += ["table2.cindex_optimism.Nomogram.primary_oof"]
+    values = [results.get(key, {}).get("value") for key in keys]
+    if None in values:
+        return ""
+    difference = format_estimate(values[2], *results[keys[2]]["ci"])
+    text = f"In the primary cohort the nomogram's C was {format_number(values[0])} in-sample and "
+    text += f"{format_number(values[1])} out-of-fold; the difference, {difference}, is the optimism of evaluating the "
+    text += "networks in the patients they were trained on."
+    judged = [results.get(f"{kind}.Nomogram.validation_oof") for kind in ("table2.cindex", "calibration.slope")]
+    if any(entry is None or entry["value"] is None for entry in judged):
+        return text
+    c, slope = (format_estimate(entry["value"], *entry["ci"]) for entry in judged)
+    text += (
+        f" Fitted to out-of-fold probabilities, it had C {c} and calibration slope {slope} in the validation cohort."
+    )
+    return text
+
+
+SIGNED = {"primary": "primary in-sample", "primary_oof": "primary out-of-fold"}  # with two tracks
+
+
+def _over_seeds(validity: Mapping[str, Mapping], key: str) -> tuple[str, int]:
+    """Return the range of a headline number over training seeds, and how many; nothing where it was not measured."""
+    entry = validity.get(f"validity.seeds.{key_word(key)}")
+    return ("{} to {}".format(*map(format_number, entry["ci"])), entry["n"]) if entry else ("", 0)
+
+
+def over_seeds(validity: Mapping[str, Mapping], provenance: str, cohorts: Iterable[str]) -> str:
+    """Say over which ranges the C-indices of Table 2 lay when networks were trained at several seeds.
+
+    Parameters
+    ----------
+    validity
+        Results of the controls, which are of the synthetic cohort; nothing is said of other patients.
+    provenance
+        The class of the run's patients.
+    cohorts
+        `primary`, `primary_oof`, `validation`: those that the table has.
+    """
+    found, seeds = [], 0
+    for cohort in cohorts if provenance == "SYNTHETIC" else ():
+        ranges = {m: _over_seeds(validity, f"table2.cindex.{m}.{cohort}") for m in ("Nomogram", "DLRS", "T2W", "ADC")}
+        seeds = max(seeds, *(n for _, n in ranges.values()))
+        texts = [f"{model} {text}" for model, (text, _) in ranges.items() if text]
+        found += [f"{SIGNED.get(cohort, cohort)} {', '.join(texts)}"] if texts else []
+    head = f"Range of C over {seeds} training seeds in the last run of the controls: "
+    return head + "; ".join(found) + "." if found else ""
+
+
 NULL_MODELS = {  # column to what its scores are called
     "independent": "independent of the outcome",
     "overfitted": "overfitted in the primary cohort",
@@ -360,15 +415,33 @@ LIMITS = {
 }
 
 
-def side_by_side(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `beside` that belong to Table 2: published and rerun, the cohorts next to one another."""
-    measures = {"cindex": "C-index", "nri": "NRI", "idi": "IDI"}
+def side_by_side(
+    rows: pd.DataFrame, results: Mapping[str, Mapping] | None = None, validity: Mapping[str, Mapping] | None = None
+) -> pd.DataFrame:
+    """Return the rows of `beside` that belong to Table 2: published and rerun, the cohorts next to one another.
+
+    Parameters
+    ----------
+    rows
+        Of `beside`.
+    results
+        The run's, for the out-of-fold estimates of the primary cohort, where it has them.
+    validity
+        Results of the controls, for the range of each estimate over training seeds; of the synthetic cohort only.
+    """
+    results, measures = results or {}, {"cindex": "C-index", "nri": "NRI", "idi": "IDI"}
+    validity = validity if validity and class_of(results) == "SYNTHETIC" else {}
     wide: dict[tuple, dict] = {}
     for row in rows[rows["key"].str.startswith("table2.") & rows["same"].notna()].itertuples():
         measure, model, cohort = row.key.removeprefix("table2.").split(".")
         line = wide.setdefault((measure, model), {"Measure": measures.get(measure, measure), "Model": model})
         line[f"{cohort.capitalize()}, published"] = row.published
         line[f"{cohort.capitalize()}, this run"] = row.rerun
+        if entry := results.get(f"{row.key}_oof") if cohort == "primary" else None:
+            line["Primary, out-of-fold"] = format_estimate(entry["value"], *(entry.get("ci") or (None, None)))
+        over, seeds = _over_seeds(validity, row.key)
+        if over:
+            line[f"{cohort.capitalize()}, over {seeds} seeds"] = over
     return pd.DataFrame(list(wide.values())).fillna("")
 
 

@@ -135,7 +135,7 @@ def page_data(saved: Mapping, predictions: pd.DataFrame) -> dict:
             {"name": str(name), "n": len(group), "bins": risk_bins(group["risk_Nomogram"], at_least=at_least)}
             for name, group in predictions.groupby("cohort")
         ],
-    }
+    } | ({"track": "as published"} if "out_of_fold" in saved else {})
 
 
 def as_page(data: Mapping) -> str:
@@ -144,10 +144,12 @@ def as_page(data: Mapping) -> str:
         return NOT_ESTIMABLE.format(warning=WARNINGS[data["class"]])
     horizon = data["horizon_months"]
     primary = next(entry["n"] for entry in data["cohorts"] if entry["name"] == "primary")
+    people = f"{primary} {'synthetic ' * (data['class'] == 'SYNTHETIC')}patients, the primary cohort"
+    track = ", with in-sample probabilities as published; a release holds the model of out-of-fold ones"
     return template(TEMPLATES / "nomogram.html").render(
         data=data,
         warning=WARNINGS[data["class"]],
         horizon=f"{horizon:g}",
-        fitted=f"Fitted on {primary} {'synthetic ' * (data['class'] == 'SYNTHETIC')}patients, the primary cohort.",
+        fitted=f"Fitted on {people}{track * ('track' in data)}.",
         hazard=f"{data['cumulative_hazard'][data['months'].index(horizon)]:.6g}",
     )

@@ -121,7 +121,7 @@ def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
     Primary patients get that of the fold that left them out, validation patients that of the base run's networks.
     """
     base = resolve(base_dir) / "interim"
-    joined = pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}).set_index("patient_id")
+    joined = cohort.tracks(pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}))[""].set_index("patient_id")
     columns = ["t2w_prob", "adc_prob", "dl_prob"]
     for number in range(1, n_folds + 1):
         interim = control_folder(run_dir, f"fold-{number}") / "interim"

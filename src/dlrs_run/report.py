@@ -144,13 +144,10 @@ def page(run: Run, *, cohort_dir: str, validity: Path, downloads: Mapping[str, b
 def findings(run: Run, paper: Mapping, rows: pd.DataFrame, validity: Path) -> dict:
     """Return the sentences of the answer, and Table 2 beside the paper's."""
     controls, null = validity / "results.json", validity / "tables" / "validity_answer.csv"
-    sentences = published.answer(
-        run.results,
-        paper,
-        validity=results.load_json(controls) if controls.is_file() else {},
-        null=pd.read_csv(null) if null.is_file() else None,
-    )
-    table2 = published.side_by_side(rows)
+    found = results.load_json(controls) if controls.is_file() else {}
+    null = pd.read_csv(null) if null.is_file() else None
+    sentences = published.answer(run.results, paper, validity=found, null=null)
+    table2 = published.side_by_side(rows, run.results, found)
     return dict(texts=sentences, columns=list(table2), rows=table2.to_numpy().tolist())
 
 

@@ -81,7 +81,7 @@ def alternatives(run_dir: str | Path, names: list[str]) -> None:
     """Join the probabilities of every branch, and the run's own as `default`, into `interim/alternatives.csv`."""
     run_dir = resolve(run_dir)
     every = {"default": "", **{name.replace("_", " "): name for name in names}}
-    joined = [_joined(run_dir, branch).assign(alternative=name) for name, branch in every.items()]
+    joined = [cohort.tracks(_joined(run_dir, branch))[""].assign(alternative=name) for name, branch in every.items()]
     save_csv(pd.concat(joined), run_dir / "interim" / "alternatives.csv")
 
 

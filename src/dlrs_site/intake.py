@@ -17,7 +17,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from dlrs.cohort import DAYS_PER_MONTH, VARIABLES, Variable, columns, complete_cases, typed, write_settings
+from dlrs.cohort import (
+    DAYS_PER_MONTH,
+    OUT_OF_FOLD,
+    VARIABLES,
+    Variable,
+    columns,
+    complete_cases,
+    typed,
+    write_settings,
+)
 from dlrs.config import InputError, display_path, resolve
 from dlrs.results import save_csv
 from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
@@ -584,7 +593,7 @@ def _survey_table(path: Path, settings: dict, may_lack: Sequence[str]) -> tuple[
 class Probabilities(NamedTuple):
     """What a folder's own `dl_prob.csv` holds, what is wrong with it, and what is doubtful."""
 
-    table: pd.DataFrame  # patient_id and dl_prob; before it t2w_prob and adc_prob where there are both
+    table: pd.DataFrame  # patient_id and dl_prob, before it t2w_prob and adc_prob where there are both; then `_oof`'s
     problems: Sequence[Problem] = ()
     remarks: Sequence[Problem] = ()
 
@@ -597,19 +606,20 @@ def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabil
     folder
         The cohort folder.
     patients
-        The patients of its table: `patient_id` and `row`.
+        The patients of its table: `patient_id`, `cohort` and `row`.
 
     Returns
     -------
     Probabilities
-        Numbers; without a dl_prob of its own the sum of the two sequences' probabilities.
+        Numbers; without a dl_prob of its own the sum of the two sequences' probabilities. The same with the ending
+        `_oof` where the file has out-of-fold probabilities.
 
     Notes
     -----
-    Wrong are a patient without probability or with two, an empty cell, a number that is no probability; doubtful is a
-    row of nobody in the table.
+    Wrong are a patient without probability or with two, an empty cell, a number that is no probability, out-of-fold
+    probabilities of one sequence alone or other ones of a validation patient; doubtful is a row of nobody in the table.
     """
-    file = PROBABILITIES
+    file, second = PROBABILITIES, [f"{name}{OUT_OF_FOLD}" for name in (*SEQUENCE_COLUMNS, "dl_prob")]
     columns_named = "patient_id and dl_prob, or patient_id, t2w_prob and adc_prob"
     if not (Path(folder) / file).is_file():
         remedy = "Put it beside the clinical table, a row a patient; each probability from 0 to 1."
@@ -617,7 +627,7 @@ def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabil
         return Probabilities(pd.DataFrame(), [missing])
     settings = _read_settings(Path(folder))[1]
     theirs = {name: ours for name, ours in settings["columns"].items() if ours == "patient_id"}
-    wanted = {"patient_id", *SEQUENCE_COLUMNS, "dl_prob", *theirs}
+    wanted = {"patient_id", *SEQUENCE_COLUMNS, "dl_prob", *second, *theirs}
     raw, problems = _read_raw(Path(folder) / file, settings | {"table": {}}, wanted)
     if raw.empty:
         return Probabilities(pd.DataFrame(), problems)
@@ -630,20 +640,51 @@ def survey_probabilities(folder: str | Path, patients: pd.DataFrame) -> Probabil
         return Probabilities(pd.DataFrame(), problems)
     names = names if set(SEQUENCE_COLUMNS) <= set(names) else ["dl_prob"]
     table, raw = raw[["patient_id"]].copy(), raw.mask(raw.isin(settings["missing"]), "")
-    for name in names:
-        highest = 2.0 if name == "dl_prob" and len(names) == 3 else 1.0
-        table[name], wrong = _probabilities(raw[name], highest, separator)
-        problems += wrong
-    if len(names) > 1:
-        total = table[list(SEQUENCE_COLUMNS)].sum(axis=1, skipna=False)
-        table["dl_prob"] = table.get("dl_prob", total)
-        apart = table.index[(table["dl_prob"] - total).abs() > ROUNDED]
-        if len(apart):
-            problem = f"found {table.at[apart[0], 'dl_prob']:g} beside {total[apart[0]]:g}, and so in {len(apart)} rows"
-            remedy = "Leave dl_prob out: it is computed from the other two."
-            problems.append(Problem("cell-value", file, problem, "t2w_prob + adc_prob", remedy, apart[0], "dl_prob"))
+    two, ends = len(names) > 1, ["", *([OUT_OF_FOLD] if set(second) & set(raw) else [])]
+    needed = [f"{name}{end}" for end in ends[1:] for name in (SEQUENCE_COLUMNS if two else ["dl_prob"])]
+    if absent := [name for name in needed if name not in raw]:
+        found, remedy = [name for name in second if name in raw], "Give all of them, or none: then there is one track."
+        problem = f"of the out-of-fold columns there is {', '.join(found)} without {', '.join(absent)}"
+        problems.append(Problem("table-columns", file, problem, f"{' and '.join(needed)} as well", remedy))
+        ends = [""]
+    for end in ends:
+        total = f"dl_prob{end}"
+        for name in [f"{name}{end}" for name in (*SEQUENCE_COLUMNS, "dl_prob") if f"{name}{end}" in raw]:
+            if two or name == total:
+                table[name], wrong = _probabilities(raw[name], 2.0 if two and name == total else 1.0, separator)
+                problems += wrong
+        if two:
+            both = [f"{name}{end}" for name in SEQUENCE_COLUMNS]
+            problems += _sum(table, both, total)
+        problems += _alike_in_validation(table, patients, end) if end else []
     wrong, remarks = _same_patients(table["patient_id"], patients)
     return Probabilities(table, [*problems, *wrong], remarks)
+
+
+def _sum(table: pd.DataFrame, both: Sequence[str], total: str) -> list[Problem]:
+    """Add the sum of two probabilities to the table, or say where the one that is there differs from it."""
+    made = table[[*both]].sum(axis=1, skipna=False)
+    table[total] = table.get(total, made)
+    apart = table.index[(table[total] - made).abs() > ROUNDED]
+    if not len(apart):
+        return []
+    problem = f"found {table.at[apart[0], total]:g} beside {made[apart[0]]:g}, and so in {len(apart)} rows"
+    remedy = f"Leave {total} out: it is computed from the other two."
+    return [Problem("cell-value", PROBABILITIES, problem, " + ".join(both), remedy, apart[0], total)]
+
+
+def _alike_in_validation(table: pd.DataFrame, patients: pd.DataFrame, end: str) -> list[Problem]:
+    """Say where a validation patient, on whom nothing was trained, has another out-of-fold probability."""
+    judged = table["patient_id"].isin(patients.loc[patients["cohort"] == "validation", "patient_id"])
+    problems = []
+    for name in [name.removesuffix(end) for name in table if name.endswith(end)]:
+        apart = table.index[judged & ((table[name] - table[f"{name}{end}"]).abs() > 1e-9)]
+        if len(apart):
+            found = f"found {table.at[apart[0], f'{name}{end}']:g} in a validation patient, and so in {len(apart)} rows"
+            remedy = "No network was trained on validation patients: give them the same probability in both columns."
+            expected = f"{table.at[apart[0], name]:g}, as in {name}"
+            problems.append(Problem("cell-value", PROBABILITIES, found, expected, remedy, apart[0], f"{name}{end}"))
+    return problems
 
 
 def _probabilities(cells: pd.Series, highest: float, separator: str | None) -> tuple[pd.Series, list[Problem]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from dlrs_site.settings import OwnName, OwnVariable, short
 
 SEQUENCES = ("T2W", "ADC")
+TRACKS = ("as published", "out-of-fold")  # probabilities of the primary cohort that the Cox models were fitted to
 MONTHS = (12, 24, 36)  # at which the baseline survival is written out
 MAX_BYTES = 2_000_000  # of a JSON file; those of the default run have 20,000
 MAX_MONTHS = 600
@@ -98,6 +99,7 @@ class Manifest(Part):
 
     format: Annotated[int, Field(ge=1)]
     class_: CohortClass = Field(alias="class")
+    track: Literal[TRACKS] = TRACKS[0]
     horizon_months: Horizon
     cutoffs: Cutoffs
     preprocessing: Preprocessing

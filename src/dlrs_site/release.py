@@ -1,5 +1,6 @@
 """A finished run's model in one folder, and its use on patients whom it has never seen: nothing is fitted here.
 
+Where the run has out-of-fold probabilities, the Cox models, cut-offs and nomogram that were fitted to them are packed.
 A release holds no patient's row. Baseline hazards are read at whole months, since their own steps are patients' times.
 """
 
@@ -27,6 +28,7 @@ from dlrs_site.manifest import (
     MONTHS,
     RISK,
     SEQUENCES,
+    TRACKS,
     Equation,
     Manifest,
     Network,
@@ -115,18 +117,19 @@ def _without_extremes(nomogram: Mapping) -> dict:
         ticks = sorted(map(float, nomogram["effects"][term]))
         fine = (ticks[1] - ticks[0]) / 4
         seen[term] = [math.floor(low / fine) * fine, math.ceil(high / fine) * fine]
-    kept = {name: value for name, value in nomogram.items() if name != "cox"}
+    kept = {name: value for name, value in nomogram.items() if name not in ("cox", "out_of_fold")}
     return kept | {"baseline": _monthly(nomogram["baseline"]), "seen": seen}
 
 
-def _performance(results: Mapping) -> list[dict]:
-    """List the run's C-indices and areas under the ROC curve with their intervals."""
-    names = {"cindex": "C-index", "auc_36m": "AUC at 36 months"}
-    found = []
+def _performance(results: Mapping, end: str) -> list[dict]:
+    """List the run's C-indices and areas under the ROC curve, with their intervals, in the track whose keys end so."""
+    names, cohorts = {"cindex": "C-index", "auc_36m": "AUC at 36 months"}, ("primary", "validation")
+    judged, found = {f"{name}{end}": name for name in cohorts}, []
     for key, entry in results.items():
         parts = key.split(".")
-        if len(parts) == 4 and parts[0] == "table2" and parts[1] in names and None not in (entry["value"], entry["n"]):
-            place = dict(measure=names[parts[1]], model=parts[2], cohort=parts[3])
+        known = len(parts) == 4 and parts[0] == "table2" and parts[1] in names and parts[3] in judged
+        if known and None not in (entry["value"], entry["n"]):
+            place = dict(measure=names[parts[1]], model=parts[2], cohort=judged[parts[3]])
             found.append(place | {name: entry[name] for name in ("value", "ci", "n")})
     return found
 
@@ -183,6 +186,8 @@ def _functions(manifest: Mapping, equation: Mapping) -> dict[str, str]:
 def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     """Gather what the model is from the run's files; return the manifest, without hashes, and the nomogram."""
     signature, nomogram = (_json(run / f"interim/{name}.json", FINISH) for name in ("signature", "nomogram"))
+    two = "out_of_fold" in signature and "out_of_fold" in nomogram
+    signature, nomogram = (part["out_of_fold"] if two else part for part in (signature, nomogram))
     preprocessing = _json(run / "results/02_preprocessing.json", FINISH)["entries"]
     box = preprocessing["imaging.box.size"]
     declared = {
@@ -209,7 +214,8 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     n, events = (results[f"{key}primary"]["value"] for key in ("cohort.n_", "table1.distant_metastasis.levels.Yes."))
     versions = session_information(*PACKAGES)
     versions.pop("machine")
-    manifest = {"format": FORMAT, "class": nomogram["class"], "horizon_months": nomogram["horizon_months"]}
+    manifest = {"format": FORMAT, "class": nomogram["class"], "track": TRACKS[two]}
+    manifest["horizon_months"] = nomogram["horizon_months"]
     manifest["cutoffs"] = {"dl_prob": signature["cutoff_dl_prob"], "risk_Nomogram": nomogram["cutoff_risk"]}
     manifest["preprocessing"] = {"box_size": box["value"], "n_slices": preprocessing["imaging.box.slices"]["value"]}
     manifest["preprocessing"] |= {name: box[name] for name in BOX_OPTIONS}
@@ -219,7 +225,7 @@ def _manifest(run: Path, results: Mapping) -> tuple[dict, dict]:
     manifest["trained_on"] |= {
         name: {key: description[key] for key in counts} for name, description in networks.items()
     }
-    manifest |= {"performance": _performance(results), "versions": versions}
+    manifest |= {"performance": _performance(results, cohort.OUT_OF_FOLD * two), "versions": versions}
     return manifest, _without_extremes(nomogram)
 
 
@@ -518,6 +524,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     manifest = pack(args.run, args.out)
     print(f"{display_path(resolve(args.out))}: {manifest['class']}, {len(FILES) + 1} files; {MANIFEST} says what it is")
+    print(f"Cox models, cut-offs and nomogram: {manifest['track']}")
     print(f"sha256 {manifest['sha256']}")
     return 0
 

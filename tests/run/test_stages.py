@@ -30,6 +30,12 @@ def test_probabilities_are_joined_by_patient(tmp_path, monkeypatch):
     joined = pd.read_csv(interim / "dl_prob.csv")
     assert joined.columns.tolist() == ["patient_id", "cohort", "t2w_prob", "adc_prob", "dl_prob"]
     assert joined["dl_prob"].tolist() == [0.375, 1.5]
+    (interim / "prob_T2W.csv").write_text("patient_id,prob,prob_oof\n2,0.5,0.25\n1,0.25,0.125\n")
+    (interim / "prob_ADC.csv").write_text("patient_id,prob,prob_oof\n1,0.125,0.5\n2,1,0.5\n")
+    stages.join(tmp_path)
+    assert pd.read_csv(interim / "dl_prob.csv")["dl_prob_oof"].tolist() == [0.625, 0.75]
+    stages.alternatives(tmp_path, [])
+    assert pd.read_csv(interim / "alternatives.csv").columns.tolist() == [*joined.columns, "alternative"]
 
 
 def test_branches_have_the_runs_patients_and_alternatives_hold_the_runs_own_first(tmp_path, monkeypatch):

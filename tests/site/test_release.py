@@ -152,6 +152,44 @@ def test_risks_are_those_of_the_fitted_models_to_the_last_digit(released, patien
         assert np.array_equal(risk, fit.risk)
 
 
+def test_the_track_fitted_to_out_of_fold_probabilities_is_packed_where_there_is_one(released, run, patients, tmp_path):
+    assert release.load(released)["track"] == "as published"
+    assert "Track: **as published**" in (released / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "in-sample, so the combination model's weight" in (released / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+    less = patients.assign(
+        dl_prob=patients["dl_prob"].where(patients["cohort"] == "validation", 0.9 * patients["dl_prob"])
+    )
+    second, both = predictions(less, FORMULAS), shutil.copytree(run, tmp_path / "both")
+    for name, cutoff in {"signature": "cutoff_dl_prob", "nomogram": "cutoff_risk"}.items():
+        file = both / "interim" / f"{name}.json"
+        content = json.loads(file.read_text())
+        cox = {model: second[model].saved for model in content["cox"]}
+        track = (
+            content
+            | {"cox": cox, cutoff: 0.3}
+            | ({"baseline": cox["Nomogram"]["baseline"]} if "seen" in content else {})
+        )
+        write_json(content | {"out_of_fold": track}, file)
+    record = results.start(both, "06_evaluation", inputs=["interim/nomogram.json"], provenance="SYNTHETIC")
+    for key, value in {"validation": 0.7391, "validation_oof": 0.7123}.items():
+        record.number(f"table2.cindex.Nomogram.{key}", value, ci=[0.64, 0.84], n=65)
+    for key, value in {"cohort.n_primary": 170, "table1.distant_metastasis.levels.Yes.primary": 42}.items():
+        record.number(key, value)
+    record.finish()
+    results.collect(both)
+    release.pack(both, tmp_path / "model")
+    model, card = release.load(tmp_path / "model"), (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert model["track"] == "out-of-fold" and model["cutoffs"] == {"dl_prob": 0.3, "risk_Nomogram": 0.3}
+    assert model["cox"]["Nomogram"]["coefficients"] == second["Nomogram"].saved["coefficients"]
+    assert [(row["cohort"], row["value"]) for row in model["performance"]] == [("validation", 0.7123)]
+    assert "Track: **out-of-fold**" in card and "in-sample, so the combination model's weight" not in card
+    assert "out_of_fold" not in json.loads((tmp_path / "model" / "nomogram.json").read_text())
+    rewrite(tmp_path / "model", lambda manifest: manifest.update(track="another"))
+    with pytest.raises(InputError, match="track is 'another'; expected 'as published' or 'out-of-fold'"):
+        release.load(tmp_path / "model")
+
+
 OWN = {
     "emvi": cohort.Variable("EMVI", "levels", "covariate", ["absent", "present"], "absent"),
     "mrf_mm": cohort.Variable("Distance to MRF", "number", "covariate", unit="mm", range=[0, 50]),
