@@ -263,6 +263,9 @@ def read(path: str | Path) -> Summary:
     try:
         text = Path(path).read_text(encoding="utf-8") if Path(path).stat().st_size <= MAX_BYTES else ""
         return Summary.model_validate_json(text)
+    except FileNotFoundError as error:
+        remedy = "Correct the path; `python3 run.py validate` with --summary writes the file."
+        raise InputError(display_path(path), "the file is missing", expected="a summary", remedy=remedy) from error
     except (OSError, UnicodeError, ValidationError) as error:
         wrong = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         place = ".".join(map(str, wrong["loc"])) or "the file"
@@ -413,12 +416,14 @@ def main(arguments: list[str] | None = None) -> int:
     pooling.add_argument("--out", required=True)
     args = parser.parse_args(arguments)
     if args.command == "write":
-        print(f"{display_path(write(args.run, args.model))}: sums of this validation without a patient's row")
+        written = write(Path(args.run).resolve(), Path(args.model).resolve())
+        print(f"{display_path(written)}: sums of this validation without a patient's row")
         return 0
-    table = pool_files(args.summaries, args.out)
+    out = Path(args.out).resolve()
+    table = pool_files(args.summaries, out)
     main_rows = table[~table["measure"].str.startswith("net benefit")]
     print(main_rows.dropna(axis=1, how="all").to_string(index=False, float_format="{:.3f}".format))
-    print(f"{display_path(args.out)}: pooled.csv, leave_one_out.csv, life_table.csv and sites.csv")
+    print(f"{display_path(out)}: pooled.csv, leave_one_out.csv, life_table.csv and sites.csv")
     return 0
 
 

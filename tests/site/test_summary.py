@@ -232,14 +232,23 @@ def test_a_finished_validation_writes_its_file_and_a_small_one_none(tmp_path, mo
     predictions = made(len(study)).filter(regex="lp_|risk_").assign(**study[["patient_id", "cohort"]])
     predictions.to_csv(run / "interim" / "predictions.csv", index=False)
     released = {"horizon_months": HORIZON, "sha256": "0" * 64, "cutoffs": CUTOFFS}
-    monkeypatch.setattr(summary.release, "load", lambda _: released)
+    monkeypatch.setattr(summary.release, "load", lambda folder: released if folder == tmp_path / "released" else {})
+    monkeypatch.chdir(tmp_path)  # from where relative paths are counted, as a user writes them
     for patients, status in ((study, 0), (study[~study["event"]], 1)):
         results.save_csv(patients, run / "interim" / "patients.csv")
-        assert summary.main(["write", str(run), "--model", "released"]) == status
+        assert summary.main(["write", "run", "--model", "released"]) == status
     assert "No summary is written. Follow up longer" in capsys.readouterr().err
     text = (run / "summary.json").read_text()
     assert summary.read(run / "summary.json").smallest_count == 5
     assert not [patient for patient in study["patient_id"] if f'"{patient}"' in text]
+
+
+def test_paths_are_those_of_the_folder_where_the_user_is(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(files[0].parent)
+    assert summary.main(["pool", *(file.name for file in files), "--out", "together"]) == 0
+    assert (files[0].parent / "together" / "pooled.csv").is_file()
+    assert summary.main(["pool", "nowhere.json", "--out", "other"]) == 1
+    assert "nowhere.json: the file is missing; expected a summary" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_sentence(files, tmp_path):
