@@ -97,8 +97,7 @@ def stage(
     text = page(run, cohort_dir=cohort_dir, validity=resolve(validity_dir), downloads=files_beside(run))
     if len(text.encode()) > LARGEST_PAGE:
         raise ValueError(f"report.html must stay below {LARGEST_PAGE} bytes; found {len(text.encode())}")
-    with config.whole_file(run.folder / "report.html") as partial:
-        partial.write_text(text, encoding="utf-8")
+    config.write_text(run.folder / "report.html", text)
     print(f"report.html: {len(text.encode()) / 1e6:.2f} MB")
 
 
@@ -111,8 +110,7 @@ def files_beside(run: Run) -> dict[str, bytes]:
         found[f"{name}.docx"] = pages.docx(table, stamp=stamp)
         with config.whole_file(run.folder / "word" / f"{name}.docx") as partial:
             partial.write_bytes(found[f"{name}.docx"])
-        with config.whole_file(run.folder / "latex" / f"{name}.tex") as partial:
-            partial.write_text(pages.latex(table, stamp=stamp), encoding="utf-8")
+        config.write_text(run.folder / "latex" / f"{name}.tex", pages.latex(table, stamp=stamp))
     results.save_csv(codebook.of_run(run.folder), run.folder / "codebook.csv")
     return found | {"codebook.csv": (run.folder / "codebook.csv").read_bytes()}
 

@@ -312,7 +312,6 @@ class Settings(_Part):
 SETTINGS = tuple(field.alias or name for name, field in Settings.model_fields.items())
 TABLE_OPTIONS, VARIABLE_OPTIONS = tuple(Table.model_fields), tuple(OwnVariable.model_fields)
 STAND_IN = {"name": "-", "class": "COHORT"}  # where they are missing or wrong and the table is looked at all the same
-OF_GENERATED = ("seed", "signal", "exact_counts", "n_patients")
 
 
 # ---------------------------------------------------------------- what is wrong

@@ -585,13 +585,19 @@ def smooth_draws(
     time, event, risk, horizon = _arguments(time, event, risk, horizon)
     at, counts = checks.risk(at, None, "at"), resample.check_weights(weights, time.size).astype(int)
     flags = None if competing is None else checks.flag(competing, "competing", time.size)
-    draws = np.full((len(counts), at.size + risk.size), np.nan)
+    points = _cloglog(np.append(at, risk))
+
+    def curve(rows):
+        checks.horizon(time[rows], event[rows], horizon)
+        rival = None if flags is None else flags[rows]
+        knots, coefficients, risk_of = _smooth_fit(time[rows], event[rows], risk[rows], horizon, rival)
+        return risk_of(spline_basis(points, knots) @ coefficients)
+
+    draws = np.full((len(counts), points.size), np.nan)
     for draw, count in zip(draws, counts, strict=True):
-        rows = np.repeat(np.arange(time.size), count)
-        options = dict(horizon=horizon, at=np.append(at, risk), competing=None if flags is None else flags[rows])
         with np.errstate(over="ignore", invalid="ignore"):  # a separated resample runs off before it is refused
-            again, _ = checks.estimate_or_reason(calibration_curve, time[rows], event[rows], risk[rows], **options)
-        draw[:] = np.nan if again is None else again["observed"]
+            again, _ = checks.estimate_or_reason(curve, np.repeat(np.arange(time.size), count))
+        draw[:] = np.nan if again is None else again
     distance = np.abs(draws[:, at.size :] - risk)
     return draws[:, : at.size], (distance * counts).sum(axis=1) / counts.sum(axis=1)
 

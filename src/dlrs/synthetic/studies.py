@@ -25,7 +25,6 @@ VIEWS = ("t2w", "adc")
 JUDGED = ("Nomogram", "Clinical", "DLRS")
 # The sound test of added value: neither the clinical model nor the networks were fitted on these patients.
 ADDED_VALUE = "DL-prob added to the clinical linear predictor, likelihood ratio"
-# How tables and figures write the names that data-generating models have in result keys.
 CHUNK = 100  # studies drawn at once; part of what a replicate's numbers depend on, unlike the number of workers
 LogOdds = Mapping[str, tuple[float, float]]  # of each view: mean, standard deviation
 
