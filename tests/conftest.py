@@ -37,6 +37,17 @@ def needs_torch(path: Path) -> bool:
 if importlib.util.find_spec("torch") is None:
     collect_ignore = ["imaging/test_explain.py", "imaging/test_train.py"]
 
+WHOLE_FILE_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow$", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave a file unread all of whose tests `-m` leaves out: reading it imports torch, MONAI or papermill."""
+    if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    chosen = config.option.markexpr
+    slow = "not slow" in chosen and WHOLE_FILE_SLOW.search(collection_path.read_text(encoding="utf-8"))
+    return True if slow or ("not imaging" in chosen and needs_torch(collection_path)) else None
+
 
 def pytest_collection_modifyitems(items):
     for item in items:

@@ -57,7 +57,8 @@ def test_the_clinical_model_would_be_symmetric_with_0_470():
     assert found.off_centre == pytest.approx(-0.0085) and found.tolerance == pytest.approx(0.001, abs=1e-8)
     assert not found.symmetric
     assert (
-        "symmetric would be 0.470-0.732 or 0.487-0.715" in audit.centred("k", "i", "w", 0.601, [0.487, 0.732]).finding
+        "symmetric would be 0.470 to 0.732 or 0.487 to 0.715"
+        in audit.centred("k", "i", "w", 0.601, [0.487, 0.732]).finding
     )
     assert audit.read_interval(0.601, 0.470, 0.732).symmetric
 
@@ -270,7 +271,7 @@ def test_what_differs_is_what_is_known_to_differ(done):
 
 def test_numbers_that_a_reader_will_quote(done):
     _, rows = done
-    assert "0.470-0.732" in rows.loc["table2.cindex.Clinical.validation.ci", "finding"]
+    assert "0.470 to 0.732" in rows.loc["table2.cindex.Clinical.validation.ci", "finding"]
     assert rows.loc["fig4.pcr.dm_within_3y_of_low_risk", "upper"] == pytest.approx(100 * (1 - 0.025 ** (1 / 15)))
     assert "exact 0.0-21.8%" in rows.loc["fig4.pcr.dm_within_3y_of_low_risk", "finding"]
     assert "Wilson 15.8-75.0%" in rows.loc["fig4.pcr.dm_within_3y_of_high_risk", "finding"]

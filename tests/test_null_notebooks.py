@@ -182,4 +182,4 @@ def test_what_docs_say_of_the_multiverse_under_the_null_is_what_the_committed_ru
         336: "when the best of all 336",
     }.items():
         share, low, high = 100 * of.loc[k, ["some", "some_lower", "some_upper"]]
-        assert re.search(rf"{share:.1f} % \((95% CI )?{low:.1f} to {high:.1f}\) {words}", text), k
+        assert re.search(rf"{share:.1f}% \((95% CI )?{low:.1f} to {high:.1f}\) {words}", text), k

@@ -192,13 +192,35 @@ def test_measures_of_one_frame_stand_under_headings_with_estimate_and_p_of_a_coh
         ["DLRS", "0.700 (0.600 to 0.800)", "", "0.800 (0.700 to 0.900)", ""],
         ["ADC", "", "", "0.600 (0.500 to 0.700)", ""],
         ["IDI", "", "", "", ""],
-        ["DLRS vs Clinical", "", "", "0.100 (-0.100 to 0.300)", "<0.001"],
+        ["DLRS vs Clinical", "", "", "0.100 (−0.100 to 0.300)", "<0.001"],
     ]
 
 
-def test_numbers_of_unlike_magnitudes_get_significant_digits():
-    page = results.layout(pd.DataFrame({"x": [1.23456e-5, 47, np.nan]}), {"X": results.significant("x")})
-    assert page["X"].tolist() == ["1.235e-05", "47", "not estimable"]
+def test_numbers_of_unlike_magnitudes_get_digits_that_mean_something():
+    values = [6.951e-4, -0.5129, 1.2e-7, -2e-5, -3e-16, 428.784, -15, 6.061, np.nan]
+    page = results.layout(pd.DataFrame({"x": values}), {"X": results.significant("x")})
+    written = ["0.0007", "−0.513", "<0.0001", ">−0.0001", "0", "429", "−15", "6.06", "not estimable"]
+    assert page["X"].tolist() == written
+
+
+def test_a_wide_interval_is_printed_to_four_digits_of_its_largest_number():
+    written = [results.format_estimate(*x) for x in [(428.784, 59.16, 3107.763), (21.904, 5.242, 91.535)]]
+    assert written == ["429 (59 to 3108)", "21.90 (5.24 to 91.53)"]
+    assert results.format_estimate(-0.0251, -0.2049, 0.1556) == "−0.025 (−0.205 to 0.156)"
+
+
+def test_pages_and_cells_have_minus_signs_and_files_have_hyphens(record):
+    frame = pd.DataFrame({"level": ["a", "b"], "x": [-0.25, -2.0], "text": ["−0.5 (-1 to 2)", "T0-2, -3"]})
+    columns = {"Level": "level", "X": "x", "Text": "text", "Y": lambda row: f"{row['x']:.1f} / {row['x']:.1f}"}
+    page = record.table(frame, "signs", columns=columns, caption="Signs")
+    assert page["X"].tolist() == ["−0.250", "−2"] and page["Text"].tolist() == ["−0.5 (−1 to 2)", "T0-2, −3"]
+    assert page["Y"].tolist() == ["−0.2 / −0.2", "−2.0 / −2.0"] and results._short(-0.1234) == "−0.123"
+    record.number("signs.x", -0.25, method="difference −0.25")
+    record.finish()
+    assert "−" in (record.run_dir / "tables/signs.html").read_text(encoding="utf-8")
+    files = [record.run_dir / "tables/signs.csv", *(record.run_dir / "results").glob("*.json")]
+    assert len(files) == 2 and all(path.read_bytes().isascii() for path in files)
+    assert "u2212" not in files[1].read_text()
 
 
 def test_rows_that_look_alike_stay_apart_where_nothing_is_side_by_side():

@@ -384,6 +384,7 @@ def test_what_a_command_says_that_it_fetches_is_the_locks_sum(run):
                 more += package.get("dependencies", [])
             waiting += [d for d in more if applies(d) and d["name"] not in there]
     assert {group: round(size / 1e6) for group, size in sizes.items()} == {g: mb for g, (mb, _) in run.SIZES.items()}
+    assert f"{run.SIZES['statistics'][0]} MB to fetch" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):

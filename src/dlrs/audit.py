@@ -90,7 +90,7 @@ def percentage(
         (lower, upper), wilson = (
             [100 * x for x in proportion_confint(count, n, method=method)] for method in ("beta", "wilson")
         )
-        finding += f"; exact {lower:.1f}-{upper:.1f}%, Wilson {wilson[0]:.1f}-{wilson[1]:.1f}%"
+        finding += f"; exact {lower:.1f} to {upper:.1f}%, Wilson {wilson[0]:.1f} to {wilson[1]:.1f}%"
     return claim(
         key,
         f"{item}: {count} of {n}",
@@ -123,12 +123,12 @@ def centred(key: str, item: str, where: str, value: float, ci: Sequence[float], 
     finding = f"middle {middle:.4f}, SE {found.se:.4f}" + (" (log scale)" if log else "")
     if not found.symmetric:
         mirrored = [value**2 / x if log else 2 * value - x for x in (upper, lower)]
-        finding += f"; symmetric would be {mirrored[0]:.3f}-{upper:.3f} or {lower:.3f}-{mirrored[1]:.3f}"
+        finding += f"; symmetric would be {mirrored[0]:.3f} to {upper:.3f} or {lower:.3f} to {mirrored[1]:.3f}"
     return claim(
         key,
         f"{item}: estimate in the middle of its interval",
         where,
-        f"{value:.3f} ({lower:.3f}-{upper:.3f})",
+        f"{value:.3f} ({lower:.3f} to {upper:.3f})",
         found.symmetric,
         finding,
         recomputed=middle,

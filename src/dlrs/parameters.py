@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlrs.config import InputError, did_you_mean
+from dlrs.config import InputError, did_you_mean, resolve
 from dlrs.stats import cox, nomogram
 
 NO_COVARIATES = {"cohort", "time_months", "t2w_prob", "adc_prob", "dl_prob", "binary"}
 
 MAY_BE_EMPTY = {"nri_cutoffs", "other_horizons_months"}
+
+
+def is_file(name: str) -> bool:
+    """Say whether a file is there; a relative path is one from the repository's root."""
+    return resolve(name).is_file()
+
+
 RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
     "months above 0, at most 600": (
         lambda x: 0 < x <= 600,
@@ -26,13 +33,24 @@ RANGES: dict[str, tuple[Callable[[Any], bool], tuple[str, ...]]] = {
     "months from 0 to 600": (lambda x: 0 <= x <= 600, ("at_risk_months",)),
     "risks between 0 and 1": (
         lambda x: 0 < x < 1,
-        ("threshold_risk", "highest_threshold", "cutoffs_risk", "nri_cutoffs", "thresholds"),
+        ("threshold", "threshold_risk", "highest_threshold", "cutoffs_risk", "nri_cutoffs", "thresholds"),
     ),
     "a P value above 0, at most 1": (lambda x: 0 < x <= 1, ("significance",)),
     "a step above 0, at most 0.5": (lambda x: 0 < x <= 0.5, ("threshold_step",)),
-    "10 resamples or more": (lambda x: x >= 10, ("n_boot", "n_refit", "n_band")),
-    "1 patient or more": (lambda x: x >= 1, ("population", "smallest_group")),
-    "1 or more": (lambda x: x >= 1, ("n_draws",)),
+    "10 resamples or more": (lambda x: x >= 10, ("n_boot", "n_refit", "n_band", "n_boot_curve")),
+    "1 patient or more": (lambda x: x >= 1, ("population", "smallest_group", "most_resampled")),
+    "1 or more": (lambda x: x >= 1, ("n_draws", "n_optimism", "n_null", "n_power")),
+    "2 to 20 groups": (lambda x: 2 <= x <= 20, ("n_groups",)),
+    "a number of processes, or -1": (lambda x: x >= 1 or x == -1, ("jobs",)),
+    "signal strengths from 0 to 1": (lambda x: 0 <= x <= 1, ("signals",)),
+    "a time above 0": (lambda x: 0 < x < math.inf, ("horizon",)),
+    "days, months or years": (lambda x: x in ("days", "months", "years"), ("time_unit",)),
+    "a point or a comma": (lambda x: x in (".", ","), ("decimal",)),
+    "a file that is there": (
+        is_file,
+        ("published_file", "percentages_file", "texts_file", "choices", "settings", "probabilities", "others"),
+    ),
+    "a file that is there, or nothing": (lambda x: not x or is_file(x), ("alternatives", "table")),
     "1000 simulated cohorts or more": (lambda x: x >= 1000, ("n_simulated",)),
     "a log hazard ratio above 0, at most 10": (lambda x: 0 < x <= 10, ("largest_effect",)),
     "a distance from 0.001 to 0.1": (lambda x: 0.001 <= x <= 0.1, ("window",)),
@@ -51,7 +69,7 @@ RULES = {name: (expected, allowed) for expected, (allowed, names) in RANGES.item
 def unfit(name: str, value: Any) -> str:
     """Return what was expected where a value of the right type is none that the parameter may have, or nothing.
 
-    A list must hold such values in ascending order, each once.
+    A list must hold such values in ascending order, each once, a dictionary such values by any names.
 
     Examples
     --------
@@ -62,6 +80,8 @@ def unfit(name: str, value: Any) -> str:
         return ""
     expected, allowed = RULES[name]
     try:
+        if isinstance(value, Mapping):
+            return "" if all(map(allowed, value.values())) else expected
         if not isinstance(value, list):
             return "" if allowed(value) else expected
         fit = all(allowed(x) and not isinstance(x, bool) for x in value)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from dlrs.cohort import VARIABLES, label
 from dlrs.results import NOT_HERE, format_estimate, format_number, format_p, horizon_key, key_word, p_text
 
 # An entry with one of these among the parts of its key is an estimate, and an estimate needs an interval.
@@ -57,10 +58,15 @@ def published_entries(tree: Mapping, path: str = "", where: str = "") -> Iterato
         elif isinstance(value, list) and name.startswith("dm_within"):
             yield full_path, {"value": value[0], "n": value[1], "where": where}
         elif isinstance(value, list) and name != "ci":
-            for place, part in enumerate(value if path == "" else [", ".join(map(str, value))]):
+            for place, part in enumerate(value if path == "" else [_words(value)]):
                 yield f"{full_path}.{place}" if path == "" else full_path, {"value": part, "where": where}
         elif name not in ("ci", "where"):
             yield full_path, {"value": value, "where": where} | ({"ci": tree["ci"]} if name == "hr" else {})
+
+
+def _words(parts: list) -> str:
+    """Return a list as text, variables by their labels."""
+    return ", ".join(label(part) if part in VARIABLES else str(part) for part in parts)
 
 
 def as_printed(value, least: int = 0) -> tuple[str, float]:

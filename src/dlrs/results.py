@@ -114,20 +114,41 @@ def set_decimals(smallest: int) -> None:
     _decimals = SHARED_DECIMALS if smallest else DECIMALS
 
 
+def typeset(text: str) -> str:
+    """Return text with a minus sign for each hyphen before a number; files of data keep the hyphen, see `plain_signs`.
+
+    Examples
+    --------
+    >>> typeset("-0.025 (-.205 to 0.156), ypT0-2, 2021-06-21")
+    '−0.025 (−.205 to 0.156), ypT0-2, 2021-06-21'
+    """
+    return re.sub(r"(?<![\w.)])-(?=\.?\d)", "−", text)
+
+
+def plain_signs(text: str) -> str:
+    """Return text with a hyphen for each minus sign, as R, Python and spreadsheets read a number."""
+    return text.replace("−", "-")
+
+
 def format_number(value: float, digits: int | None = None) -> str:
-    """Return `0.720`, never `-0.000`; what could not be estimated is `not estimable`, and a note stays as it is."""
+    """Return `0.720`, never `−0.000`; what could not be estimated is `not estimable`, and a note stays as it is."""
     if isinstance(value, str):
         return value
     digits = _decimals if digits is None else digits
-    return f"{value:z.{digits}f}" if value is not None and math.isfinite(value) else NOT_ESTIMABLE
+    return typeset(f"{value:z.{digits}f}") if value is not None and math.isfinite(value) else NOT_ESTIMABLE
 
 
 def format_estimate(value: float, lower: float, upper: float, digits: int | None = None) -> str:
-    """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval."""
+    """Return `0.720 (0.660 to 0.780)`, without the parenthesis where there is no interval.
+
+    The largest of the three gets four significant digits at most, the others as many decimals: `429 (59 to 3108)`.
+    """
     digits = _decimals if digits is None else digits
     if isinstance(value, str) or not all(x is not None and math.isfinite(x) for x in (value, lower, upper)):
         return format_number(value, digits)
-    return f"{value:z.{digits}f} ({lower:z.{digits}f} to {upper:z.{digits}f})"
+    largest = max(map(abs, (value, lower, upper)))
+    digits = min(digits, max(0, 3 - math.floor(math.log10(largest)))) if largest else digits
+    return "{} ({} to {})".format(*(format_number(x, digits) for x in (value, lower, upper)))
 
 
 def format_p(p: float, digits: int = 3) -> str:
@@ -209,11 +230,15 @@ def estimate(value: str, lower: str = "lower", upper: str = "upper", digits: int
 
 
 def significant(value: str) -> Cell:
-    """Write a column's number with four significant digits, for columns of unlike magnitudes."""
+    """Write a column's number with three significant digits and four decimals at most, for unlike magnitudes."""
 
     def cell(row):
-        is_text = isinstance(row[value], str) or not math.isfinite(row[value])
-        return format_number(row[value]) if is_text else f"{row[value]:.4g}"
+        x = row[value]
+        if isinstance(x, str) or not math.isfinite(x) or x == round(x):
+            return format_number(x, 0)
+        if abs(x) < 5e-5:
+            return "0" if abs(x) < 1e-12 else "<0.0001" if x > 0 else ">−0.0001"
+        return format_number(x, min(4, max(0, 2 - math.floor(math.log10(abs(x))))))
 
     return cell
 
@@ -271,7 +296,7 @@ def label(name: str) -> Cell:
 def _cell(spec: str | Cell) -> Cell:
     """Return what writes a cell: a column's own value where only its name is given."""
     if callable(spec):
-        return spec
+        return lambda row: typeset(str(spec(row)))
 
     def plain(row):
         value = row[spec]
@@ -279,8 +304,8 @@ def _cell(spec: str | Cell) -> Cell:
             return "yes" if value else "no"
         if isinstance(value, (float, np.floating)):
             is_whole = math.isfinite(value) and value == round(value) and abs(value) >= 1
-            return f"{value:.0f}" if is_whole else format_number(value)
-        return "" if value is None else str(value)
+            return format_number(value, 0 if is_whole else None)
+        return "" if value is None else typeset(str(value))
 
     return plain
 
@@ -497,7 +522,7 @@ def exportable(frame: pd.DataFrame) -> pd.DataFrame:
     def safe(cell):
         if not isinstance(cell, str):
             return cell
-        cell = cell.replace("\r", " ")  # a writer leaves it unquoted, and a reader starts a row there
+        cell = plain_signs(cell).replace("\r", " ")  # a writer leaves it unquoted, and a reader starts a row there
         if not cell.startswith(FORMULA):
             return cell
         try:
@@ -514,13 +539,15 @@ def exportable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(value):
-    """Turn NumPy values into what JSON holds; a number that is not finite has no place there."""
+    """Turn NumPy values into what JSON holds; numbers in text have ASCII signs, one that is not finite is None."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, str):
+        return plain_signs(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -807,7 +834,7 @@ def _short(value: float) -> str:
     """Write a number with three decimals at most, and three digits where it is small."""
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:.3g}" if abs(value) < 1 else f"{round(value, 3):.10g}"
+    return typeset(f"{value:.3g}" if abs(value) < 1 else f"{round(value, 3):.10g}")
 
 
 def _as_html(frame: pd.DataFrame) -> str:

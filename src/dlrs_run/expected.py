@@ -160,7 +160,8 @@ def _unfounded_numbers(text: str, rows: Sequence[_Row], *, percent: bool) -> lis
     wrong = []
     for sign, n in re.findall(rf"([<>])? ?({NUMBER.pattern})", text):
         if sign:
-            held = any(((row.numbers < float(n)) if sign == "<" else (row.numbers > float(n))).any() for row in rows)
+            limit = float(n.replace("−", "-"))
+            held = any(((row.numbers < limit) if sign == "<" else (row.numbers > limit)).any() for row in rows)
         else:
             held = shares.get(n) == n or any(row.has(n, percent=percent) for row in rows)
         if not held:

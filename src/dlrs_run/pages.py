@@ -66,7 +66,8 @@ def _readable(table: str, spell: Callable[[str], str]) -> str:
 
     table = re.sub(r"(<th[^>]*>)([^<]+)(</th>)", heading, table)
     table = re.sub(r"<th[^>]*></th>", "<td></td>", table)  # the corner of a frame's headings names nothing
-    return re.sub(r"(<td[^>]*>)\s*(?:NaN|nan|None|NaT|&lt;NA&gt;)\s*(</td>)", r"\1\2", table)
+    table = re.sub(r"(<td[^>]*>)\s*(?:NaN|nan|None|NaT|&lt;NA&gt;)\s*(</td>)", r"\1\2", table)
+    return re.sub(r"(?<=<td>)-(?=\d)", "−", table)  # a whole number, which pandas writes by itself
 
 
 def question_of(notebook: str | Path) -> str:
@@ -132,6 +133,7 @@ class Table(NamedTuple):
     notes: str
     columns: list[str]
     rows: list[list[str]]
+    sections: tuple[int, ...] = ()  # places of the rows that head the ones below
 
 
 def read_table(path: str | Path) -> Table:
@@ -139,20 +141,24 @@ def read_table(path: str | Path) -> Table:
     page = Path(path).read_text(encoding="utf-8")
     table = ElementTree.fromstring(re.search(r"<table.*?</table>", page, re.DOTALL)[0])
     rows = [["".join(cell.itertext()).strip() for cell in row] for row in table.iter("tr")]
+    sections = tuple(place for place, row in enumerate(table.iter("tr"), -1) if row.get("class") == "section")
     notes = re.search(r'<p class="notes">(.*?)</p>', page, re.DOTALL)
-    return Table(table.findtext("caption", ""), html.unescape(notes[1]) if notes else "", rows[0], rows[1:])
+    return Table(table.findtext("caption", ""), html.unescape(notes[1]) if notes else "", rows[0], rows[1:], sections)
 
 
 def docx(table: Table, *, stamp: str) -> bytes:
-    """Return a table as a Word document: caption, header row repeated on every page, notes and class below."""
+    """Return a table as a Word document: caption, header row repeated on every page, headings bold, notes and class."""
     import docx as word
 
     document = _document()
     document.add_paragraph(table.caption, style="Caption")
     grid = document.add_table(rows=0, cols=len(table.columns), style="Table Grid")
-    for texts in [table.columns, *table.rows]:
+    for place, texts in enumerate([table.columns, *table.rows], -1):
         for cell, text in zip(grid.add_row()._tr.tc_lst, texts, strict=True):
-            cell.p_lst[0].add_r().text = text
+            run = cell.p_lst[0].add_r()
+            run.text = text
+            if place == -1 or place in table.sections:
+                run.get_or_add_rPr().append(word.oxml.OxmlElement("w:b"))
     properties = grid.rows[0]._tr.get_or_add_trPr()
     properties.append(word.oxml.OxmlElement("w:tblHeader"))
     for text in filter(None, [table.notes, stamp]):
@@ -164,24 +170,24 @@ def latex(table: Table, *, stamp: str) -> str:
     """Return a table in LaTeX with booktabs' rules: caption above, a section's row in bold, notes and class below."""
     width = len(table.columns)
 
-    def line(row):
-        if width > 1 and row[0] and not any(row[1:]):
+    def line(row, heads=False):
+        if heads and width > 1 and not any(row[1:]):
             return rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{_latex(row[0])}}}}} \\"
-        return " & ".join(map(_latex, row)) + r" \\"
+        return " & ".join(rf"\textbf{{{cell}}}" if heads and cell else cell for cell in map(_latex, row)) + r" \\"
 
     below = [rf"\par\smallskip\footnotesize {_latex(text)}" for text in filter(None, [table.notes, stamp])]
     begin = [r"% \usepackage{booktabs, textcomp}", r"\begin{table}", rf"\caption{{{_latex(table.caption)}}}"]
     begin += [rf"\begin{{tabular}}{{{'l' * width}}}", r"\toprule", line(table.columns), r"\midrule"]
     end = [r"\bottomrule", r"\end{tabular}", *below, r"\end{table}", ""]
-    return "\n".join([*begin, *map(line, table.rows), *end])
+    body = [line(row, place in table.sections) for place, row in enumerate(table.rows)]
+    return "\n".join([*begin, *body, *end])
 
 
 def _latex(text: str) -> str:
-    """Return text as LaTeX prints it, a hyphen before a number as a minus sign."""
+    """Return text as LaTeX prints it."""
     signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
     signs |= {sign: "\\" + sign for sign in "&%$#_{}"} | {"<": "$<$", ">": "$>$", "×": r"$\times$", "−": "$-$"}
     signs |= {"≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "–": "--", "[": "{[}", "]": "{]}"}
-    text = re.sub(r"(?<![\w.)])-(?=\d)", "−", text)
     return "".join(signs.get(sign, sign) for sign in text)
 
 

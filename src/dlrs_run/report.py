@@ -131,7 +131,9 @@ def page(run: Run, *, cohort_dir: str, validity: Path, downloads: Mapping[str, b
     parts |= dict(tolerance=tolerance(run, paper, rows), limitations=limitations(run, validity))
     parts |= dict(groups=groups(run, rows, texts), answer=null_answer(validity, texts["null_simulation"]))
     parts |= dict(figures=figures, tables=tables, deviation=deviations(run, texts["deviation"]), audits=audits(run))
-    parts |= dict(parity=parity(), checks=checks, scores=scores, session=session(run, cohort_dir), times=times(run))
+    parts |= dict(
+        parity=parity(texts["parity"]), checks=checks, scores=scores, session=session(run, cohort_dir), times=times(run)
+    )
     parts |= dict(nomogram=(run.folder / "nomogram.html").is_file())
     return pages.template("report.html").render(**parts)
 
@@ -156,11 +158,12 @@ def counted(rows: pd.DataFrame, texts: Mapping, provenance: str) -> list[str]:
     names = {"counts": "counts and shares", "P values": "P values", "estimates": "estimates"}
     kinds = ", ".join(f"{r.same} of {r.of} {names[r.Index]}" for r in analysed.itertuples())
     same = rows[rows["same"].eq(True) & ~rows["set_by_cohort"]]
-    keys = f" ({', '.join(same['key'])})" if len(same) else ""
+    parts = same["key"].str.split(".").str[0].map(lambda part: texts["groups"][part]["title"]).value_counts(sort=False)
+    where = f", in {', '.join(f'{part} ({n})' for part, n in parts.items())}" if len(same) else ""
     return [
         f"{len(rows)} entries of the paper, {agreement['of'].sum()} of them rerun as one number. "
         f"Of {analysed['of'].sum()} that an analysis gives, {analysed['same'].sum()} would be printed the same: "
-        f"{kinds}{keys}. The estimates are AUC, C-index, NRI, IDI, hazard ratio and cut-off.",
+        f"{kinds}{where}. The estimates are AUC, C-index, NRI, IDI, hazard ratio and cut-off.",
         f"{of_cohort} further numbers (sizes, counts of Table 1 and P values that follow from them) are listed and not "
         f"counted as agreement: {texts['set_by'][provenance]}.",
         "The others are settings, words, or groups of numbers. Numbers of the primary cohort are in-sample and those "
@@ -393,15 +396,15 @@ def audits(run: Run) -> dict:
     return dict(texts=[text], grids=[dict(title="Rows that differ", columns=list(columns.values()), rows=differ)])
 
 
-def parity() -> dict:
-    """Return how many numbers are held to R's, by section, and the largest difference."""
+def parity(titles: Mapping[str, str]) -> dict:
+    """Return how many numbers are held to R's, by section, and the largest difference; `titles` name the sections."""
     compared = pd.read_csv(resolve("reports/parity.csv"), keep_default_na=False)
     compared = compared[compared["left_out_because"] == ""]
     rows = []
     for section, part in compared.groupby("section", sort=False):
         differences = part["largest_relative_difference"].replace("exact", "0").str.removeprefix("<").astype(float)
         largest = part.loc[differences.idxmax(), "largest_relative_difference"]
-        rows.append([section, len(part), int(part["numbers"].sum()), largest])
+        rows.append([titles.get(section, section), len(part), int(part["numbers"].sum()), largest])
     text = (
         f"{compared['numbers'].sum()} numbers of three data sets are compared with R's, each with R's own call; "
         "PARITY.md in the repository lists them, and what cannot be compared."

@@ -148,16 +148,19 @@ def index(reports_dir: Path) -> str:
     def tables(folder: str, word: dict[str, str]) -> list[dict]:
         captions = {name: pages.read_table(reports_dir / href).caption for name, href in links(folder, "html").items()}
         return [
-            dict(title=f"{name}: {text}", href=f"{folder}/{name}.html", word=word.get(name))
+            dict(title=text, href=f"{folder}/{name}.html", word=word.get(name), name=name)
             for name, text in captions.items()
         ]
 
     named = [dict(title=title, href=name) for name, title in PAGES.items() if (reports_dir / name).is_file()]
     executed = links("notebooks", "html").items()
     notebooks = [dict(title=f"{name}: {_question(name)}".rstrip(": "), href=href) for name, href in executed]
-    pictures = [dict(title=f"{name}, figure", href=href) for name, href in links("validity/figures", "svg").items()]
+    controls = tables("validity/tables", {})
+    titles = {item["name"]: item["title"] for item in controls}
+    figures = links("validity/figures", "svg").items()
+    pictures = [dict(title=f"Figure: {titles.get(name, name.replace('_', ' '))}", href=href) for name, href in figures]
     parts = {"Pages": named, "Notebooks, executed": notebooks, "Tables": tables("tables", links("word", "docx"))}
-    parts |= {"Controls and null simulation": [*tables("validity/tables", {}), *pictures]}
+    parts |= {"Controls and null simulation": [*controls, *pictures]}
     first = "figures/published_and_rerun.svg"
     return pages.template("index.html").render(
         title="Deep learning radiomic signature: reports",

@@ -70,8 +70,9 @@ def test_the_numbers_are_those_of_the_statistics(judged):
     assert found["evaluate.brier_difference.good_vs_half.all"]["p"] == pytest.approx(brier.p, abs=1e-12)
 
 
-def test_the_page_has_no_serious_fault_of_access(browser, judged):
-    assert accessibility.serious(browser, judged / "out" / "evaluate.html") == []
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_page_has_no_serious_fault_of_access(browser, judged, scheme, width):
+    assert accessibility.serious(browser, judged / "out" / "evaluate.html", scheme=scheme, width=width) == []
 
 
 def test_every_measure_of_the_issue_has_its_key(judged):

@@ -63,7 +63,7 @@ def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
     about = dict(run_dir=tmp_path, provenance="SYNTHETIC", caption="Table 9. A & B", notes="n < 3")
     save_table(shown, "table9", **about)
     table = pages.read_table(tmp_path / "tables" / "table9.html")
-    assert table == ("Table 9. A & B", "n < 3", ["Centre", "P"], [[SCRIPT, "<0.001"], ["B", "0.5"]])
+    assert table == ("Table 9. A & B", "n < 3", ["Centre", "P"], [[SCRIPT, "<0.001"], ["B", "0.5"]], ())
     content = pages.docx(table, stamp="SYNTHETIC")
     assert content == pages.docx(table, stamp="SYNTHETIC"), "the same table must give the same bytes"
     import docx
@@ -73,6 +73,22 @@ def test_a_table_comes_back_as_text_and_goes_into_word(tmp_path):
     assert cells == [["Centre", "P"], [SCRIPT, "<0.001"], ["B", "0.5"]]
     assert [p.text for p in document.paragraphs] == ["Table 9. A & B", "n < 3", "SYNTHETIC"]
     assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
+
+
+def test_rows_that_head_others_are_bold_on_every_page(tmp_path):
+    import docx
+    import pandas as pd
+
+    frame = pd.DataFrame({"factor": ["cea", "cea"], "level": ["Normal", "Elevated"], "p": [0.1, 0.1]})
+    record = results.start(tmp_path, "09h_answer", provenance="SYNTHETIC")
+    columns = {"Level": "level", "P": results.p_value()}
+    record.table(frame, "cea", columns=columns, sections=results.label("factor"), once=["P"], caption="CEA")
+    table = pages.read_table(tmp_path / "tables" / "cea.html")
+    assert table.rows == [["CEA", "0.100"], ["Normal", ""], ["Elevated", ""]] and table.sections == (0,)
+    word = docx.Document(io.BytesIO(pages.docx(table, stamp="SYNTHETIC"))).tables[0]
+    bold = [[bool(cell.paragraphs[0].runs[0].bold) for cell in row.cells] for row in word.rows]
+    assert bold == [[True, True], [True, True], [False, False], [False, False]]
+    assert r"\textbf{CEA} & \textbf{0.100} \\" in pages.latex(table, stamp="SYNTHETIC")
 
 
 def unbalanced(text, columns):
@@ -91,8 +107,10 @@ def unbalanced(text, columns):
 
 
 def test_a_table_goes_into_latex_whole(tmp_path):
-    rows = [["A & B_1", ""], ["50% #1 {x} ~ ^ \\ $", "-0.03 (-0.1 to 0.2)"], ["cT4 [T.x] × y ≥ 2", "<0.001"]]
-    text = pages.latex(pages.Table("Caption 5%", "Notes_1", ["Level", "Estimate"], rows), stamp="SYNTHETIC: a & b")
+    rows = [["A & B_1", ""], ["50% #1 {x} ~ ^ \\ $", "−0.03 (−0.1 to 0.2)"], ["cT4 [T.x] × y ≥ 2", "<0.001"]]
+    text = pages.latex(
+        pages.Table("Caption 5%", "Notes_1", ["Level", "Estimate"], rows, (0,)), stamp="SYNTHETIC: a & b"
+    )
     assert not unbalanced(text, 2)
     assert r"\multicolumn{2}{l}{\textbf{A \& B\_1}} \\" in text and r"$-$0.03 ($-$0.1 to 0.2) \\" in text
     assert text.index("Caption") < text.index("toprule") < text.index(r"Notes\_1") < text.index(r"SYNTHETIC: a \& b")
@@ -364,6 +382,11 @@ def test_the_page_can_be_read_without_eyes_and_with_a_keyboard(text):
     assert re.findall(r"<th(?! scope=)[ >]", text) == []
     assert '<html lang="en">' in text and len(text.encode()) < 5e6
     assert all('tabindex="0"' in part for part in re.findall(r'<div class="wide[^>]*>', text))
+
+
+@pytest.mark.parametrize("name", ["index.html", "tables/table2.html"])
+def test_the_committed_index_and_tables_have_no_serious_fault_of_access(browser, name):
+    assert accessibility.serious(browser, ROOT / "reports" / name) == []
 
 
 @pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 390)])

@@ -732,12 +732,12 @@ def test_a_folder_is_checked_once_as_long_as_it_stays_the_same(folder, tmp_path,
     assert doctor.main(["check", str(folder), "--out", str(out), "--once"]) == 0 and len(asked) == 3
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_has_no_serious_fault_of_access(browser, folder, tmp_path, scheme):
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_page_has_no_serious_fault_of_access(browser, folder, tmp_path, scheme, width):
     (folder / "images" / "P03" / "t2w.nii.gz").write_bytes(b"no image")
     (folder / "clinical.csv").write_text((folder / "clinical.csv").read_text().replace("cT3", "T3"))
     page = doctor.write_report(doctor.check(folder, jobs=1), tmp_path / "out")
-    assert accessibility.serious(browser, page, scheme=scheme) == []
+    assert accessibility.serious(browser, page, scheme=scheme, width=width) == []
 
 
 # ---------------------------------------------------------------- a new folder

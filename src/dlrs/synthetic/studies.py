@@ -350,7 +350,7 @@ def _net_benefit(
 def performance(
     models: Models, patients: pd.DataFrame, *, n_boot: int = 0, seed: int | np.random.Generator = 0
 ) -> pd.DataFrame:
-    """Return the performance of fitted models in a cohort, each number with the 95 % interval that the study prints.
+    """Return the performance of fitted models in a cohort, each number with the 95% interval that the study prints.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ def performance(
         weighting and influence function; AUC, DeLong (these three on the logit scale with Student's t);
         NRI, IDI, calibration slope, Wald; net benefit and its parts,
         percentile bootstrap. `09d_interval_coverage` reports in how many simulated studies they cover the fitted
-        model's value: nominal 95 %, less for AUC(t) in 65 patients, and for every measure of a fitted model in the
+        model's value: nominal 95%, less for AUC(t) in 65 patients, and for every measure of a fitted model in the
         patients that it was fitted on (`reports/validity/tables/validity_coverage.csv`).
     """
     rows = _performance(judge(models, patients), models.design, n_boot, seed)
@@ -409,7 +409,7 @@ def _performance(j: Judged, design: Design, n_boot: int, seed):
         if n_boot:
             limits = np.array(resample.interval(_net_benefit(j, "Nomogram", weights, thresholds, design, quantity))[:2])
         for threshold, value, lower, upper in zip(thresholds, values, *limits, strict=True):
-            yield f"{label} at {100 * threshold:.0f} %, Nomogram", value, lower, upper
+            yield f"{label} at {100 * threshold:.0f}%, Nomogram", value, lower, upper
 
 
 def coefficients(models: Models) -> pd.DataFrame:
@@ -421,6 +421,21 @@ def coefficients(models: Models) -> pd.DataFrame:
     return pd.DataFrame(
         dict(quantity=names, estimate=table["coef"], lower=table["coef"] - half, upper=table["coef"] + half)
     )
+
+
+def label(quantity: str) -> str:
+    """Return a quantity of `performance` or `coefficients` as tables and figures write it.
+
+    Examples
+    --------
+    >>> label("Log hazard ratio, Elevated"), label("Log hazard ratio, dl_prob"), label("1 - specificity at 20%")
+    ('Log hazard ratio, CEA Elevated', 'Log hazard ratio, DL-prob', '1 − specificity at 20%')
+    """
+    measure, _, name = quantity.rpartition(", ")
+    if measure != "Log hazard ratio":
+        return quantity.replace(" - ", " − ")
+    factor = next((factor for factor, levels in cohort.LEVELS.items() if name in levels), None)
+    return f"{measure}, {f'{cohort.label(factor)} {name}' if factor else cohort.label(name)}"
 
 
 def optimism(primary: pd.DataFrame, *, design: Design, n_boot: int = 200, seed: int) -> pd.DataFrame:
@@ -605,7 +620,7 @@ def search(p: np.ndarray, tried: Sequence[int], *, level: float = 0.05, generato
 
 
 def share(count: int, n: int) -> tuple[float, float, float]:
-    """Return a share with its exact (Clopper and Pearson's) 95 % interval; NaN of nobody."""
+    """Return a share with its exact (Clopper and Pearson's) 95% interval; NaN of nobody."""
     if n == 0:
         return (np.nan,) * 3
     limits = binomtest(int(count), int(n)).proportion_ci(method="exact")
