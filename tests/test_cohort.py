@@ -737,32 +737,17 @@ def test_imputation_draws_what_statsmodels_draws_by_its_formulas(table, monkeypa
     assert len(plain) == 2
 
 
-def test_pooling_by_hand():
-    """Estimates 1 and 3, standard errors 1: W = 1, B = 2, T = 1 + 1.5 * 2 = 4, lambda = 3/4, df = 1 / (9/16)."""
-    estimates = pd.DataFrame({"a": [1.0, 3.0], "b": [2.0, 2.0]})
-    pooled = cohort.pool(estimates, pd.DataFrame({"a": [1.0, 1.0], "b": [0.5, 0.5]}))
-    a, b = pooled.loc["a"], pooled.loc["b"]
-    assert (a["estimate"], a["standard_error"], a["unknown_fraction"]) == (2.0, 2.0, 0.75)
-    assert a["degrees_of_freedom"] == pytest.approx(16 / 9)
-    # Nothing differs between imputations: the normal interval.
-    assert (b["lower"], b["upper"]) == pytest.approx((2 - 0.5 * 1.959964, 2 + 0.5 * 1.959964), abs=1e-6)
-    with pytest.raises(ValueError, match="two imputations or more; found 1"):
-        cohort.pool(estimates.head(1), estimates.head(1))
-
-
-def test_a_cox_model_of_imputed_tables_is_pooled(table):
-    """With a few ages unknown the pooled coefficient stays near that of the whole table, and its error grows."""
+def test_a_cox_model_of_imputed_tables_is_near_that_of_the_whole(table):
+    """With a few ages unknown the mean coefficient of the copies stays within the error of the whole table's."""
     from lifelines import CoxPHFitter
 
     def fitted(patients):
         model = CoxPHFitter().fit(patients[["time_months", "event", "age"]], "time_months", "event")
-        return model.params_, model.standard_errors_
+        return model.params_["age"], model.standard_errors_["age"]
 
     holes = table.copy()
     holes.loc[holes.index[::6], "age"] = np.nan
     fits = [fitted(copy) for copy in cohort.impute(holes, seed=2, n_imputations=3, n_iterations=1)]
-    pooled = cohort.pool(*(pd.DataFrame([fit[part] for fit in fits]) for part in (0, 1)))
     whole, error = fitted(table)
-    assert abs(pooled.loc["age", "estimate"] - whole["age"]) < error["age"]
-    assert 0 <= pooled.loc["age", "unknown_fraction"] < 1
-    assert pooled.loc["age", "standard_error"] > 0.8 * error["age"]
+    assert abs(np.mean([coefficient for coefficient, _ in fits]) - whole) < error
+    assert len({coefficient for coefficient, _ in fits}) == 3

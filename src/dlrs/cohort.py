@@ -251,63 +251,6 @@ def impute(
     return copies
 
 
-def pool(estimates: pd.DataFrame, standard_errors: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Pool the coefficients of one model fitted to several imputed tables, by Rubin's rules.
-
-    Parameters
-    ----------
-    estimates, standard_errors
-        One row an imputation, one column a coefficient (log hazard ratios).
-    level
-        Of the interval.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by coefficient: estimate, standard_error, lower, upper, p,
-        degrees_of_freedom, unknown_fraction (of the variance due to imputation).
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two imputations.
-
-    Notes
-    -----
-    T = W + (1 + 1/m) B with W the mean squared standard error and B the
-    variance between imputations; t distribution with Rubin's (1987)
-    (m - 1) / lambda^2 degrees of freedom, lambda = (1 + 1/m) B / T.
-
-    Examples
-    --------
-    >>> pool(pd.DataFrame({"age": [1.0, 3.0]}), pd.DataFrame({"age": [1.0, 1.0]})).round(3)["standard_error"].tolist()
-    [2.0]
-    """
-    from scipy.stats import t
-
-    m = len(estimates)
-    if m < 2:
-        raise ValueError(f"estimates must come from two imputations or more; found {m}")
-    mean, between = estimates.mean(), (1 + 1 / m) * estimates.var(ddof=1)
-    total = (standard_errors**2).mean() + between
-    fraction = between / total
-    freedom = (m - 1) / fraction.where(fraction > 0) ** 2
-    freedom = freedom.fillna(np.inf)
-    error = np.sqrt(total)
-    reach = t.ppf((1 + level) / 2, freedom) * error
-    return pd.DataFrame(
-        {
-            "estimate": mean,
-            "standard_error": error,
-            "lower": mean - reach,
-            "upper": mean + reach,
-            "p": 2 * t.sf(np.abs(mean / error), freedom),
-            "degrees_of_freedom": freedom,
-            "unknown_fraction": fraction,
-        }
-    )
-
-
 class Study(NamedTuple):
     """What a run starts from."""
 

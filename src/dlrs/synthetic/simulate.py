@@ -247,8 +247,6 @@ def draw_cohort(
     seed: int = DEFAULT_SEED,
     *,
     exact_counts: bool = True,
-    n_primary: int = 170,
-    n_validation: int = 65,
     signal: float = 1.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Draw one study: the clinical table that a hospital would have, and the truth that nobody has.
@@ -260,8 +258,6 @@ def draw_cohort(
     exact_counts : bool
         Whether all printed counts of the paper hold exactly. Times and latent risks of a whole cohort are then
         redrawn until they do; no time is ever edited.
-    n_primary, n_validation : int
-        Cohort sizes; free only where `exact_counts` is false.
     signal : float
         See `views`. It moves no column but the views and what is rendered from them.
 
@@ -276,26 +272,16 @@ def draw_cohort(
     Raises
     ------
     ValueError
-        If exact counts are asked for other sizes than the paper's, or an argument is out of range.
+        If an argument is out of range.
     """
     checks.seed(seed)
-    sizes = {"primary": n_primary, "validation": n_validation}
-    for cohort, n in sizes.items():
-        wanted = published()["cohort"][f"n_{cohort}"]
-        if exact_counts and n != wanted:
-            raise ValueError(f"n_{cohort} must be {wanted} where counts are exact; found {n}: set exact_counts=False")
-        if n < 0:
-            raise ValueError(f"n_{cohort} must not be negative; found {n}")
+    sizes = {cohort: published()["cohort"][f"n_{cohort}"] for cohort in COHORTS}
     parts = [
         _draw(stream(int(seed), "cohort", cohort), n, cohort, signal=signal, exact=exact_counts)
         for cohort, n in sizes.items()
-        if n
     ]
-    if not parts:
-        raise ValueError("n_primary and n_validation must not both be 0")
     frame = pd.concat(parts, ignore_index=True)
-    width = max(3, len(str(len(frame))))
-    frame["patient_id"] = [f"P{number:0{width}d}" for number in range(1, len(frame) + 1)]
+    frame["patient_id"] = [f"P{number:03d}" for number in range(1, len(frame) + 1)]
     clinical = frame[list(CLINICAL_COLUMNS)].copy()
     for name in clinical.columns[clinical.dtypes == "category"]:
         clinical[name] = clinical[name].astype(str)
