@@ -160,7 +160,7 @@ def format_p(p: float, digits: int = 3) -> str:
     return f"<{10**-digits:.{digits}f}" if p < 10**-digits else f"{p:.{digits}f}"
 
 
-def p_text(p: float | str, digits: int = 3) -> str:
+def p_text(p: float | str) -> str:
     """Return a P value in running text and figures: `P = 0.012`, `P < 0.001`.
 
     Examples
@@ -168,7 +168,7 @@ def p_text(p: float | str, digits: int = 3) -> str:
     >>> p_text(0.0123), p_text(0.00001), p_text("<0.0001"), p_text(float("nan"))
     ('P = 0.012', 'P < 0.001', 'P < 0.0001', 'P not estimable')
     """
-    text = format_p(p, digits)
+    text = format_p(p)
     sign = "" if not text[-1].isdigit() else "< " if text[0] == "<" else "= "
     return f"P {sign}{text.lstrip('< ')}"
 
@@ -248,13 +248,9 @@ def p_value(p: str = "p") -> Cell:
     return lambda row: format_p(row[p])
 
 
-def probability(p: str, digits: int = 3) -> Cell:
+def probability(p: str) -> Cell:
     """Write a column's probability, `<0.001` or `>0.999` where it would be printed as 0 or 1."""
-
-    def cell(row):
-        return f">{1 - 10**-digits:.{digits}f}" if row[p] > 1 - 10**-digits else format_p(row[p], digits)
-
-    return cell
+    return lambda row: ">0.999" if row[p] > 0.999 else format_p(row[p])
 
 
 def count(n: str = "n", of: str = "of") -> Cell:

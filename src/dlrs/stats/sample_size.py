@@ -214,13 +214,13 @@ def predictor_of(prevalence: float, c: float) -> Predictor:
     return with_sd(brentq(lambda sd: with_sd(sd).c - c, 1e-3, 20))
 
 
-def oe_se(width: float, *, ratio: float = 1.0) -> float:
+def oe_se(width: float) -> float:
     """Return the standard error of ln(O/E) at which the 95 % interval of O/E has this width.
 
     >>> round(oe_se(0.2), 4)
     0.0509
     """
-    return float(np.arcsinh(inside(width, "width", 0, np.inf) / (2 * ratio)) / Z)
+    return float(np.arcsinh(inside(width, "width", 0, np.inf) / 2) / Z)
 
 
 def oe_size(prevalence: float, *, width: float) -> int:
