@@ -69,6 +69,18 @@ def folder(north, tmp_path):
     return own
 
 
+@pytest.mark.parametrize(("empty", "said"), [(["age"], ": age is empty in all of them"), (["cea", "gender"], "")])
+def test_a_cohort_without_a_complete_patient_is_an_error_of_the_check(folder, empty, said):
+    """In the validation cohort: each of the columns is empty in a part of the patients, together in all."""
+    table = pd.read_csv(folder / "clinical.csv", dtype=str, keep_default_na=False)
+    for place, name in enumerate(empty):
+        table.loc[(table["cohort"] == "validation") & (table.index % len(empty) == place), name] = ""
+    table.to_csv(folder / "clinical.csv", index=False)
+    errors = [f for f in doctor.check(folder, statistics=True).findings if f.severity == "error"]
+    assert [f.message for f in errors] == [f"no patient of the validation cohort has every covariate{said}"]
+    assert "leave_out" in errors[0].remedy
+
+
 # ---------------------------------------------------------------- the probabilities
 
 
@@ -87,7 +99,7 @@ def cell(column: str, value):
             lambda t: t.drop(columns="dl_prob").assign(t2w_prob=100 * t["t2w_prob"].astype(float)),
             ["column t2w_prob: values up to 51.854 look like percents; expected a probability from 0 to 1"],
         ),
-        (lambda t: t.drop(index=3), ["no row for 1 patients of the clinical table, the first in row"]),
+        (lambda t: t.drop(index=3), ["no row for 1 patient of the clinical table, the first in row"]),
         (
             lambda t: t.assign(patient_id=t["patient_id"].str.lower()),
             [

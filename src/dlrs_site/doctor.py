@@ -30,7 +30,7 @@ import pandas as pd
 import yaml
 from scipy import ndimage
 
-from dlrs.cohort import Variable
+from dlrs.cohort import Variable, columns
 from dlrs.config import InputError, display_path, in_words, sha256, write_text
 from dlrs.imaging import nifti, volumes
 from dlrs.imaging.volumes import Volume
@@ -192,7 +192,12 @@ def _design_findings(patients: pd.DataFrame, file: str, variables: Mapping[str, 
     cohorts = {name: part for name, part in frame.groupby("cohort") if name in FEW_PATIENTS}
     if len(cohorts) == 1:
         say("single-cohort", f"every patient is in the {next(iter(cohorts))} cohort")
+    needed = [name for name in columns(variables, "covariate") if name in frame]
     for name, part in cohorts.items():
+        if not part[needed].notna().all(axis=1).any():
+            empty = [column for column in needed if part[column].isna().all()]
+            never = f": {', '.join(empty)} is empty in all of them" if empty else ""
+            say("nobody-complete", f"no patient of the {name} cohort has every covariate{never}")
         events = int(part["event"].sum())
         if len(part) < FEW_PATIENTS[name]:
             say("few-patients", f"the {name} cohort has {len(part)} of at least {FEW_PATIENTS[name]} patients")

@@ -28,7 +28,7 @@ from dlrs.cohort import (
     write_settings,
 )
 from dlrs.config import InputError, display_path, resolve
-from dlrs.results import save_csv
+from dlrs.results import counted, save_csv
 from dlrs_site.settings import DATES, STAND_IN, Settings, Unreadable, check, load, plain
 
 # Theirs times the first over the second is in our unit, months for time and years for age.
@@ -719,7 +719,7 @@ def _same_patients(named: pd.Series, patients: pd.DataFrame) -> tuple[list[Probl
     lacking = rows[~rows.isin(named)]
     if len(lacking):
         first = patients.at[lacking.index[0], "row"]
-        problem = f"no row for {len(lacking)} patients of the clinical table, the first in row {first} there"
+        problem = f"no row for {counted(len(lacking), 'patient')} of the clinical table, the first in row {first} there"
         alike = {named[row].casefold().lstrip("0"): row for row in unused}
         near = alike.get(lacking.iloc[0].casefold().lstrip("0"))
         problem += f"; is that row {near} here?" if near else ""
