@@ -274,7 +274,7 @@ def test_numbers_that_a_reader_will_quote(done):
     assert "0.470 to 0.732" in rows.loc["table2.cindex.Clinical.validation.ci", "finding"]
     assert rows.loc["fig4.pcr.dm_within_3y_of_low_risk", "upper"] == pytest.approx(100 * (1 - 0.025 ** (1 / 15)))
     assert "exact 0.0 to 21.8%" in rows.loc["fig4.pcr.dm_within_3y_of_low_risk", "finding"]
-    assert "Wilson 15.8-75.0%" in rows.loc["fig4.pcr.dm_within_3y_of_high_risk", "finding"]
+    assert "Wilson 15.8 to 75.0%" in rows.loc["fig4.pcr.dm_within_3y_of_high_risk", "finding"]
     assert "SE 0.0500" in rows.loc["table2.nri.Nomogram vs Clinical.primary.ci", "finding"]
     assert "at least 0.081" in rows.loc["table2.nri.Nomogram vs Clinical.primary.continuous", "finding"]
     assert rows.loc["cohort.age_all.sd", "recomputed"] == pytest.approx(11.1582197628497)  # R
