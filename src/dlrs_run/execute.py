@@ -41,6 +41,8 @@ def die_with(parent: int, grace: float = 0) -> None:
 
     With `grace` it is interrupted first and has so many seconds, in which Snakemake cancels its jobs on a cluster.
     """
+    if grace:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background processes ignore
 
     def watch():
         while os.getppid() == parent:

@@ -188,7 +188,8 @@ def test_what_outlives_its_parent_is_interrupted_and_may_cancel_its_jobs(tmp_pat
     child = "import os, sys, time\nfrom dlrs_run.execute import die_with\ndie_with(os.getppid(), grace=20)\n"
     child += "print('ready', flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
     child += f"    open({str(tmp_path / 'cancelled')!r}, 'w').close()\n"
-    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    parent = "import signal, subprocess, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as in a background
+    parent += f"subprocess.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout.readline() == "ready\n"
         running.kill()
