@@ -198,6 +198,8 @@ def study(
     command += ["--forceall"] if force else []
     command += ["--config", *(f"{name}={value}" for name, value in settings.items() if value is not None)]
     environment = {**os.environ, "DLRS_PARENT": str(os.getpid())}
+    if elsewhere:  # seconds in which Snakemake cancels a killed run's jobs; local ones end with it at once
+        environment["DLRS_GRACE"] = "8"
     if not os.access(os.path.expanduser("~"), os.W_OK):  # Snakemake, Jupyter and matplotlib keep files at home
         environment["HOME"] = str(run_dir / ".snakemake" / "home")
         environment.pop("XDG_CACHE_HOME", None)

@@ -19,7 +19,7 @@ if Path.cwd() == ROOT:  # Snakemake called by hand, as in `snakemake fig2`
 
 RUN = Path.cwd()
 if "DLRS_PARENT" in os.environ:
-    die_with(int(os.environ.pop("DLRS_PARENT")), grace=8)
+    die_with(int(os.environ.pop("DLRS_PARENT")), grace=float(os.environ.pop("DLRS_GRACE", 0)))
 
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many synthetic ones a trial run has, and the last three are for the stages of `validity`.
