@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from dlrs.results import typeset
 from dlrs.stats import checks, survival
 from dlrs.templates import template
 
@@ -148,6 +149,7 @@ def as_page(data: Mapping) -> str:
     track = ", with in-sample probabilities as published; a release holds the model of out-of-fold ones"
     return template(TEMPLATES / "nomogram.html").render(
         data=data,
+        typeset=typeset,
         warning=WARNINGS[data["class"]],
         horizon=f"{horizon:g}",
         fitted=f"Fitted on {people}{track * ('track' in data)}.",
