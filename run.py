@@ -410,8 +410,8 @@ def plan(args) -> int:
 
 def cohort(args) -> int:
     """make a synthetic cohort folder, its tables and images"""
-    values = {name: getattr(args, name) for name in ("out", "seed", "signal", "patients", "jobs")}
-    arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    values = {name: getattr(args, name) for name in ("out", "seed", "signal", "size_signal", "patients", "jobs")}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value is not None]
     arguments += [
         f"--{name.replace('_', '-')}" for name in ("free_counts", "tables_only", "images_only") if vars(args)[name]
     ]
@@ -559,6 +559,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     option(added, "--out", "FOLDER", "the folder to write", required=True)
     option(added, "--seed", "N", "the only seed (that of data_synthetic)", type=int)
     option(added, "--signal", "S", "how much the images tell of the risk, 0 to 1 (1)", type=float)
+    option(added, "--size-signal", "S", "how much tumour size tells of the risk, 0 to 1 (0)", type=float)
     option(added, "--patients", "N", "only so many of the 235, for a trial", type=int)
     option(added, "--jobs", "N", "processes that render (2)", type=int)
     added.add_argument("--free-counts", action="store_true", help="do not hold the counts to the paper's")

@@ -694,7 +694,7 @@ def below(folder: str, jobs: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
 def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(tmp_path):
     base = f"base_dir={finished(tmp_path / 'base')}"
     planned = jobs(graph("validity", tmp_path / "all", base))
-    controls = [*(f"permuted-{n}" for n in range(1, 11)), *(f"fold-{n}" for n in range(1, 6)), "shuffled", "mask"]
+    controls = [*(f"permuted-{n}" for n in range(1, 11)), "shuffled", "mask"]
     signals = ["signal-0", "signal-0.25", "signal-0.5"]
     expected = {("control", name) for name in controls} | {("control_images", name) for name in signals}
     expected |= {("control_joined", name) for name in controls + signals}
@@ -712,7 +712,8 @@ def test_each_seed_is_the_study_trained_again_in_a_folder_of_its_own(tmp_path):
     planned = graph("seeds", tmp_path / "run", "seeds=2", f"base_dir={finished(tmp_path / 'base')}")
     trained = {("seed",), ("train", "T2W"), ("train", "ADC"), ("join",)}
     judged = {("signature",), ("nomogram",), ("evaluation",), ("results",)}
-    assert jobs(planned) == {("textures",), *below("seed-1/", trained | judged), *below("seed-2/", trained | judged)}
+    of_each = trained | judged | {("textures",)}  # a backbone of its own
+    assert jobs(planned) == {*below("seed-1/", of_each), *below("seed-2/", of_each)}
 
 
 def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
@@ -722,9 +723,13 @@ def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
     main = judged | last | TRAINED | IMAGES | {("pages",)}
     assert jobs(graph("main", tmp_path / "main")) == main
     sizes = set().union(*(below(f"interim/branches/size_{size}/", AGAIN) for size in (56, 84)))
-    assert jobs(planned) == main | sizes | {("branches",), ("robustness",)}
+    repeats = {"own", "size_56", "size_84"}
+    trained_again = (AGAIN - {("boxes_again",)}) | {("textures",)}
+    again = set().union(*(below(f"interim/branches/{name}_again/", trained_again) for name in repeats))
+    again |= {("again", name) for name in repeats}
+    assert jobs(planned) == main | sizes | again | {("branches",), ("robustness",)}
     choices = "all_slices_with_ROI", "z-score_over_the_whole_box", "voxels_outside_the_ROI_set_to_0"
-    choices = {f"interim/branches/{name}/" for name in (*choices, "a_larger_share_held_out_to_stop_early")}
+    choices = {f"interim/branches/{name}/" for name in (*choices, "one_network,_stopped_early,_as_published")}
     found = jobs(graph("alternatives", tmp_path / "alternatives"))
     assert found == main | set().union(*(below(at, AGAIN) for at in choices)) | {("branches",), ("alternatives",)}
     found = jobs(graph("validate", tmp_path / "validate", f"model_dir={a_release(tmp_path / 'model')}"))

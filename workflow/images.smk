@@ -1,7 +1,13 @@
 # From images to probabilities: boxes, two networks, and what they say of each patient.
 if not FOLDER.synthetic and not (COHORT / "images").is_dir():
     stop(f"{display_path(COHORT / 'images')} is missing; it holds a folder of images for each patient.")
-WEIGHTS = ["interim/textures.json"] if config.get("weights", "textures") == "textures" else []
+TEXTURES = config.get("weights", "textures") == "textures"
+
+
+def backbone_of(at):
+    """The note of the backbone that a training starts from: the run's, unless it is told to take another."""
+    own = "backbone_seed" in CHANGED.get(at, {}).get("train", {})
+    return [f"{at if own else ''}interim/textures.json"] if TEXTURES else []
 
 
 def listing(folder):
@@ -75,11 +81,15 @@ rule textures:
     input:
         sources=repository("src/dlrs_run/stages.py", "src/dlrs/imaging"),
     output:
-        "interim/textures.json",
+        "{at}interim/textures.json",
+    wildcard_constraints:
+        at=rf"{THE_RUN}|seed-\d+/|interim/branches/[^/]+/",
     priority: 1
     params:
-        stage="textures",
-        values=parameters(),
+        stage="{at}textures",
+        values=lambda wildcards: parameters(
+            backbone_seed=CHANGED.get(wildcards.at, {}).get("train", {}).get("backbone_seed", 1)
+        ),
     shell:
         run("dlrs_run.stages.textures")
 
@@ -88,7 +98,7 @@ rule train:
     input:
         "{at}interim/patients.csv",
         "{at}interim/boxes.csv",
-        WEIGHTS,
+        lambda wildcards: backbone_of(wildcards.at),
         sources=repository("notebooks/03_train_sequence.ipynb", "src/dlrs/imaging"),
     output:
         "{at}interim/prob_{sequence}.csv",
@@ -115,7 +125,7 @@ use rule boxes as boxes_again with:
     output:
         "{at}interim/boxes.csv",
     wildcard_constraints:
-        at="interim/(branches/[^/]+|controls/signal-[^/]+)/",
+        at="interim/(branches/[^/]+(?<!_again)|controls/signal-[^/]+)/",
     priority: 0
 
 

@@ -1,7 +1,8 @@
-# The study trained again at other seeds, each in a folder of its own, on the patients and boxes of a finished run.
+# The study trained again at other seeds, of backbone and folds, each in a folder of its own, on the patients and boxes of a
+# finished run.
 BASE = ROOT / str(config.get("base_dir", "runs/default"))
 SEEDS = [f"seed-{number}/" for number in range(1, int(config.get("seeds", 5)) + 1)]
-CHANGED.update({at: {"train": {"seed": number}} for number, at in enumerate(SEEDS, 1)})
+CHANGED.update({at: {"train": {"seed": n, "backbone_seed": n + 1}} for n, at in enumerate(SEEDS, 1)})
 
 
 rule seed:

@@ -1,15 +1,20 @@
 # The supplement's trainings: the same patients through `boxes` and `train` once more, each branch with another choice.
 SIZES = {f"size_{size}": {"boxes": {"box_size": size}} for size in config.get("box_sizes", [56, 84])}
+# Every size, the study's own too, a second time from another backbone and other folds, on the same boxes.
+AGAIN = {f"{name}_again": {"train": {"backbone_seed": 2, "seed": 2}} for name in ["own", *SIZES]}
 CHOICES = {
     "all slices with ROI": {"boxes": {"n_slices": 40}},
     "z-score over the whole box": {"boxes": {"zscore": "box"}},
     "voxels outside the ROI set to 0": {"boxes": {"keep_outside_roi": False}},
-    "a larger share held out to stop early": {"train": {"heldout_share": 0.35}},
+    "one network, stopped early, as published": {"train": {"recipe": "published"}},
 }
-BRANCHES = SIZES if PART == "all" else {name.replace(" ", "_"): choice for name, choice in CHOICES.items()}
+BRANCHES = SIZES | AGAIN if PART == "all" else {name.replace(" ", "_"): choice for name, choice in CHOICES.items()}
 FOLDERS = [f"interim/branches/{branch}/" for branch in BRANCHES]
 CHANGED.update(zip(FOLDERS, BRANCHES.values()))
 ALL_PROBABILITIES = expand("{at}interim/prob_{sequence}.csv", at=["", *FOLDERS], sequence=SEQUENCES)
+
+
+BOXED = [folder for folder, branch in zip(FOLDERS, BRANCHES) if branch not in AGAIN]
 
 
 rule branches:
@@ -18,12 +23,34 @@ rule branches:
         "interim/patients.csv",
         sources=repository("src/dlrs_run/stages.py"),
     output:
-        expand("{at}interim/{name}", at=FOLDERS, name=["patients.csv", "study.json"]),
+        expand("{at}interim/{name}", at=BOXED, name=["patients.csv", "study.json"]),
     params:
         stage="branches",
-        values=parameters(names=list(BRANCHES)),
+        values=parameters(names=[name for name in BRANCHES if name not in AGAIN]),
     shell:
         run("dlrs_run.stages.branches")
+
+
+def first_time(branch):
+    """The folder, laid out like a run's, of the training that is repeated."""
+    return "" if branch == "own" else f"interim/branches/{branch}/"
+
+
+rule again:
+    input:
+        lambda wildcards: [
+            f"{first_time(wildcards.branch)}interim/{name}" for name in ("study.json", "patients.csv", "boxes.csv")
+        ],
+        sources=repository("src/dlrs_run/stages.py"),
+    output:
+        "interim/branches/{branch}_again/interim/study.json",
+        "interim/branches/{branch}_again/interim/patients.csv",
+        "interim/branches/{branch}_again/interim/boxes.csv",
+    params:
+        stage="{branch}_again",
+        values=lambda wildcards: parameters(base_dir=display_path(RUN / first_time(wildcards.branch))),
+    shell:
+        run("dlrs_run.stages.seed")
 
 
 if PART == "alternatives":
@@ -71,4 +98,4 @@ else:
     LAST_OF_THEM = made("robustness")
 
 
-SUPPLEMENT = made("branches") + made("boxes_again", "train_again", at=FOLDERS) + LAST_OF_THEM
+SUPPLEMENT = made("branches") + made("boxes_again", at=BOXED) + made("train_again", at=FOLDERS) + LAST_OF_THEM

@@ -7,17 +7,15 @@ if set(ASKED) - set(QUESTIONS):
     stop(f"The questions are {', '.join(QUESTIONS)}; found {', '.join(sorted(set(ASKED) - set(QUESTIONS)))}.")
 WANTED = config.get(
     "controls",
-    {"permuted": 10, "folds": 5, "signals": [0.0, 0.25, 0.5], "altered": ["shuffled", "mask"], "centre": True},
+    {"permuted": 10, "signals": [0.0, 0.25, 0.5], "altered": ["shuffled", "mask"], "centre": True},
 )
-N_FOLDS = WANTED.get("folds", 0) if "crossfit" in ASKED else 0
 N_REPLICATES = config.get("n_replicates", 2000)
 
 # Control -> what it is made with. Its folder is laid out like a run's, with `boxes`, `train` and more of the study.
-FOLDS = {f"fold-{number}": {"fold": [number, N_FOLDS]} for number in range(1, N_FOLDS + 1)}
 SIGNALS = {f"signal-{value:g}": {"signal": value} for value in WANTED.get("signals", []) if "dial" in ASKED}
 ALTERED = {name: {"altered": name} for name in WANTED.get("altered", []) if "shortcuts" in ASKED}
 PERMUTED = {f"permuted-{n}": {} for n in range(1, WANTED.get("permuted", 0) + 1) if "shortcuts" in ASKED}
-CONTROLS = PERMUTED | ALTERED | SIGNALS | FOLDS
+CONTROLS = PERMUTED | ALTERED | SIGNALS
 for number, name in enumerate(PERMUTED, 1):
     CHANGED[f"interim/controls/{name}/"] = {"train": {"permute_target": True, "seed": number}}
 for name in SIGNALS:
@@ -38,6 +36,8 @@ def control_parameters(wildcards):
 
 
 STUDY = of_the_base("study.json", "patients.csv", "dl_prob.csv")
+with open(STUDY[-1], encoding="utf-8") as probabilities:
+    OUT_OF_FOLD = "dl_prob_oof" in probabilities.readline()  # not of the recipe `published`
 JUDGING = repository("src/dlrs/synthetic", *STATISTICS)
 
 
@@ -51,7 +51,7 @@ rule control:
         "interim/controls/{control}/interim/patients.csv",
         "interim/controls/{control}/interim/boxes.csv",
     wildcard_constraints:
-        control=r"permuted-\d+|fold-\d+|shuffled|mask",
+        control=r"permuted-\d+|shuffled|mask",
     params:
         stage="{control}",
         values=control_parameters,
@@ -95,7 +95,6 @@ rule control_joined:
 
 rule crossfit:
     input:
-        joined(FOLDS),
         of_the_base("study.json", "patients.csv", "dl_prob.csv"),
         sources=repository("src/dlrs_run/controls.py", "src/dlrs"),
     output:
@@ -104,9 +103,9 @@ rule crossfit:
         "interim/controls/crossfit/interim/dl_prob.csv",
     params:
         stage="crossfit",
-        values=parameters(base_dir=BASE_DIR, n_folds=N_FOLDS),
+        values=parameters(base_dir=BASE_DIR),
     shell:
-        run("dlrs_run.controls.join_folds")
+        run("dlrs_run.controls.crossfit")
 
 
 rule centre:
@@ -175,7 +174,8 @@ rule signal_dial:
 rule cross_fitting:
     input:
         STUDY,
-        joined([*FOLDS, "crossfit"]),
+        joined(["crossfit"]),
+        of_the_base("prob_T2W.csv"),
         CROSSFIT,
         sources=repository("notebooks/09c_cross_fitting.ipynb") + JUDGING,
     output:
@@ -291,7 +291,7 @@ rule multiverse_null:
 ANSWERED = {
     "null_simulation": "null" in ASKED,
     "signal_dial": "dial" in ASKED,
-    "cross_fitting": N_FOLDS > 0,
+    "cross_fitting": "crossfit" in ASKED and OUT_OF_FOLD,
     "interval_coverage": "coverage" in ASKED,
     "training_seeds": "seeds" in ASKED and len(SEEDS) >= 4,
     "negative_controls": len(PERMUTED) > 0 and bool(WANTED.get("centre")),

@@ -12,7 +12,7 @@ import pandas as pd
 from dlrs import cohort
 from dlrs.config import resolve, stream, whole_file
 from dlrs.results import save_csv
-from dlrs.stats import survival
+from dlrs.stats import resample
 from dlrs.synthetic import cohort_folder, simulate
 from dlrs.synthetic.chain import control_folder
 
@@ -24,7 +24,6 @@ def prepare_control(
     base_dir: str | Path,
     cohort_dir: str | Path,
     name: str,
-    fold: list[int] | None = None,
     signal: float | None = None,
     altered: str | None = None,
     seed: int = simulate.DEFAULT_SEED,
@@ -41,24 +40,16 @@ def prepare_control(
         The base run's cohort folder.
     name
         The control's name.
-    fold : [number, of how many], optional
-        Patients of this part of the primary cohort are called validation, so that the network is not trained on
-        them; parts are drawn within those with, without and with unknown metastasis by the horizon.
     signal
         Render the cohort's phantoms anew at this signal strength (see `simulate.views`).
     altered : {"shuffled", "mask"}, optional
         Boxes made from volumes whose voxels inside the ROI are shuffled, or that hold the ROI's mask and nothing else.
     seed
-        Draws folds and shuffles.
+        Draws the shuffles.
     """
     base, folder = resolve(base_dir) / "interim", control_folder(run_dir, name)
     interim = folder / "interim"
     patients = cohort.read_patients(base / "patients.csv")
-    if fold:
-        outcome = survival.binary_outcome(patients["time_months"], patients["event"], horizon=simulate.HORIZON_MONTHS)
-        primary = np.flatnonzero((patients["cohort"] == "primary").to_numpy())
-        part = folds(np.where(np.isnan(outcome), 2, outcome)[primary], fold[1], seed=seed)
-        patients.loc[patients.index[primary[part == fold[0] - 1]], "cohort"] = "validation"
     save_csv(patients, interim / "patients.csv")
     settings = cohort.read_settings(base_dir)
     cohort.write_settings(settings | ({} if signal is None else {"signal": signal}), folder)
@@ -70,15 +61,6 @@ def prepare_control(
         boxes = pd.read_csv(base / "boxes.csv", dtype={"patient_id": str})
         boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
         save_csv(boxes, interim / "boxes.csv")
-
-
-def folds(strata: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
-    """Return each patient's part, 0 to n_folds - 1, parts of each stratum being equal to one patient."""
-    part = np.empty(len(strata), dtype=int)
-    for value in np.unique(strata):
-        rows = np.flatnonzero(np.asarray(strata) == value)
-        part[stream(seed, "folds", str(value)).permutation(rows)] = np.arange(rows.size) % n_folds
-    return part
 
 
 def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind: str, seed: int) -> pd.DataFrame:
@@ -115,23 +97,16 @@ def finish_control(run_dir: str | Path, name: str) -> None:
         shutil.rmtree(large, ignore_errors=True)
 
 
-def join_folds(run_dir: str | Path, base_dir: str | Path, n_folds: int) -> None:
-    """Write the control `crossfit`: no primary patient has a probability from a network trained on that patient.
+def crossfit(run_dir: str | Path, base_dir: str | Path) -> None:
+    """Write the control `crossfit`: the out-of-fold probabilities of a finished run in the place of its own.
 
-    Primary patients get that of the fold that left them out, validation patients that of the base run's networks.
+    Primary patients have that of the network whose fold they were, validation patients the mean over all networks.
     """
-    base = resolve(base_dir) / "interim"
-    joined = cohort.tracks(pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}))[""].set_index("patient_id")
-    columns = ["t2w_prob", "adc_prob", "dl_prob"]
-    for number in range(1, n_folds + 1):
-        interim = control_folder(run_dir, f"fold-{number}") / "interim"
-        part = pd.read_csv(interim / "dl_prob.csv", dtype={"patient_id": str}).set_index("patient_id")
-        left_out = (part["cohort"] == "validation") & (joined["cohort"] == "primary").reindex(part.index)
-        joined.loc[part.index[left_out], columns] = part.loc[left_out, columns]
-    interim = control_folder(run_dir, "crossfit") / "interim"
-    cohort.write_settings(cohort.read_settings(base_dir), control_folder(run_dir, "crossfit"))
-    save_csv(joined.reset_index(), interim / "dl_prob.csv")
-    save_csv(cohort.read_patients(base / "patients.csv"), interim / "patients.csv")
+    base, folder = resolve(base_dir) / "interim", control_folder(run_dir, "crossfit")
+    own = cohort.tracks(pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}))["_oof"]
+    cohort.write_settings(cohort.read_settings(base_dir), folder)
+    save_csv(own, folder / "interim" / "dl_prob.csv")
+    save_csv(cohort.read_patients(base / "patients.csv"), folder / "interim" / "patients.csv")
 
 
 def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = simulate.DEFAULT_SEED) -> None:
@@ -139,7 +114,7 @@ def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = 
 
     Ridge regression of the centres' indicators on standardised features, judged on patients left out (10 folds).
     """
-    from dlrs.imaging import gradcam, resnet, training
+    from dlrs.imaging import resnet, training
 
     base = resolve(base_dir)
     patients = cohort.read_patients(base / "interim" / "patients.csv")
@@ -147,7 +122,8 @@ def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = 
     for sequence in ("T2W", "ADC"):
         network, _ = resnet.load_model(base / "models" / sequence)
         boxes = training.load_boxes(base / "interim" / "boxes.csv", sequence, patients["patient_id"])
-        features = gradcam.features(network, boxes)
+        reader = next(network.children()) if isinstance(network, resnet.Ensemble) else network
+        features = training.features(reader[:-1], boxes)
         guess = predict_level(features, patients["centre"].to_numpy(), seed=seed)
         rows += [(sequence, centre, g) for centre, g in zip(patients["centre"], guess, strict=True)]
     save_csv(pd.DataFrame(rows, columns=["sequence", "centre", "guess"]), resolve(run_dir) / "parts" / "centre.csv")
@@ -157,8 +133,8 @@ def predict_level(features: np.ndarray, level: np.ndarray, *, seed: int) -> np.n
     """Return each row's level as predicted from the rows of other folds, by ridge regression on indicators."""
     names = np.unique(level)
     target = (level[:, None] == names).astype(float)
-    part, guess = folds(level, N_FOLDS, seed=seed), np.empty(level.size, dtype=level.dtype)
-    for fold in range(N_FOLDS):
+    part, guess = resample.folds(level, N_FOLDS, seed=seed), np.empty(level.size, dtype=level.dtype)
+    for fold in range(1, N_FOLDS + 1):
         learn, left_out = part != fold, part == fold
         mean, spread = features[learn].mean(axis=0), features[learn].std(axis=0)
         x = (features - mean) / np.where(spread > 0, spread, 1)

@@ -495,7 +495,7 @@ def session(run: Run, cohort_dir: str) -> dict[str, str]:
     for path in sorted((run.folder / "models").glob("*/model.json")):
         model = json.loads(path.read_text(encoding="utf-8"))
         weights = [model["weights_sha256"], model["device"], model["precision"], f"torch {model['versions']['torch']}"]
-        weights += [f"seed {model['parameters']['seed']}", f"epoch {model['best_epoch']}"]
+        weights += [f"recipe {model['parameters']['recipe']}", f"seed {model['parameters']['seed']}"]
         facts[f"weights {path.parent.name}, SHA-256"] = ", ".join(weights)
     if run.model_dir:
         facts["released model, SHA-256"] = results.load_json(f"{run.model_dir}/model.json")["sha256"]

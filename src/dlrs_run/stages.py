@@ -39,12 +39,14 @@ def images(cohort_dir: str | Path) -> None:
     phantoms.write_images(folder / "images", clinical, truth, seed=seed, jobs=cpu_count())
 
 
-def textures(run_dir: str | Path, cache_dir: str | Path = "cache", device: str = "auto") -> None:
-    """Pre-train the backbone on generated textures, once for all runs, and note which file it is."""
+def textures(
+    run_dir: str | Path, cache_dir: str | Path = "cache", device: str = "auto", backbone_seed: int = 1
+) -> None:
+    """Pre-train a backbone on generated textures, once for all runs, and note which file it is."""
     from dlrs.imaging import textures
 
     # One thread: on two cores the boxes are cut beside it, and threads that wait for one another would starve.
-    path = textures.pretrain_textures(resolve(cache_dir), device=device, threads=1)
+    path = textures.pretrain_textures(resolve(cache_dir), {"seed": backbone_seed}, device=device, threads=1)
     save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
 
 

@@ -291,6 +291,7 @@ class Settings(_Part):
     # Of a generated cohort.
     seed: int | None = Field(None, ge=0, description="a whole number from 0 on")
     signal: Number | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    size_signal: Number | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
     exact_counts: bool | None = Field(None, description="true or false")
     n_patients: int | None = Field(None, ge=1, description="a whole number from 1 on")
 

@@ -1,6 +1,7 @@
 """Grad-CAM: maps against the formula, shares of heat on maps made by hand, networks that forget, changed ROIs."""
 
 import copy
+from collections import OrderedDict
 
 import matplotlib
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlrs.imaging import cropping, gradcam, volumes
+from dlrs.imaging import cropping, gradcam, resnet, volumes
 from networks import build_network
 
 SLICES, SIZE = 4, 64
@@ -52,12 +53,49 @@ def test_a_map_is_the_last_features_weighted_by_the_last_layer(network, boxes):
         logit = network(boxes)[:, 0]
     assert torch.allclose(uncut.sum((1, 2)) + network.logit.bias, logit, atol=1e-5)
     maps = gradcam.grad_cam(network, boxes)
-    assert maps.shape == (5, 2, 2) and maps.min() >= 0  # 64 pixels, halved five times
-    np.testing.assert_allclose(maps, uncut.clamp_min(0).numpy(), atol=1e-6)
+    assert maps.shape == (5, SLICES, 2, 2) and maps.min() >= 0  # 64 pixels, halved five times
+    np.testing.assert_allclose(maps.sum(axis=1), uncut.clamp_min(0).numpy(), atol=1e-6)
+    mixed = network.mix.weight.detach().abs().sum(dim=(0, 2, 3)).numpy()  # how slices are weighed
+    np.testing.assert_allclose(maps, maps.sum(axis=1)[:, None] * (mixed / mixed.sum())[:, None, None], atol=1e-6)
+
+
+def by_slices(network, n_heads=3):
+    """The frozen recipe's network: every slice read alone, several heads."""
+    parts = dict(slices=resnet.MeanOfSlices(network.backbone), logit=torch.nn.Linear(512, n_heads))
+    return torch.nn.Sequential(OrderedDict(parts)).eval()
+
+
+def test_a_network_that_reads_slices_has_a_map_of_each_and_none_of_padding(network, boxes):
+    boxes = boxes.clone()
+    boxes[1, 2:] = 0  # padding
+    sliced = by_slices(network)
+    maps = gradcam.grad_cam(sliced, boxes, batch_size=2)
+    assert maps.shape == (5, SLICES, 2, 2) and not maps[1, 2:].any() and maps[1, :2].any()
+    # of the mean log odds over the heads, each slice having its share in the mean of features; turned back by hand
+    weights, x = sliced.logit.weight.mean(dim=0), network.backbone
+    turns = [
+        (lambda m: m, lambda m: m),
+        (lambda m: m.flip(2), lambda m: m.flip(2)),
+        (lambda m: m.transpose(1, 2), lambda m: m.transpose(1, 2)),
+        (lambda m: m.transpose(1, 2).flip(2), lambda m: m.flip(2).transpose(1, 2)),
+    ]
+    expected = 0
+    for there, back in turns:
+        with torch.inference_mode():
+            pictures = torch.nn.functional.adaptive_avg_pool2d(there(boxes[1, :2]), 56)
+            features = x.maxpool(x.relu(x.bn1(x.conv1(pictures[:, None].expand(-1, 3, -1, -1)))))
+            for layer in (x.layer1, x.layer2, x.layer3, x.layer4):
+                features = layer(features)
+            uncut = torch.einsum("c,nchw->nhw", weights, features) / features[0, 0].numel()
+        expected = expected + back(uncut.clamp_min(0)) / 4 / 2  # four orientations, two slices
+    np.testing.assert_allclose(maps[1, :2], expected.numpy(), atol=1e-6)
+    even = gradcam.even_maps(sliced, boxes)
+    assert even.shape == (5, SLICES, 1, 1) and even[1, :, 0, 0].tolist() == [1, 1, 0, 0]
+    np.testing.assert_allclose(gradcam.even_maps(network, boxes).sum(axis=1), 1, rtol=1e-6)
 
 
 def test_a_box_of_112_pixels_has_a_map_of_4_by_4(network):
-    assert gradcam.grad_cam(network, torch.randn(1, SLICES, 112, 112)).shape == (1, 4, 4)
+    assert gradcam.grad_cam(network, torch.randn(1, SLICES, 112, 112)).shape == (1, SLICES, 4, 4)
 
 
 def test_a_map_does_not_depend_on_who_else_is_in_the_batch(network, boxes):
@@ -87,8 +125,8 @@ def test_nothing_that_raises_the_log_odds_is_an_empty_map(network, boxes):
 
 
 def test_earlier_layers_have_finer_maps(network, boxes):
-    assert gradcam.grad_cam(network, boxes, layer="backbone.layer2").shape == (5, 8, 8)
-    assert gradcam.grad_cam(network, boxes, layer="backbone.layer4.1.conv2").shape == (5, 2, 2)
+    assert gradcam.grad_cam(network, boxes, layer="backbone.layer2").shape == (5, SLICES, 8, 8)
+    assert gradcam.grad_cam(network, boxes, layer="backbone.layer4.1.conv2").shape == (5, SLICES, 2, 2)
 
 
 @pytest.mark.parametrize("layer", ["backbone.layer5", "", "layer4"])
@@ -162,28 +200,33 @@ def half_a_box():
 def test_shares_by_hand():
     # a 2 x 2 map, each place standing for 2 x 2 pixels: 3 and 1 in the left column, 0 and 4 in the right one; half of
     # the heat is left. Slices alike: padding 2/4; slice 1 has 1/4, half of it inside; slice 2 has 1/4, all inside.
-    shares = gradcam.heat_shares([[[3, 0], [1, 4]]], half_a_box())
+    shares = gradcam.heat_shares(alike([[3, 0], [1, 4]]), half_a_box())
     assert list(shares) == ["inside_roi", "beside_roi", "padding"]
     np.testing.assert_allclose(shares, [[0.125 + 0.25, 0.125, 0.5]])
     # all heat in the upper right: beside the ROI of slice 1, inside that of slice 2
-    np.testing.assert_allclose(gradcam.heat_shares([[[0, 7], [0, 0]]], half_a_box()), [[0.25, 0.25, 0.5]])
+    np.testing.assert_allclose(gradcam.heat_shares(alike([[0, 7], [0, 0]]), half_a_box()), [[0.25, 0.25, 0.5]])
 
 
-def test_shares_follow_the_slices_weights():
-    heat = [[[3, 0], [1, 4]]]
-    unpadded = gradcam.heat_shares(heat, half_a_box(), slice_weights=[1, 1, 0, 0])
-    np.testing.assert_allclose(unpadded, [[0.75, 0.25, 0.0]])
-    first = gradcam.heat_shares(heat, half_a_box(), slice_weights=[2, 0, 0, 0])
-    np.testing.assert_allclose(first, [[0.5, 0.5, 0.0]])
-    padding = gradcam.heat_shares(heat, half_a_box(), slice_weights=[0, 0, 0, 1])
-    np.testing.assert_allclose(padding, [[0.0, 0.0, 1.0]])
+def alike(heat, weights=(1, 1, 1, 1)):
+    """Maps of one patient whose four slices have the same one, each with its weight."""
+    return (np.array(weights)[:, None, None] * np.array(heat, dtype=float))[None]
+
+
+def test_shares_follow_the_heat_of_each_slice():
+    heat = [[3, 0], [1, 4]]
+    for weights, shares in [
+        ((1, 1, 0, 0), [0.75, 0.25, 0]),
+        ((2, 0, 0, 0), [0.5, 0.5, 0]),
+        ((0, 0, 0, 1), [0, 0, 1]),
+    ]:
+        np.testing.assert_allclose(gradcam.heat_shares(alike(heat, weights), half_a_box()), [shares])
 
 
 def test_an_even_maps_shares_are_those_of_the_area():
     rng = np.random.default_rng(1)
     rois = rng.random((6, 5, 12, 12)) < 0.7
     rois[3, 4:] = rois[4, 1:] = False
-    shares = gradcam.heat_shares(np.full((6, 3, 3), 0.2), rois)
+    shares = gradcam.heat_shares(np.full((6, 5, 3, 3), 0.2), rois)
     np.testing.assert_allclose(shares["inside_roi"], rois.mean(axis=(1, 2, 3)))
     np.testing.assert_allclose(shares["padding"], [0, 0, 0, 0.2, 0.8, 0])
     np.testing.assert_allclose(shares.sum(axis=1), 1)
@@ -192,25 +235,22 @@ def test_an_even_maps_shares_are_those_of_the_area():
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_shares_sum_to_1_whatever_the_scale(scale):
     rng = np.random.default_rng(2)
-    heat, rois = rng.gamma(0.5, size=(9, 4, 4)), rng.random((9, 20, 28, 28)) < 0.6
+    heat, rois = rng.gamma(0.5, size=(9, 20, 4, 4)), rng.random((9, 20, 28, 28)) < 0.6
     rois[:, 12:] = False
-    weighted = rng.random(20)
-    shares = gradcam.heat_shares(heat * scale, rois, slice_weights=weighted)
+    shares = gradcam.heat_shares(heat * scale, rois)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
-    np.testing.assert_allclose(shares["padding"], weighted[12:].sum() / weighted.sum())
+    np.testing.assert_allclose(shares["padding"], heat[:, 12:].sum(axis=(1, 2, 3)) / heat.sum(axis=(1, 2, 3)))
     assert (shares >= 0).all(axis=None)
-    np.testing.assert_allclose(shares, gradcam.heat_shares(heat, rois, slice_weights=weighted), rtol=1e-5)
+    np.testing.assert_allclose(shares, gradcam.heat_shares(heat, rois), rtol=1e-5)
 
 
 def test_what_cannot_be_shared_out_is_refused():
     roi = half_a_box()
     with pytest.raises(ValueError, match="heat must be finite and at least 0; found -1 in map 0"):
-        gradcam.heat_shares([[[-1.0, 2.0], [0.0, 0.0]]], roi)
-    with pytest.raises(ValueError, match=r"heat must be \(n, rows, columns\).*found \(2, 2, 2\) and \(1, 4, 4, 4\)"):
+        gradcam.heat_shares(alike([[-1.0, 2.0], [0.0, 0.0]]), roi)
+    expected = r"heat must be \(n, slices, rows, columns\).*found \(2, 2, 2\) and \(1, 4, 4, 4\)"
+    with pytest.raises(ValueError, match=expected):
         gradcam.heat_shares(np.ones((2, 2, 2)), roi)
-    for wrong in ([1, 1], [1, 1, 1, -1], [0, 0, 0, 0], [1, 1, 1, np.nan]):
-        with pytest.raises(ValueError, match="slice_weights must be 4 numbers from 0 on, not all 0"):
-            gradcam.heat_shares(np.ones((1, 2, 2)), roi, slice_weights=wrong)
 
 
 # ---------------------------------------------------------------- agreement of maps

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.optimize import minimize
 from torch import nn
 
 from dlrs import cohort, results
@@ -310,6 +312,19 @@ def test_too_few_patients_stop_before_training():
         training.hold_out(np.arange(30) < 9, share=0, seed=1)
 
 
+def test_folds_hold_the_same_share_of_each_status():
+    target = np.repeat([1.0, 0.0, np.nan], [36, 126, 8])
+    fold = training.folds(target, 5, seed=1)
+    sizes = pd.crosstab(np.nan_to_num(target, nan=2), fold)
+    assert list(sizes) == [1, 2, 3, 4, 5] and (np.ptp(sizes.to_numpy(), axis=1) <= 1).all()
+    assert not np.array_equal(fold, training.folds(target, 5, seed=2))
+    for few, found in [(np.arange(30) < 4, "5 patients with metastasis .* found 4 of 30"), (np.ones(30), "without")]:
+        with pytest.raises(ValueError, match=f"target must hold at least .*{found}"):
+            training.folds(few, 5, seed=1)
+    with pytest.raises(ValueError, match="n_folds must be 2 or more; found 1"):
+        training.folds(target, 1, seed=1)
+
+
 def test_augmentation_moves_pixels_and_keeps_what_they_show():
     boxes = torch.arange(8 * 5 * 6 * 6, dtype=torch.float32).reshape(8, 5, 6, 6) + 1
     still = dict(flip=0, shift=0, slices=0, gain=0)
@@ -387,6 +402,104 @@ def test_the_epoch_is_chosen_by_the_patients_held_out_and_patience_ends_it():
     np.testing.assert_allclose(fitted.history["heldout_loss"][2], np.log(2), rtol=1e-6)
     # The training loss falls to the end: it has no say in the choice.
     assert fitted.history["train_loss"].is_monotonic_decreasing
+
+
+def test_without_patience_the_last_epoch_is_kept_and_those_held_out_choose_nothing():
+    boxes, target = examples()
+    held = np.arange(24) % 4 == 0
+    others = boxes.clone()
+    others[torch.tensor(held)] *= -2
+    (one, first), (other, _) = (small_fit(x, target, held, max_epochs=3, patience=None) for x in (boxes, others))
+    assert first.best_epoch == len(first.history) == 3
+    assert same(one, other)
+
+
+# ---------------------------------------------------------------- the frozen backbone
+
+
+def sliced(n_heads=2):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        parts = dict(slices=resnet.MeanOfSlices(resnet.backbone("none")), logit=nn.Linear(512, n_heads))
+        return nn.Sequential(OrderedDict(parts)).eval()
+
+
+def test_a_boxs_features_are_the_mean_over_its_slices_and_padding_has_no_part():
+    boxes, _ = examples(n=3)
+    boxes[1, 1:] = 0
+    boxes[2] = 0
+    reader = sliced().slices
+    found = training.features(reader, boxes, batch_size=2)
+    assert found.shape == (3, 512)
+    alone = 0
+    for turned in (boxes, boxes.flip(3), boxes.transpose(2, 3), boxes.transpose(2, 3).flip(3)):
+        with torch.inference_mode():
+            alone += (
+                reader.backbone(turned.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)).unflatten(0, (3, 4)).numpy() / 4
+            )
+    np.testing.assert_allclose(found[0], alone[0].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found[1], alone[1, 0], atol=1e-5)
+    assert not found[2].any()
+    np.testing.assert_allclose(training.features(reader, boxes[:, [2, 0, 3, 1]])[0], found[0], atol=1e-5)
+    back = resnet.turned_back(torch.stack(resnet.orientations(boxes)))
+    assert all(torch.equal(picture, boxes) for picture in back)
+    # a larger box is averaged to the size of pre-training
+    large = boxes[:1].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    reader.size = 32
+    np.testing.assert_allclose(training.features(reader, large), found[:1], atol=1e-5)
+
+
+def test_features_are_read_once_for_the_same_weights_and_boxes(tmp_path, monkeypatch):
+    boxes, _ = examples(n=4)
+    network = sliced()
+    first = training.features(network.slices, boxes, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+    def read_again(*_):
+        raise AssertionError("read although cached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_outputs", read_again)
+        assert np.array_equal(training.features(network.slices, boxes, cache_dir=tmp_path), first)
+        with pytest.raises(AssertionError, match="read although cached"):
+            training.features(network.slices, boxes + 1e-6, cache_dir=tmp_path)
+        network.slices.backbone.conv1.weight.data[0, 0, 0, 0] += 1e-3
+        with pytest.raises(AssertionError, match="read although cached"):
+            training.features(network.slices, boxes, cache_dir=tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
+
+
+def test_a_head_is_the_penalised_regression_of_the_others():
+    rng = np.random.default_rng(2)
+    x = (rng.normal(size=(80, 3)) * [1, 10, 0.1] + 5).astype(np.float32)
+    target = (x[:, 0] + rng.normal(size=80) > 5).astype(float)
+    held = [np.arange(80) % 2 == 0, np.arange(80) % 2 == 1]
+    heads = training.fit_heads(x, target, held, penalty=2.0)
+    for head, left_out in enumerate(held):
+        fitted, y = x[~left_out].astype(float), target[~left_out]
+        z = (fitted - fitted.mean(axis=0)) / fitted.std(axis=0)
+
+        def loss(b, z=z, y=y):
+            eta = b[0] + z @ b[1:]
+            return np.logaddexp(0, eta).sum() - y @ eta + b[1:] @ b[1:]  # penalty 2, halved
+
+        b = minimize(loss, np.zeros(4), tol=1e-12).x
+        eta = b[0] + (x - fitted.mean(axis=0)) / fitted.std(axis=0) @ b[1:]
+        prob = training.predict(heads, torch.from_numpy(x), device=CPU, each=True)[:, head]
+        np.testing.assert_allclose(prob, 1 / (1 + np.exp(-eta)), atol=2e-4)
+    constant = training.fit_heads(np.c_[x, np.ones(80)], target, held, penalty=2.0)
+    assert not constant.weight[:, 3].any()
+
+
+def test_several_log_odds_are_averaged_as_probabilities():
+    boxes, _ = examples(n=5)
+    network = sliced(n_heads=3)
+    each = training.predict(network, boxes, device=CPU, each=True)
+    assert each.shape == (5, 3)
+    np.testing.assert_allclose(training.predict(network, boxes, device=CPU), each.mean(axis=1))
+    both = resnet.Ensemble(build_network(n_slices=4), build_network(n_slices=4))
+    alone = [training.predict(member, boxes, device=CPU) for member in both.children()]
+    np.testing.assert_allclose(training.predict(both, boxes, device=CPU), np.mean(alone, axis=0))
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
@@ -467,6 +580,16 @@ def test_model_comes_back_bit_for_bit(tmp_path):
     assert sorted(p.name for p in (tmp_path / "T2W").iterdir()) == ["model.json", "model.safetensors"]
 
 
+@pytest.mark.parametrize("kind", ["slices", "ensemble"])
+def test_a_model_of_several_parts_comes_back(tmp_path, kind):
+    boxes, _ = examples(n=3)
+    network = sliced() if kind == "slices" else resnet.Ensemble(build_network(n_slices=4), build_network(n_slices=4))
+    resnet.save_model(network, tmp_path, {})
+    again, _ = resnet.load_model(tmp_path)
+    assert repr(again) == repr(network)
+    assert np.array_equal(training.predict(again, boxes, device=CPU), training.predict(network, boxes, device=CPU))
+
+
 def test_model_that_was_changed_is_refused(tmp_path):
     network = build_network(n_slices=4)
     resnet.save_model(network, tmp_path, {})
@@ -515,17 +638,59 @@ def test_layers_are_written_down_as_they_are_and_others_are_refused_before_train
     ],
 )
 def test_a_layer_changed_on_the_notebooks_page_is_the_one_that_is_saved(tmp_path, line, changed, layer):
-    made = run_notebook_03(tmp_path, {line: changed})
+    made = run_notebook_03(tmp_path, {line: changed}, recipe="published")
     network, _ = resnet.load_model(tmp_path / "models" / "T2W")
     assert layer in repr(network)
     assert repr(network) == repr(made["network"])
 
 
 def test_the_page_has_the_papers_network(tmp_path):
-    assert repr(run_notebook_03(tmp_path, {})["network"]) == repr(build_network(n_slices=4))
+    network = run_notebook_03(tmp_path, {}, recipe="published")["network"]
+    assert repr(network) == repr(resnet.Ensemble(build_network(n_slices=4)))
 
 
-def run_notebook_03(run, changes):
+@pytest.mark.parametrize("recipe", ["frozen", "fine-tuned", "published"])
+def test_a_recipes_probabilities_are_out_of_fold_where_it_has_folds(tmp_path, recipe):
+    made = run_notebook_03(tmp_path, {}, recipe=recipe, n_folds=3)
+    table = pd.read_csv(tmp_path / "interim" / "prob_T2W.csv", dtype={"patient_id": str})
+    each, fold, primary = made["each"], made["fold"], made["primary"]
+    np.testing.assert_allclose(table["prob"], each.mean(axis=1))
+    assert ("prob_oof" in table) == (recipe != "published")
+    description = json.loads((tmp_path / "models/T2W/model.json").read_text())
+    counted = description["learnt_from"], description["held_out"]
+    if recipe == "published":
+        assert each.shape[1] == 1 and not fold.any() and min(counted) > 0
+        return
+    assert counted == (made["known"].sum(), 0)
+    np.testing.assert_allclose(table["prob_oof"][~primary], table["prob"][~primary])
+    for row in np.flatnonzero(primary):
+        assert table["prob_oof"][row] == pytest.approx(each[row, fold[row] - 1])
+    left_out = [fold[made["known"]] == number for number in (1, 2, 3)]
+    assert all(np.array_equal(a, b) for a, b in zip(made["held_out"], left_out, strict=True))
+
+
+def test_outcomes_of_a_fold_do_not_reach_its_own_probabilities(tmp_path):
+    first = run_notebook_03(tmp_path, {}, recipe="frozen", n_folds=3)
+    known, fold = np.flatnonzero(first["known"]), first["fold"]
+    of_fold = fold[known] == 2
+    flipped = {
+        "network = nn.Sequential(OrderedDict(slices=reader, logit=heads))": f"""labels = labels.copy()
+    labels[{of_fold.tolist()}] = 1 - labels[{of_fold.tolist()}]
+    heads = training.fit_heads(features[known], labels, held_out, penalty=head_penalty)
+    network = nn.Sequential(OrderedDict(slices=reader, logit=heads))"""
+    }
+    second = run_notebook_03(tmp_path, flipped, recipe="frozen", n_folds=3)
+    rows = known[of_fold]
+    assert np.array_equal(first["patients"]["prob_oof"][rows], second["patients"]["prob_oof"][rows])
+    assert not np.allclose(first["patients"]["prob"][rows], second["patients"]["prob"][rows])
+
+
+def test_an_unknown_recipe_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match="recipe must be one of frozen, fine-tuned, published; found 'best'"):
+        run_notebook_03(tmp_path, {}, recipe="best")
+
+
+def run_notebook_03(run, changes, **chosen):
     """Run notebook 03 on random boxes of 30 patients, one epoch, with lines of its cells changed; return its names."""
     intake.stage(run, ROOT / "data_synthetic")
     patients = cohort.read_study(run).patients
@@ -540,6 +705,7 @@ def run_notebook_03(run, changes):
     cells = json.loads((ROOT / "notebooks" / "03_train_sequence.ipynb").read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     given = dict(run_dir=str(run), cohort_dir=str(ROOT / "data_synthetic"), weights="none", max_epochs=1, device="cpu")
+    given |= dict(cache_dir=str(run / "cache"), **chosen)
     code.insert(1, "\n".join(f"{name} = {value!r}" for name, value in given.items()))
     text = "\n".join(code)
     for line, changed in changes.items():

@@ -42,11 +42,7 @@ def test_images_go_to_the_patients_whose_outcomes_were_their_labels():
     assert sorted(exchanged["dl_prob"][validation]) == sorted(labelled[validation])
 
 
-def test_folds_are_equal_within_strata_and_a_level_is_predicted_where_features_hold_it():
-    strata = np.repeat([0, 1, 2], [126, 36, 8])
-    part = controls.folds(strata, 5, seed=1)
-    sizes = pd.crosstab(strata, part).to_numpy()
-    assert sizes.sum() == 170 and (np.ptp(sizes, axis=1) <= 1).all()
+def test_a_level_is_predicted_where_features_hold_it():
     rng = np.random.default_rng(1)
     level = np.repeat(["A", "B", "C"], 60)
     noise = rng.standard_normal((180, 40))
@@ -65,9 +61,24 @@ def test_a_control_starts_from_the_base_runs_patients_and_boxes(tmp_path):
     (base / "interim" / "boxes" / "x.npy").write_bytes(b"")
     boxes = pd.DataFrame(dict(patient_id=patients["patient_id"], sequence="T2W", file="boxes/x.npy", sha256="0"))
     boxes.to_csv(base / "interim" / "boxes.csv", index=False)
-    controls.prepare_control(run, base, "data_synthetic", "fold-2", fold=[2, 5])
-    interim = run / "interim" / "controls" / "fold-2" / "interim"
-    made = cohort.read_patients(interim / "patients.csv")
-    assert ((patients["cohort"] == "primary") & (made["cohort"] == "validation")).sum() == pytest.approx(34, abs=1)
-    assert (made.loc[patients["cohort"] == "validation", "cohort"] == "validation").all()
+    controls.prepare_control(run, base, "data_synthetic", "permuted-2")
+    interim = run / "interim" / "controls" / "permuted-2" / "interim"
+    pd.testing.assert_frame_equal(cohort.read_patients(interim / "patients.csv"), patients)
     assert (interim / pd.read_csv(interim / "boxes.csv")["file"][0]).resolve() == base / "interim" / "boxes" / "x.npy"
+
+
+def test_cross_fitted_probabilities_are_the_runs_out_of_fold_ones(tmp_path):
+    base, run = tmp_path / "base", tmp_path / "run"
+    intake.stage(base, ROOT / "data_synthetic")
+    patients = cohort.read_study(base).patients
+    patients.to_csv(base / "interim" / "patients.csv", index=False)
+    prob = np.linspace(0.1, 0.9, len(patients))
+    table = patients[["patient_id", "cohort"]].assign(t2w_prob=prob, adc_prob=prob / 2, dl_prob=1.5 * prob)
+    table = table.assign(t2w_prob_oof=prob / 3, adc_prob_oof=prob / 4, dl_prob_oof=prob * 7 / 12)
+    table.to_csv(base / "interim" / "dl_prob.csv", index=False)
+    fold = np.where(patients["cohort"] == "primary", np.arange(len(patients)) % 5 + 1, 0)
+    table[["patient_id"]].assign(prob=prob, fold=fold).to_csv(base / "interim" / "prob_T2W.csv", index=False)
+    controls.crossfit(run, base)
+    made = chain.with_control(patients, run, "crossfit")
+    np.testing.assert_allclose(made[["t2w_prob", "adc_prob"]], np.c_[prob / 3, prob / 4])
+    assert np.array_equal(chain.fold_of(base, patients["patient_id"]), fold)

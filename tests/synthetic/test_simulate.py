@@ -17,6 +17,7 @@ import pytest
 import yaml
 from pandas.testing import assert_frame_equal
 from scipy.ndimage import binary_dilation
+from scipy.stats import skew
 
 from dlrs.config import ROOT, InputError, published, sha256, stream
 from dlrs.stats import concordance, cox, roc
@@ -270,12 +271,12 @@ def test_parameters_change_pixels_of_the_tumour_only():
         roi = low[f"{name[:3]}_roi.nii.gz"].data
         np.testing.assert_array_equal(roi, high[f"{name[:3]}_roi.nii.gz"].data)
         changed = low[f"{name}.nii.gz"].data != high[f"{name}.nii.gz"].data
-        assert changed[roi == 1].mean() > 0.3 and not changed[~binary_dilation(roi, iterations=4)].any()
+        assert changed[roi == 1].mean() > 0.3 and not changed[~binary_dilation(roi, iterations=8)].any()
     np.testing.assert_array_equal(low["dwi_b0.nii.gz"].data, high["dwi_b0.nii.gz"].data)
 
 
-def _smoothness(volumes) -> float:
-    """Return the texture's autocorrelation at 8 pixels on boxes of 112 x 112, by nothing but NumPy."""
+def _smoothness(volumes, lag=12) -> float:
+    """Return the texture's autocorrelation at 12 pixels on boxes of 112 x 112, by nothing but NumPy."""
     image, roi = volumes["t2w.nii.gz"].data, volumes["t2w_roi.nii.gz"].data == 1
     found = []
     for z in np.flatnonzero(roi.any(axis=(0, 1))):
@@ -284,8 +285,9 @@ def _smoothness(volumes) -> float:
         inside = roi[np.ix_(rows, columns, [z])][:, :, 0]
         box = image[np.ix_(rows, columns, [z])][:, :, 0].astype(float)
         box -= box[inside].mean()
-        both = inside[8:] & inside[:-8]
-        found.append((box[8:] * box[:-8])[both].mean() / box[inside].var())
+        for x, mask in ((box, inside), (box.T, inside.T)):
+            both = mask[lag:] & mask[:-lag]
+            found.append((x[lag:] * x[:-lag])[both].mean() / box[inside].var())
     return float(np.mean(found))
 
 
@@ -297,6 +299,42 @@ def test_texture_survives_boxing_and_resizing():
         for i in range(12)
     ]
     assert np.corrcoef(found, views)[0, 1] > 0.8
+
+
+def test_t2w_tells_the_risk_by_its_pattern_and_not_by_its_grey_values():
+    gained, spread, skewness = [], [], []
+    for number in range(6):
+        low, high = (phantoms.render_patient(f"P{number}", "ABC"[number % 3], k, seed=4) for k in (LOW_RISK, HIGH_RISK))
+        roi = low["t2w_roi.nii.gz"].data == 1
+        assert np.array_equal(roi, high["t2w_roi.nii.gz"].data == 1)
+        before, after = (volumes["t2w.nii.gz"].data[roi].astype(float) for volumes in (low, high))
+        gained.append(_smoothness(high) - _smoothness(low))
+        spread.append(after.std() / before.std())
+        skewness.append(skew(after) - skew(before))
+    # between a view of -1.5 and one of 1.5, of the same tumours: the pattern changes in all, their histogram hardly
+    assert min(gained) > 0.1
+    assert abs(np.mean(spread) - 1) < 0.03 and np.abs(np.array(spread) - 1).max() < 0.1
+    assert abs(np.mean(skewness)) < 0.1
+
+
+def test_tumour_size_tells_of_the_risk_only_where_it_is_asked_to():
+    clinical, truth = simulate.draw_cohort(3)
+    again, told = simulate.draw_cohort(3, size_signal=1.0)
+    assert (truth["tumour_size"] == 1).all()
+    pd.testing.assert_frame_equal(clinical, again)
+    pd.testing.assert_frame_equal(truth.drop(columns="tumour_size"), told.drop(columns="tumour_size"))
+    np.testing.assert_allclose(np.log(told["tumour_size"]), 0.3 * told["latent_risk"], atol=2e-6)
+    _, half = simulate.draw_cohort(3, signal=0.5, size_signal=1.0)
+    np.testing.assert_allclose(np.log(half["tumour_size"]), 0.15 * half["latent_risk"], atol=2e-6)
+    assert (simulate.draw_cohort(3, signal=0.0, size_signal=1.0)[1]["tumour_size"] == 1).all()
+    with pytest.raises(ValueError, match=r"size_signal must lie in \[0, 1\]; found 2"):
+        simulate.draw_cohort(3, size_signal=2)
+    long, short = (
+        phantoms.render_patient("P1", "A", LOW_RISK | {"tumour_size": size}, seed=1)["t2w_roi.nii.gz"].data
+        for size in (1.5, 1.0)
+    )
+    slices = [mask.any(axis=(0, 1)).sum() for mask in (long, short)]
+    assert slices[0] > 1.3 * slices[1]
 
 
 def test_some_tumours_span_more_than_twenty_slices_and_most_fewer():

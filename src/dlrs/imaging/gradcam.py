@@ -1,8 +1,9 @@
 """Grad-CAM: which places of a box raise the log odds of metastasis, and controls of the maps.
 
 A map has the size of the layer that it is taken from: at the last one 4x4
-for a box of 112x112. The first convolution mixes a box's slices before
-anything else happens, so one map stands for all slices and cannot name one.
+for a picture of 112x112, at the third 4x4 for one of 56x56. A backbone that reads slice by slice has a map for
+each; one whose first convolution mixes the slices has a single map, which is
+spread over them as that convolution weighs them.
 """
 
 from __future__ import annotations
@@ -24,41 +25,51 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-LAST_LAYER = "backbone.layer4"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#D55E0000", "#D55E00A6"])  # from clear to the strongest colour
 HEAT_ON_WHITE = LinearSegmentedColormap.from_list("heat on white", ["white", "#E39659"])  # the same, for a colour bar
+
+
+def layer_named(network: nn.Module, name: str = "layer4") -> str:
+    """Return the full name, in `network.named_modules()`, of a layer of the network's backbone."""
+    names = [full for full, _ in network.named_modules() if full.endswith(f"backbone.{name}")]
+    if not names:
+        raise ValueError(f"network must hold a ResNet named backbone with {name!r}; found none")
+    return names[-1]
 
 
 def grad_cam(
     network: nn.Module,
     boxes: torch.Tensor,
     *,
-    layer: str = LAST_LAYER,
+    layer: str | None = None,
     batch_size: int = 32,
     device: str | torch.device = "cpu",
 ) -> np.ndarray:
-    """Return each patient's Grad-CAM map: where a layer's features raise the log odds of metastasis.
+    """Return each patient's Grad-CAM maps: where a layer's features raise the log odds of metastasis.
 
     The network is copied and stays as it is. What lowers the log odds is cut
     off at 0, so a patient in whom the network finds nothing that raises them
-    has a map of zeros.
+    has maps of zeros.
 
     Parameters
     ----------
     network
-        From `resnet.load_model`, or as notebook 03 builds it; predicts as in evaluation.
+        From `resnet.load_model`, or as notebook 03 builds it; of an
+        `Ensemble` one member. Predicts as in evaluation; of several log odds their mean is explained.
     boxes : tensor of shape (n, slices, height, width)
     layer
-        Name of the layer, as `network.named_modules()` has it; by default the
-        last one that still has a place for everything.
+        Name of the layer, as `network.named_modules()` has it; the backbone's last if not said.
     batch_size, device
         As in `training.predict`.
 
     Returns
     -------
-    array of shape (n, rows, columns)
+    array of shape (n, slices, rows, columns)
         At the layer's own resolution, at least 0, not scaled: maps of
-        different networks have different units.
+        different networks have different units. A slice of padding has zeros
+        where slices are read one by one, whose four orientations are turned
+        back and averaged; where slices are mixed, the one map times the
+        slice's share of the first convolution's absolute weights.
 
     Raises
     ------
@@ -77,12 +88,6 @@ def grad_cam(
     References
     ----------
     Selvaraju et al., ICCV 2017, equations 1 and 2.
-
-    Examples
-    --------
-    >>> from dlrs import train  # doctest: +SKIP
-    >>> grad_cam(resnet.load_model(folder)[0], torch.zeros(2, 20, 112, 112)).shape  # doctest: +SKIP
-    (2, 4, 4)
     """
     import torch
     from monai.visualize import GradCAM
@@ -90,21 +95,56 @@ def grad_cam(
     # A copy that shares the weights' memory: MONAI's hooks cannot be taken off again and keep what they hang on alive.
     fixed = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in network.parameters()}
     network = copy.deepcopy(network, fixed).to(device).eval()
-    layers = dict(network.named_modules())
+    layers, layer = dict(network.named_modules()), layer_named(network) if layer is None else layer
     if not layer or layer not in layers:
         top = [name for name in layers if name and name.count(".") < 2]
         raise ValueError(f"layer must be one of {', '.join(top)} or inside one of them; found {layer!r}")
     # Derivatives are needed from this layer on only, and those of the weights not at all.
     layers[layer].register_forward_pre_hook(lambda _, given: (given[0].detach().requires_grad_(), *given[1:]))
-    cam = GradCAM(network, layer)
-    # The logit is asked for by its number: otherwise MONAI counts it once for every patient of the batch.
-    shape = cam.feature_map_size(boxes[:1].shape, device, class_idx=0)
-    if len(shape) != 4:
-        raise ValueError(f"layer must put out rows and columns; found {layer!r}, which puts out one row of numbers")
-    maps = [
-        cam.compute_map(batch.to(device), class_idx=0)[:, 0].detach().cpu().numpy() for batch in boxes.split(batch_size)
-    ]
-    return np.concatenate(maps)
+    cam, maps = GradCAM(network, layer), []
+    every = slice(None)  # all log odds are asked for: otherwise MONAI counts one for every patient of the batch
+    for batch in boxes.split(batch_size):
+        found = cam.compute_map(batch.to(device), class_idx=every).detach().cpu().numpy()
+        if found.ndim != 4:
+            raise ValueError(f"layer must put out rows and columns; found {layer!r}, which puts out one row of numbers")
+        maps.append(_one_orientation(found[:, 0]) if _reads_slices(network) else found[:, 0])
+    with torch.inference_mode():
+        n_log_odds = network(boxes[:1].to(device)).shape[1]
+    return _over_slices(network, boxes, np.concatenate(maps) / n_log_odds)
+
+
+def even_maps(network: nn.Module, boxes: torch.Tensor) -> np.ndarray:
+    """Return maps without preference, of one place a slice, for a network that reads the slices as this one does.
+
+    What lies inside the ROI by chance alone is read from them: `heat_shares` of an even map is the area's share.
+    """
+    there = boxes.ne(0).any(dim=3).any(dim=2).numpy()
+    return _over_slices(network, boxes, np.ones((there.sum() if _reads_slices(network) else len(boxes), 1, 1)))
+
+
+def _reads_slices(network: nn.Module) -> bool:
+    from dlrs.imaging.resnet import MeanOfSlices
+
+    return any(isinstance(module, MeanOfSlices) for module in network.modules())
+
+
+def _one_orientation(maps: np.ndarray) -> np.ndarray:
+    """Return the mean over the four orientations in which `MeanOfSlices` reads every slice."""
+    import torch
+
+    from dlrs.imaging.resnet import turned_back
+
+    return turned_back(torch.from_numpy(maps).unflatten(0, (4, -1))).mean(dim=0).numpy() * 4
+
+
+def _over_slices(network: nn.Module, boxes: torch.Tensor, maps: np.ndarray) -> np.ndarray:
+    """Return maps of each box's slices from those that a network has: of its slices with tissue, or of its boxes."""
+    if _reads_slices(network):
+        heat = np.zeros((*boxes.shape[:2], *maps.shape[1:]), dtype=maps.dtype)
+        heat[boxes.ne(0).any(dim=3).any(dim=2).numpy()] = maps
+        return heat
+    weights = network[0].weight.detach().abs().sum(dim=(0, 2, 3)).cpu().numpy()
+    return maps[:, None] * (weights / weights.sum())[:, None, None]
 
 
 def parts_of(network: nn.Module) -> list[str]:
@@ -194,58 +234,47 @@ def _scaled(heat: np.ndarray) -> np.ndarray:
     return heat / (heat.max() or 1.0)
 
 
-def heat_shares(heat: ArrayLike, rois: ArrayLike, *, slice_weights: ArrayLike | None = None) -> pd.DataFrame:
-    """Return which share of each map's heat lies inside the ROI, beside it in the box, and in padding.
+def heat_shares(heat: ArrayLike, rois: ArrayLike) -> pd.DataFrame:
+    """Return which share of each patient's heat lies inside the ROI, beside it in the box, and in padding.
 
-    To be read beside the shares of an even map, which are those of the area:
+    To be read beside the shares of `even_maps`, which are those of the area:
     a box fits its ROI closely, so most of any map lies inside.
 
     Parameters
     ----------
-    heat : array of shape (n, rows, columns)
+    heat : array of shape (n, slices, rows, columns)
         From `grad_cam`, at least 0; a place's heat is spread evenly over the pixels that it stands for.
     rois : boolean array of shape (n, slices, height, width)
         From `roi_box`; a slice without ROI is padding.
-    slice_weights : array of shape (slices,), optional
-        How a map is spread over the slices it stands for, at least 0. Without
-        it every slice has the same part, and the share in padding is the
-        share of padded slices whatever the network does; the first
-        convolution's weights are the other choice.
 
     Returns
     -------
     DataFrame
-        A row per map: inside_roi, beside_roi, padding, which sum to 1; NaN
-        where a map is 0 everywhere.
+        A row per patient: inside_roi, beside_roi, padding, which sum to 1;
+        NaN where the map is 0 everywhere.
 
     Raises
     ------
     ValueError
-        Heat or weights are negative or not finite, or shapes do not fit.
+        Heat is negative or not finite, or shapes do not fit.
 
     Examples
     --------
     >>> roi = np.zeros((1, 2, 4, 4), dtype=bool)
     >>> roi[0, 0, :, :2] = True  # the left half of the first slice; the second slice is padding
-    >>> heat_shares(np.ones((1, 4, 4)), roi).round(2).values.tolist()
+    >>> heat_shares(np.ones((1, 2, 4, 4)), roi).round(2).values.tolist()
     [[0.25, 0.25, 0.5]]
     """
     heat, rois = np.asarray(heat, dtype=float), np.asarray(rois, dtype=bool)
-    if heat.ndim != 3 or rois.ndim != 4 or len(heat) != len(rois) or rois.shape[2] != rois.shape[3]:
-        expected = "heat must be (n, rows, columns) and rois (n, slices, size, size)"
+    if heat.ndim != 4 or rois.ndim != 4 or heat.shape[:2] != rois.shape[:2] or rois.shape[2] != rois.shape[3]:
+        expected = "heat must be (n, slices, rows, columns) and rois (n, slices, size, size)"
         raise ValueError(f"{expected}; found {heat.shape} and {rois.shape}")
-    weights = np.ones(rois.shape[1]) if slice_weights is None else np.asarray(slice_weights, dtype=float)
-    if weights.shape != rois.shape[1:2] or not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError(f"slice_weights must be {rois.shape[1]} numbers from 0 on, not all 0; found {slice_weights}")
     rows = []
     for number, (heat_map, roi) in enumerate(zip(heat, rois, strict=True)):
         if not (np.isfinite(heat_map).all() and heat_map.min() >= 0):
             raise ValueError(f"heat must be finite and at least 0; found {heat_map.min():g} in map {number}")
-        fine = resize(_scaled(heat_map), roi.shape[1], "nearest").astype(float)
-        padded = ~roi.any(axis=(1, 2))
-        inside = weights @ (fine * roi).sum(axis=(1, 2))
-        padding = weights[padded].sum() * fine.sum()
-        total = weights.sum() * fine.sum()
+        fine = np.stack([resize(part, roi.shape[1], "nearest") for part in _scaled(heat_map)]).astype(float)
+        inside, padding, total = (fine * roi).sum(), fine[~roi.any(axis=(1, 2))].sum(), fine.sum()
         rows.append(np.array([inside, total - inside - padding, padding]) / (total or np.nan))
     return pd.DataFrame(rows, columns=["inside_roi", "beside_roi", "padding"])
 
@@ -303,22 +332,3 @@ def overlay(image: np.ndarray, roi: np.ndarray, heat: np.ndarray | None = None, 
     ax.set(xticks=[], yticks=[], xlim=(-1.5, len(roi) + 0.5), ylim=(len(roi) + 0.5, -1.5))
     ax.spines[:].set_visible(False)
     return ax
-
-
-def features(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32) -> np.ndarray:
-    """Return what the network's last layer sees of each patient, shape (n, 512).
-
-    A property that these numbers give away, such as the centre, is one that the probability may rest on.
-
-    Parameters
-    ----------
-    network
-        From `resnet.load_model`, or as notebook 03 builds it; used as in evaluation.
-    boxes : tensor of shape (n, slices, height, width)
-    """
-    import torch
-
-    network = network.eval()
-    with torch.inference_mode():
-        parts = [network[:-1](x).float() for x in boxes.split(batch_size)]
-    return torch.cat(parts).numpy()

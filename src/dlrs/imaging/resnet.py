@@ -193,6 +193,64 @@ def slice_mix(n_slices: int = 20) -> nn.Conv2d:
     return mix
 
 
+class MeanOfSlices(nn.Module):
+    """A backbone that reads each slice of a box by itself, in four orientations; a box's features are the mean.
+
+    Every slice is brought to the size that the backbone was pre-trained at and repeated to its three channels. It is
+    read as it is, mirrored, transposed, and both, which averages out the direction that a pattern happens to have.
+    Slices of zeros are padding and have no part in the mean; a box that is all padding has features of 0.
+
+    Parameters
+    ----------
+    backbone
+        Three channels in, features out.
+    size
+        Height and width in pixels to which a slice is averaged; a smaller slice stays as it is.
+    """
+
+    def __init__(self, backbone: nn.Module, size: int = 56):
+        super().__init__()
+        self.backbone, self.size = backbone, size
+
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Return features of shape (n, features) of boxes of shape (n, slices, height, width)."""
+        there = boxes.ne(0).any(dim=3).any(dim=2)
+        slices = boxes[there].unsqueeze(1)
+        if min(slices.shape[2:]) > self.size:
+            slices = nn.functional.adaptive_avg_pool2d(slices, self.size)
+        pictures = torch.cat(orientations(slices)).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        features = self.backbone(pictures).unflatten(0, (4, -1)).mean(dim=0).split(there.sum(dim=1).tolist())
+        return torch.stack([part.mean(dim=0) if len(part) else part.sum(dim=0) for part in features])
+
+
+def orientations(pictures: torch.Tensor) -> list[torch.Tensor]:
+    """Return pictures of shape (..., height, width) as they are, mirrored, transposed, and transposed and mirrored."""
+    turned = pictures.transpose(-2, -1)
+    return [pictures, pictures.flip(-1), turned, turned.flip(-1)]
+
+
+def turned_back(pictures: torch.Tensor) -> torch.Tensor:
+    """Return pictures of shape (4, ..., height, width), one of each of the `orientations`, in the first one's."""
+    plain, mirrored, turned, both = pictures
+    return torch.stack([plain, mirrored.flip(-1), turned.transpose(-2, -1), both.flip(-1).transpose(-2, -1)])
+
+
+class Ensemble(nn.Module):
+    """Networks side by side: boxes to the log odds of each, of shape (n, networks)."""
+
+    def __init__(self, *networks: nn.Module):
+        super().__init__()
+        for number, network in enumerate(networks, 1):
+            self.add_module(str(number), network)
+
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Return the log odds of every network."""
+        return torch.cat([network(boxes) for network in self.children()], dim=1)
+
+
+HOLDERS = {"Sequential": nn.Sequential, "MeanOfSlices": MeanOfSlices, "Ensemble": Ensemble}
+
+
 def architecture(network: nn.Module) -> dict:
     """Return a network's layers as JSON can hold them: class, settings, and the layers inside.
 
@@ -201,13 +259,13 @@ def architecture(network: nn.Module) -> dict:
     Parameters
     ----------
     network
-        torch.nn layers in `nn.Sequential`, and torchvision's ResNets.
+        torch.nn layers and torchvision's ResNets in `nn.Sequential`, `MeanOfSlices` and `Ensemble`.
 
     Returns
     -------
     dict
-        `layer` (the class's name), `settings` (of its constructor) and, of a
-        `Sequential`, `parts` by name; of a ResNet, what stands for its last layer.
+        `layer` (the class's name), `settings` (of its constructor) and, of
+        what holds others, `parts` by name; of a ResNet, what stands for its last layer.
 
     Raises
     ------
@@ -230,8 +288,10 @@ def _described(module: nn.Module) -> dict:
     from torchvision.models.resnet import ResNet
 
     name = type(module).__name__
-    if type(module) is nn.Sequential:
-        return {"layer": name, "parts": {part: _described(child) for part, child in module.named_children()}}
+    if type(module) in HOLDERS.values():
+        parts = {part: _described(child) for part, child in module.named_children()}
+        settings = {"settings": {"size": module.size}} if type(module) is MeanOfSlices else {}
+        return {"layer": name, **settings, "parts": parts}
     if type(module) is ResNet:
         blocks = [getattr(module, f"layer{place}") for place in (1, 2, 3, 4)]
         shape = {"groups": module.groups, "width_per_group": module.base_width}
@@ -253,8 +313,9 @@ def _assembled(described: Mapping) -> nn.Module:
 
     name, settings = described["layer"], dict(described.get("settings", {}))
     parts = {part: _assembled(inside) for part, inside in described.get("parts", {}).items()}
-    if name == "Sequential":
-        return nn.Sequential(OrderedDict(parts))
+    if name in HOLDERS:
+        held = [OrderedDict(parts)] if name == "Sequential" else parts.values()
+        return HOLDERS[name](*held, **settings)
     if name == "ResNet":
         block = {"BasicBlock": resnet.BasicBlock, "Bottleneck": resnet.Bottleneck}[settings.pop("block")]
         network = resnet.ResNet(block, **settings)

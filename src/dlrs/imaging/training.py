@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 from torch import nn
 from tqdm import tqdm
 
-from dlrs.config import InputError, display_path, resolve, sha256, stream
+from dlrs.config import InputError, display_path, resolve, sha256, stream, whole_file
 from dlrs.imaging.resnet import autocast, generator
 from dlrs.imaging.volumes import SEQUENCES
+from dlrs.stats import resample
 
 MIN_EVENTS = 5  # patients of each class without whom a network is not trained
 
@@ -132,6 +133,38 @@ def hold_out(target: ArrayLike, *, share: float, seed: int) -> np.ndarray:
     return held
 
 
+def folds(target: ArrayLike, n_folds: int, *, seed: int) -> np.ndarray:
+    """Divide patients into folds, each held out in turn.
+
+    Parameters
+    ----------
+    target : array of shape (n,)
+        1 for metastasis within the horizon, 0 for none, NaN where the status is not known.
+    n_folds
+        Number of folds, 2 or more.
+    seed
+        Draws the folds.
+
+    Returns
+    -------
+    integer array of shape (n,)
+        1 to n_folds. Each fold has the same number, to one patient, of those
+        with metastasis, without and of unknown status.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two folds, or fewer patients of a class than `MIN_EVENTS` or than folds.
+    """
+    target = np.asarray(target, dtype=float)
+    for value, name in ((1, "with metastasis"), (0, "without metastasis")):
+        n, least = int((target == value).sum()), max(MIN_EVENTS, n_folds)
+        if n < least:
+            found = f"within the horizon to train in {n_folds} folds; found {n} of {target.size}"
+            raise ValueError(f"target must hold at least {least} patients {name} {found}")
+    return resample.folds(np.where(np.isnan(target), 2, target), n_folds, seed=stream(seed, "folds"))
+
+
 def augment(
     boxes: torch.Tensor,
     draws: torch.Generator,
@@ -192,12 +225,12 @@ def fit(
     schedule,
     augment: Callable,
     max_epochs: int,
-    patience: int,
+    patience: int | None,
     batch_size: int,
     seed: int,
     device: torch.device,
 ) -> Fitted:
-    """Train a network, and leave it with the weights of the epoch that did best on the patients held out.
+    """Train a network: until those held out do no better, as published, or to the end of the schedule.
 
     Parameters
     ----------
@@ -214,7 +247,10 @@ def fit(
     augment
         Function of (boxes, generator) that returns the boxes to train on.
     max_epochs, patience
-        Stop after so many epochs, or so many without a lower loss on those held out.
+        Stop after so many epochs, or so many without a lower loss on those
+        held out, whose best epoch is then chosen. Without patience the last
+        epoch is, when the rate has fallen: the held-out patients choose
+        nothing, and their probabilities are out-of-fold.
     batch_size
         Boxes a step at most; an epoch's batches are of equal size, give or take one.
     seed
@@ -225,8 +261,8 @@ def fit(
     Returns
     -------
     Fitted
-        The losses by epoch, and the epoch chosen: the first with the lowest
-        loss on the patients held out.
+        The losses by epoch, and the epoch chosen: the last, or with patience
+        the first with the lowest loss on the patients held out.
     """
     target = torch.as_tensor(np.asarray(target), dtype=torch.float32)
     held_out = torch.as_tensor(np.asarray(held_out, dtype=bool))
@@ -249,12 +285,12 @@ def fit(
             optimiser.step()
             schedule.step()
             train_loss += value.item() * len(rows) / len(learn)
-        watched = loss(_logits(network, boxes[watch], batch_size, device), target[watch]).item()
+        watched = loss(_outputs(network, boxes[watch], batch_size, device).squeeze(1), target[watch]).item()
         history.append((epoch, schedule.get_last_lr()[-1], train_loss, watched))
         bar.set_postfix_str(f"loss {train_loss:.3f}, held out {watched:.3f}")
         if not math.isfinite(watched + train_loss):
             raise ValueError(f"loss must stay finite; found {train_loss} and {watched} held out at epoch {epoch}")
-        if watched < best_loss:
+        if patience is None or watched < best_loss:
             best_loss, best_epoch = watched, epoch
             best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         elif epoch - best_epoch >= patience:
@@ -264,25 +300,110 @@ def fit(
     return Fitted(pd.DataFrame(history, columns=columns), best_epoch)
 
 
-def _logits(network: nn.Module, boxes: torch.Tensor, batch_size: int, device: torch.device) -> torch.Tensor:
-    """Return log odds in float32, so that they hardly depend on batch size or machine."""
+def _outputs(network: nn.Module, boxes: torch.Tensor, batch_size: int, device: str | torch.device) -> torch.Tensor:
+    """Return what a network puts out in float32, so that it hardly depends on batch size or machine."""
     network = network.to(device, memory_format=torch.channels_last).eval()
+    layout = torch.channels_last if boxes.ndim == 4 else torch.preserve_format
     with torch.inference_mode():
-        parts = [
-            network(x.to(device, memory_format=torch.channels_last)).float().squeeze(1).cpu()
-            for x in boxes.split(batch_size)
-        ]
-    return torch.cat(parts)
+        return torch.cat([network(x.to(device, memory_format=layout)).float().cpu() for x in boxes.split(batch_size)])
 
 
-def predict(network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32, device: torch.device) -> np.ndarray:
+def predict(
+    network: nn.Module, boxes: torch.Tensor, *, batch_size: int = 32, device: torch.device, each: bool = False
+) -> np.ndarray:
     """Return each patient's probability of metastasis within the horizon, in [0, 1].
 
-    It is the network's sigmoid output. On patients it was trained on it is
-    too sure of itself, and it is not calibrated: the Cox model that follows
-    takes it as a score.
+    It is the sigmoid of the network's log odds, or the mean of the sigmoids
+    where it has several. On patients it was trained on it is too sure of
+    itself, and it is not calibrated: the Cox model that follows takes it as a
+    score.
+
+    Parameters
+    ----------
+    network
+        Boxes to log odds of shape (n, networks).
+    boxes : tensor of shape (n, slices, height, width)
+    batch_size, device
+        How many boxes at a time, and where.
+    each
+        Return the probabilities of each network, shape (n, networks), not their mean, shape (n,).
     """
-    return torch.sigmoid(_logits(network, boxes, batch_size, device).double()).numpy()
+    prob = torch.sigmoid(_outputs(network, boxes, batch_size, device).double()).numpy()
+    return prob if each else prob.mean(axis=1)
+
+
+def features(
+    reader: nn.Module,
+    boxes: torch.Tensor,
+    *,
+    batch_size: int = 8,
+    device: str | torch.device = "cpu",
+    cache_dir: str | Path | None = None,
+) -> np.ndarray:
+    """Return what a network's layers before the last see of each patient.
+
+    Parameters
+    ----------
+    reader
+        Boxes to features of shape (n, features), such as `resnet.MeanOfSlices`; used as in evaluation, in float32.
+    boxes : tensor of shape (n, slices, height, width)
+    batch_size, device
+        How many boxes at a time, and where.
+    cache_dir
+        Keep the features here under a hash of weights and boxes, and take them from there when it is called again:
+        trainings that differ in outcomes or folds only read the images once. The file appears whole or not at all.
+
+    Returns
+    -------
+    float32 array of shape (n, features)
+    """
+    if cache_dir is None:
+        return _outputs(reader, boxes, batch_size, device).numpy()
+    digest = hashlib.sha256(f"{reader} {tuple(boxes.shape)} {torch.device(device).type}".encode())
+    for tensor in (*reader.state_dict().values(), boxes):
+        digest.update(np.ascontiguousarray(tensor.cpu().numpy()))
+    path = resolve(cache_dir) / f"features-{digest.hexdigest()[:16]}.npy"
+    if not path.is_file():
+        with whole_file(path) as partial:
+            np.save(partial, _outputs(reader, boxes, batch_size, device).numpy())
+    return np.load(path)
+
+
+def fit_heads(features: ArrayLike, target: ArrayLike, held_out: Sequence[ArrayLike], *, penalty: float) -> nn.Linear:
+    """Fit a penalised logistic regression on features for each set of patients held out.
+
+    Parameters
+    ----------
+    features : array of shape (n, p)
+        From `features`, of patients with a known status. They are standardised by mean and SD of those a head is
+        fitted to; the layer returned takes them as they are.
+    target : array of shape (n,)
+        1 for metastasis within the horizon, 0 for none.
+    held_out : sequence of boolean arrays of shape (n,)
+        A head for each is fitted to all others.
+    penalty
+        Weight of half the sum of squared coefficients beside the sum of the patients' cross-entropies.
+
+    Returns
+    -------
+    Linear
+        p features to the log odds of each head. scikit-learn's `LogisticRegression`, `C` = 1 / penalty.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    features, target = np.asarray(features, dtype=float), np.asarray(target)
+    layer = nn.Linear(features.shape[1], len(held_out))
+    for head, left_out in enumerate(held_out):
+        x = features[~np.asarray(left_out)]
+        mean, sd = x.mean(axis=0), x.std(axis=0)
+        sd = np.where(sd > 0, sd, 1.0)
+        fitted = LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=1e-8)
+        fitted.fit((x - mean) / sd, target[~np.asarray(left_out)])
+        weights = fitted.coef_[0] / sd
+        with torch.no_grad():
+            layer.weight[head] = torch.as_tensor(weights)
+            layer.bias[head] = float(fitted.intercept_[0] - weights @ mean)
+    return layer
 
 
 def data_hash(index: str | Path, sequence: str, patient_ids: Sequence[str], target: ArrayLike) -> str:

@@ -323,3 +323,33 @@ def censoring_before(time: np.ndarray, event: np.ndarray, weights: np.ndarray) -
     curve = np.ones((len(weights), sets.first.size + 1))
     np.cumprod(1 - sets.leaving(~event) / np.where(left > 0, left, 1), axis=1, out=curve[:, 1:])
     return curve[:, np.searchsorted(time[sets.rows[sets.first]], time)]
+
+
+def folds(strata: ArrayLike, n_folds: int, *, seed: int | np.random.Generator) -> np.ndarray:
+    """Divide patients into folds of equal size, to one patient, within each stratum.
+
+    Parameters
+    ----------
+    strata : array of shape (n,)
+        Values that name each patient's stratum, none missing.
+    n_folds : int
+        2 or more.
+
+    Returns
+    -------
+    integer array of shape (n,)
+        1 to n_folds.
+
+    Examples
+    --------
+    >>> np.bincount(folds(np.repeat([0, 1], [10, 4]), 2, seed=1)).tolist()
+    [0, 7, 7]
+    """
+    if n_folds < 2:
+        raise ValueError(f"n_folds must be 2 or more; found {n_folds}")
+    strata, rng = np.asarray(strata), _generator(seed)
+    fold = np.empty(len(strata), dtype=int)
+    for value in np.unique(strata):
+        rows = np.flatnonzero(strata == value)
+        fold[rng.permutation(rows)] = 1 + np.arange(rows.size) % n_folds
+    return fold

@@ -31,16 +31,10 @@ def with_control(patients: pd.DataFrame, run_dir: str | Path, name: str) -> pd.D
     return cohort.with_probabilities(patients, control_folder(run_dir, name) / "interim" / "dl_prob.csv")
 
 
-def fold_of(run_dir: str | Path, patient_id: pd.Series) -> np.ndarray:
-    """Return the fold whose networks were not trained on each patient: 1, 2, ...; 0 for the validation cohort."""
-    fold = pd.Series(0, index=patient_id.to_numpy())
-    crossfit = cohort.read_patients(control_folder(run_dir, "crossfit") / "interim" / "patients.csv")
-    primary = set(crossfit.loc[crossfit["cohort"] == "primary", "patient_id"])
-    for folder in control_folder(run_dir, "").glob("fold-*"):
-        patients = cohort.read_patients(folder / "interim" / "patients.csv")
-        left_out = patients.loc[patients["cohort"] == "validation", "patient_id"]
-        fold[[name for name in left_out if name in primary]] = int(folder.name.split("-")[1])
-    return fold.to_numpy()
+def fold_of(base_dir: str | Path, patient_id: pd.Series) -> np.ndarray:
+    """Return the fold whose network did not learn from each patient: 1, 2, ...; 0 for the validation cohort."""
+    table = pd.read_csv(resolve(base_dir) / "interim" / "prob_T2W.csv", dtype={"patient_id": str})
+    return table.set_index("patient_id")["fold"].loc[patient_id].to_numpy()
 
 
 def concordance_within(

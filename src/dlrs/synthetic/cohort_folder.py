@@ -25,13 +25,14 @@ def _spread(clinical: pd.DataFrame, n: int) -> pd.Index:
     return order[np.arange(n) * len(clinical) // n].sort_values()
 
 
-def _description(seed: int, signal: float, exact_counts: bool, n_patients: int) -> str:
+def _description(seed: int, signal: float, size_signal: float, exact_counts: bool, n_patients: int) -> str:
     """Return the text of `cohort.yaml`."""
     settings = {
         "name": "Synthetic rectal cancer cohort",
         "class": "SYNTHETIC",
         "seed": int(seed),
         "signal": float(signal),
+        "size_signal": float(size_signal),
         "exact_counts": exact_counts,
         "n_patients": n_patients,
         "units": {
@@ -51,6 +52,7 @@ def write_cohort(
     *,
     seed: int = DEFAULT_SEED,
     signal: float = 1.0,
+    size_signal: float = 0.0,
     exact_counts: bool = True,
     patients: int | None = None,
     jobs: int = 2,
@@ -93,12 +95,12 @@ def write_cohort(
             display_path(description), "the folder holds a cohort that is not synthetic", expected="class: SYNTHETIC",
             remedy="Give another folder: nothing was written.",
         )  # fmt: skip
-    clinical, truth = draw_cohort(seed, exact_counts=exact_counts, signal=signal)
+    clinical, truth = draw_cohort(seed, exact_counts=exact_counts, signal=signal, size_signal=size_signal)
     if patients is not None:
         chosen = _spread(clinical, patients)
         clinical, truth = (table.loc[chosen].reset_index(drop=True) for table in (clinical, truth))
     texts = {
-        "cohort.yaml": _description(seed, signal, exact_counts and patients is None, len(clinical)),
+        "cohort.yaml": _description(seed, signal, size_signal, exact_counts and patients is None, len(clinical)),
         "clinical.csv": clinical.to_csv(index=False, lineterminator="\n"),
         "truth.csv": truth.to_csv(index=False, lineterminator="\n"),
     }
@@ -122,6 +124,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="data_synthetic", help="folder to write (default: data_synthetic)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="the only seed (default: %(default)s)")
     parser.add_argument("--signal", type=float, default=1.0, help="what images know of the risk, 0 to 1 (default: 1)")
+    parser.add_argument(
+        "--size-signal", type=float, default=0.0, help="what tumour size knows of it, 0 to 1 (default: 0)"
+    )
     parser.add_argument("--free-counts", action="store_true", help="do not hold the counts to the paper's")
     parser.add_argument("--patients", type=int, help="write only so many patients, for trial runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes that render (default: 2)")
@@ -134,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
             args.out,
             seed=args.seed,
             signal=args.signal,
+            size_signal=args.size_signal,
             exact_counts=not args.free_counts,
             patients=args.patients,
             jobs=args.jobs,

@@ -20,11 +20,13 @@ from scipy.special import ndtr, ndtri
 
 from dlrs.config import display_path, resolve, sha256, stream, whole_file
 
-RENDERER = 1  # part of every patient's parameters: raise it when the same parameters would give other volumes
+RENDERER = 2  # part of every patient's parameters: raise it when the same parameters would give other volumes
 B_VALUES = (0, 1000)
 FILES = ("t2w.nii.gz", "dwi_b0.nii.gz", "dwi_b1000.nii.gz", "t2w_roi.nii.gz", "dwi_roi.nii.gz")
 PHANTOMS = yaml.safe_load(Path(__file__).with_name("phantoms.yaml").read_text(encoding="utf-8"))
-ACQUISITION, RENDERING, TISSUES = (PHANTOMS[name] for name in ("acquisition", "rendering", "tissues"))
+ACQUISITION, RENDERING, TISSUES, READER, GREY = (
+    PHANTOMS[name] for name in ("acquisition", "rendering", "tissues", "reader", "tumour_t2w")
+)
 
 
 class Phantom(NamedTuple):
@@ -42,25 +44,41 @@ def write_if_changed(path: Path, text: str) -> None:
         partial.write_bytes(text.encode())
 
 
-def rendered_parameters(truth: pd.DataFrame) -> dict[str, np.ndarray]:
+def rendered_parameters(truth: pd.DataFrame, *, size_signal: float = 0.0) -> dict[str, np.ndarray]:
     """Return what is painted for given views: all of it increases with the view, and so with risk.
+
+    Parameters
+    ----------
+    truth
+        The columns t2w_view and adc_view; latent_risk where size tells of it.
+    size_signal
+        How much the tumour's length tells of the latent risk: 0 for nothing; at 1 a latent risk one SD higher goes
+        with a length greater by a factor of exp(0.3), as much as the SD of lengths otherwise.
 
     Returns
     -------
     dict
         `texture_scale` (correlation length of the T2W texture, as a fraction of the tumour's mean diameter in plane),
-        `texture_contrast` (its SD as a fraction of the tumour's signal), `island_fraction` (share of the tumour taken
-        by bright mucin-like islands), `core_extent` (radius of the core of restricted diffusion, as a fraction of the
-        tumour's), `core_depth` (by how much ADC is lower there, as a fraction).
+        `texture_elongation` (correlation length along the rectal wall over that across it), `texture_clustering`
+        (how far bright spots gather: the share of the pattern's variance that varies slowly), `core_extent` (radius
+        of the core of restricted diffusion, as a fraction of the tumour's), `core_depth` (by how much ADC is lower
+        there, as a fraction), `tumour_size` (factor on the tumour's length).
+
+    Notes
+    -----
+    The T2W view decides where grey values lie, never which ones there are: every tumour of a patient has the same
+    histogram whatever its view (`_tumour_grey`). ADC carries the view in its values as well.
     """
     # Clipped so that no tumour is one flat patch or mere noise; 1.2 % of the patients lie beyond.
     texture, diffusion = (np.clip(np.asarray(truth[name]), -2.5, 2.5) for name in ("t2w_view", "adc_view"))
+    one = np.ones_like(texture)
     return {
-        "texture_scale": 0.055 * np.exp(0.32 * texture),
-        "texture_contrast": 0.16 * np.exp(0.25 * texture),
-        "island_fraction": 0.30 * ndtr(0.9 * texture - 0.6),
+        "texture_scale": 0.06 * np.exp(0.25 * texture),
+        "texture_elongation": np.exp(0.30 * texture),
+        "texture_clustering": 0.75 * ndtr(0.9 * texture - 0.2),
         "core_extent": 0.48 * np.exp(0.18 * diffusion),
         "core_depth": 0.26 + 0.10 * diffusion,
+        "tumour_size": np.exp(0.30 * size_signal * np.asarray(truth["latent_risk"])) if size_signal else one,
     }
 
 
@@ -175,8 +193,8 @@ def _pelvis(canvas: list[np.ndarray], grid: _Grid, body: dict, rng: np.random.Ge
     return line
 
 
-def _field(rng: np.random.Generator, shape: tuple, sigma: float) -> np.ndarray:
-    """Return a periodic Gaussian random field of unit variance and a correlation length of `sigma` voxels."""
+def _field(rng: np.random.Generator, shape: tuple, sigma: float | tuple) -> np.ndarray:
+    """Return a periodic Gaussian random field of unit variance; correlation length `sigma` voxels, or one an axis."""
     field = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
     return (field - field.mean()) / field.std()
 
@@ -225,11 +243,12 @@ def _tumour(grid: _Grid, line: tuple, body: dict, lumps: np.ndarray) -> _Tumour:
     return _Tumour(block, near, where, scaled, 1 - distance[near] + 0.08 * _sample(lumps, where, 5))
 
 
-def _outline(tumour: _Tumour, shape: tuple, rng: np.random.Generator) -> np.ndarray:
-    """Return a reader's mask: the tumour's edge, missed by a fraction of a millimetre here and there."""
-    wobble = _field(rng, (20, 20, 24), 1.5)
+def _outline(tumour: _Tumour, shape: tuple, radius: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a reader's mask: generous or sparing all round, and off by a little here and there."""
+    margin = READER["margin_sd_mm"] * float(np.clip(rng.standard_normal(), -2, 2)) / radius
+    wobble = READER["wobble_sd_mm"] / radius * _sample(_field(rng, (20, 20, 24), 1.5), tumour.where, 5)
     mask = np.zeros(shape, np.uint8)
-    mask[tumour.block][tumour.near] = tumour.inside + 0.03 * _sample(wobble, tumour.where, 5) > 0
+    mask[tumour.block][tumour.near] = tumour.inside + margin + wobble > 0
     area = mask.sum(axis=(0, 1))
     mask[:, :, area < 0.15 * area.max()] = 0  # nobody outlines the last grazed slice
     return mask
@@ -254,6 +273,20 @@ def _bias(shape: tuple, depth: float, rng: np.random.Generator) -> np.ndarray:
     )
 
 
+def _tumour_grey(pattern: np.ndarray, inside: np.ndarray, base: float) -> np.ndarray:
+    """Return T2W signal that follows `pattern` in rank alone: the tumour's voxels have one fixed histogram.
+
+    A normal body of `spread` round `base` and a bright tail (mucin-like islands): the same values in every tumour of
+    that base signal, so that neither a histogram nor shuffled voxels can tell one pattern from another.
+    """
+    order = np.sort(pattern[inside > 0])
+    rank = (np.searchsorted(order, pattern, side="right") - 0.5) / len(order)
+    z = ndtri(np.clip(rank, 0.5 / len(order), 1 - 0.5 / len(order)))
+    grey = base * (1 + GREY["spread"] * z)
+    island = np.clip(0.5 + 2.0 * (z - ndtri(1 - GREY["island_share"])), 0, 1)
+    return grey + 0.8 * island * (GREY["island_signal"] - grey)
+
+
 def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *, seed: int) -> dict[str, Phantom]:
     """Paint one patient's five volumes.
 
@@ -262,7 +295,7 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     patient_id, centre : str
         Name the patient's random streams and the scanner ("A", "B" or "C").
     parameters : dict
-        The five of `rendered_parameters`; nothing else of the truth reaches the pixels.
+        Those of `rendered_parameters`; nothing else of the truth reaches the pixels.
     seed : int
         The cohort's seed. Anatomy, fields and noise come from it and from `patient_id` alone.
 
@@ -275,27 +308,31 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     if centre not in ACQUISITION:
         raise ValueError(f"centre must be one of {', '.join(ACQUISITION)}; found {centre!r}")
     body, look = _anatomy(stream(seed, "anatomy", patient_id)), RENDERING[centre]
+    body["length"] = min(body["length"] * parameters["tumour_size"], 120.0)
+    radius = math.sqrt(body["tangential"] * body["radial"])
     rng = stream(seed, "fields", patient_id)
     lumps = _field(rng, (20, 20, 24), 2.0)
     volumes = {}
 
-    # T2W: texture and islands in units of the tumour's mean diameter, which survives resizing to a fixed box.
-    # The field has 20 voxels to the mean radius.
-    sigma = 40 * parameters["texture_scale"]
-    fine, coarse = _field(rng, (80, 80, 96), sigma), _field(rng, (80, 80, 96), 1.6 * sigma)
+    # T2W: a pattern in units of the tumour's mean diameter, which survives resizing to a fixed box; 20 voxels of the
+    # field to the mean radius, axes along the wall, across it, and along the rectum.
+    length, ratio = 40 * parameters["texture_scale"], math.sqrt(parameters["texture_elongation"])
+    fine = _field(rng, (80, 80, 96), (length * ratio, length / ratio, length))
+    slow = _field(rng, (80, 80, 96), 40 * GREY["cluster_scale"])
+    share = parameters["texture_clustering"]
+    field = math.sqrt(1 - share) * fine + math.sqrt(share) * slow
     rng = stream(seed, "t2w", patient_id)
     grid = _grid(rng, ACQUISITION[centre]["t2w"], body["length"])
     signal = np.zeros(np.broadcast_shapes(*(axis.shape for axis in grid[:3])), np.float32)
     line = _pelvis([signal], grid, body, rng, slice(0, 1))
     tumour = _tumour(grid, line, body, lumps)
-    inner = body["tumour_t2w"] * (1 + parameters["texture_contrast"] * _sample(fine, tumour.where, 20))
-    island = np.clip(0.5 + 2.0 * (_sample(coarse, tumour.where, 20) - ndtri(1 - parameters["island_fraction"])), 0, 1)
-    inner += 0.8 * island * (0.80 - inner)
+    base = body["tumour_t2w"] * look["tumour_t2w"]
+    inner = _tumour_grey(_sample(field, tumour.where, 20), tumour.inside, base)
     tumour.blend(signal, inner, body["radial"] / 1.5)
     signal *= _bias(signal.shape, look["bias"], rng)
     counts, noise = look["t2w_counts"], look["t2w_noise"]
     volumes["t2w.nii.gz"] = Phantom(_measured(signal, rng, counts=counts, noise=noise), grid.affine)
-    volumes["t2w_roi.nii.gz"] = Phantom(_outline(tumour, signal.shape, rng), grid.affine)
+    volumes["t2w_roi.nii.gz"] = Phantom(_outline(tumour, signal.shape, radius, rng), grid.affine)
 
     # DWI: its own grid, shifted a little as echo-planar images are; restricted diffusion in a core.
     rng = stream(seed, "dwi", patient_id)
@@ -306,8 +343,8 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     tumour = _tumour(grid, line, body, lumps)
     # Long along the tumour, so that most slices cut it.
     along, across, height = tumour.scaled
-    radius = np.sqrt((along - body["core_x"]) ** 2 + (across - body["core_y"]) ** 2 + (0.6 * height) ** 2)
-    core = np.clip(0.5 + (parameters["core_extent"] - radius + 0.08 * _sample(lumps, tumour.where, 7)) / 0.2, 0, 1)
+    off = np.sqrt((along - body["core_x"]) ** 2 + (across - body["core_y"]) ** 2 + (0.6 * height) ** 2)
+    core = np.clip(0.5 + (parameters["core_extent"] - off + 0.08 * _sample(lumps, tumour.where, 7)) / 0.2, 0, 1)
     ripple = 1 + 0.04 * _sample(_field(rng, (40, 40, 48), 1.5), tumour.where, 10)
     inner_adc = body["tumour_adc"] * ripple * (1 - parameters["core_depth"] * core)
     tumour.blend(b0, body["tumour_b0"], body["radial"] / 2)
@@ -317,7 +354,7 @@ def render_patient(patient_id: str, centre: str, parameters: dict[str, float], *
     for b in B_VALUES:
         weighted = b0 * np.exp(-1e-6 * b * adc)
         volumes[f"dwi_b{b}.nii.gz"] = Phantom(_measured(weighted, rng, counts=counts, noise=noise), grid.affine)
-    volumes["dwi_roi.nii.gz"] = Phantom(_outline(tumour, b0.shape, rng), grid.affine)
+    volumes["dwi_roi.nii.gz"] = Phantom(_outline(tumour, b0.shape, radius, rng), grid.affine)
     return volumes
 
 
@@ -340,7 +377,8 @@ RECORD = ".rendered.json"
 
 def _digest(patient_id: str, centre: str, parameters: dict[str, float], seed: int) -> str:
     """Return a hash of everything that a patient's pixels depend on."""
-    inputs = [RENDERER, seed, patient_id, centre, parameters, ACQUISITION[centre], RENDERING[centre], TISSUES]
+    painted = ACQUISITION[centre], RENDERING[centre], TISSUES, READER, GREY
+    inputs = [RENDERER, seed, patient_id, centre, parameters, *painted]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

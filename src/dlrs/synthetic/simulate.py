@@ -248,6 +248,7 @@ def draw_cohort(
     *,
     exact_counts: bool = True,
     signal: float = 1.0,
+    size_signal: float = 0.0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Draw one study: the clinical table that a hospital would have, and the truth that nobody has.
 
@@ -260,6 +261,9 @@ def draw_cohort(
         redrawn until they do; no time is ever edited.
     signal : float
         See `views`. It moves no column but the views and what is rendered from them.
+    size_signal : float
+        How much the tumour's size tells of the latent risk at signal 1, from 0 to 1 (`phantoms.rendered_parameters`);
+        multiplied by `signal`.
 
     Returns
     -------
@@ -275,6 +279,8 @@ def draw_cohort(
         If an argument is out of range.
     """
     checks.seed(seed)
+    if not 0 <= size_signal <= 1:
+        raise ValueError(f"size_signal must lie in [0, 1]; found {size_signal}")
     sizes = {cohort: published()["cohort"][f"n_{cohort}"] for cohort in COHORTS}
     parts = [
         _draw(stream(int(seed), "cohort", cohort), n, cohort, signal=signal, exact=exact_counts)
@@ -285,7 +291,8 @@ def draw_cohort(
     clinical = frame[list(CLINICAL_COLUMNS)].copy()
     for name in clinical.columns[clinical.dtypes == "category"]:
         clinical[name] = clinical[name].astype(str)
-    truth = frame[["patient_id", *LATENT_COLUMNS, *VIEW_COLUMNS]].assign(**rendered_parameters(frame))
+    painted = rendered_parameters(frame, size_signal=signal * size_signal)
+    truth = frame[["patient_id", *LATENT_COLUMNS, *VIEW_COLUMNS]].assign(**painted)
     numeric = truth.columns.drop("patient_id")
     truth[numeric] = truth[numeric].round(6)
     return clinical, truth
