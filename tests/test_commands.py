@@ -156,9 +156,11 @@ def test_options_of_tests_and_lab_reach_their_tools(run, words, module, handed_o
 
 
 def test_the_options_of_cohort_reach_the_generator(run):
-    words = ["--seed", "7", "--signal", "0.25", "--out", "F", "--patients", "20", "--jobs", "1"]
+    words = ["--seed", "7", "--signal", "0.25", "--size-signal", "0.5", "--out", "F", "--patients", "20", "--jobs", "1"]
     assert run.main(["cohort", *words, "--free-counts", "--tables-only"]) == 0
-    wanted = dict(seed=7, signal=0.25, exact_counts=False, patients=20, jobs=1, tables=True, images=False)
+    wanted = dict(
+        seed=7, signal=0.25, size_signal=0.5, exact_counts=False, patients=20, jobs=1, tables=True, images=False
+    )
     assert run.started[-1] == wanted
 
 

@@ -675,6 +675,8 @@ def finished(root: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (root / "results.json").touch()
+    (root / "interim" / "dl_prob.csv").write_text("patient_id,dl_prob,dl_prob_oof\n")
+    (root / "interim" / "prob_T2W.csv").touch()
     return root
 
 

@@ -175,7 +175,7 @@ rule cross_fitting:
     input:
         STUDY,
         joined(["crossfit"]),
-        of_the_base("prob_T2W.csv"),
+        of_the_base("prob_T2W.csv") if OUT_OF_FOLD else [],
         CROSSFIT,
         sources=repository("notebooks/09c_cross_fitting.ipynb") + JUDGING,
     output:
