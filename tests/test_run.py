@@ -685,7 +685,7 @@ STATISTICS |= {"evaluation", "deviations", "subgroups"}
 IMAGES_ONLY = {"boxes", "boxes_again", "train", "train_again", "robustness"}  # not repeated for how numbers are shown
 # The phantoms' rendering, unless an earlier run of this checkout did it.
 IMAGES = set() if (ROOT / "data_synthetic/images/manifest.json").is_file() else {("images",)}
-TRAINED = {("textures",), ("boxes",), ("train", "T2W"), ("train", "ADC"), ("join",)}
+TRAINED = {("textures", "1"), ("boxes",), ("train", "T2W"), ("train", "ADC"), ("join",)}
 AGAIN = {("boxes_again",), ("train_again", "T2W"), ("train_again", "ADC")}
 
 
@@ -706,7 +706,7 @@ def test_the_controls_are_stages_of_their_own_and_a_question_can_be_asked_alone(
     expected |= below("interim/controls/crossfit/", {("signature",), ("nomogram",), ("evaluation",)})
     alone = {(name,) for name in ("null_simulation", "interval_coverage", "answer", "pages", "results")}
     others = ("signal_dial", "cross_fitting", "negative_controls", "calibration_optimism", "multiverse_null")
-    assert planned == expected | alone | {(name,) for name in (*others, "crossfit", "centre", "textures")}
+    assert planned == expected | alone | {(name,) for name in (*others, "crossfit", "centre")} | {("textures", "1")}
     assert jobs(graph("validity", tmp_path / "one", base, "only=null,coverage")) == alone
 
 
@@ -714,8 +714,8 @@ def test_each_seed_is_the_study_trained_again_in_a_folder_of_its_own(tmp_path):
     planned = graph("seeds", tmp_path / "run", "seeds=2", f"base_dir={finished(tmp_path / 'base')}")
     trained = {("seed",), ("train", "T2W"), ("train", "ADC"), ("join",)}
     judged = {("signature",), ("nomogram",), ("evaluation",), ("results",)}
-    of_each = trained | judged | {("textures",)}  # a backbone of its own
-    assert jobs(planned) == {*below("seed-1/", of_each), *below("seed-2/", of_each)}
+    backbones = {("textures", "2"), ("textures", "3")}
+    assert jobs(planned) == backbones | below("seed-1/", trained | judged) | below("seed-2/", trained | judged)
 
 
 def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
@@ -726,9 +726,9 @@ def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
     assert jobs(graph("main", tmp_path / "main")) == main
     sizes = set().union(*(below(f"interim/branches/size_{size}/", AGAIN) for size in (56, 84)))
     repeats = {"own", "size_56", "size_84"}
-    trained_again = (AGAIN - {("boxes_again",)}) | {("textures",)}
+    trained_again = AGAIN - {("boxes_again",)}
     again = set().union(*(below(f"interim/branches/{name}_again/", trained_again) for name in repeats))
-    again |= {("again", name) for name in repeats}
+    again |= {("again", name) for name in repeats} | {("textures", "2")}
     assert jobs(planned) == main | sizes | again | {("branches",), ("robustness",)}
     choices = "all_slices_with_ROI", "z-score_over_the_whole_box", "voxels_outside_the_ROI_set_to_0"
     choices = {f"interim/branches/{name}/" for name in (*choices, "one_network,_stopped_early,_as_published")}

@@ -5,9 +5,9 @@ TEXTURES = config.get("weights", "textures") == "textures"
 
 
 def backbone_of(at):
-    """The note of the backbone that a training starts from: the run's, unless it is told to take another."""
-    own = "backbone_seed" in CHANGED.get(at, {}).get("train", {})
-    return [f"{at if own else ''}interim/textures.json"] if TEXTURES else []
+    """The note of the backbone that a training starts from."""
+    seed = CHANGED.get(at, {}).get("train", {}).get("backbone_seed", 1)
+    return [f"interim/textures-{seed}.json"] if TEXTURES else []
 
 
 def listing(folder):
@@ -81,15 +81,13 @@ rule textures:
     input:
         sources=repository("src/dlrs_run/stages.py", "src/dlrs/imaging"),
     output:
-        "{at}interim/textures.json",
+        "interim/textures-{backbone}.json",
     wildcard_constraints:
-        at=rf"{THE_RUN}|seed-\d+/|interim/branches/[^/]+/",
+        backbone=r"\d+",
     priority: 1
     params:
-        stage="{at}textures",
-        values=lambda wildcards: parameters(
-            backbone_seed=CHANGED.get(wildcards.at, {}).get("train", {}).get("backbone_seed", 1)
-        ),
+        stage="textures_{backbone}",
+        values=lambda wildcards: parameters(backbone_seed=int(wildcards.backbone)),
     shell:
         run("dlrs_run.stages.textures")
 

@@ -47,7 +47,9 @@ def textures(
 
     # One thread: on two cores the boxes are cut beside it, and threads that wait for one another would starve.
     path = textures.pretrain_textures(resolve(cache_dir), {"seed": backbone_seed}, device=device, threads=1)
-    save_json({"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / "textures.json")
+    save_json(
+        {"file": path.name, "sha256": sha256(path)}, resolve(run_dir) / "interim" / f"textures-{backbone_seed}.json"
+    )
 
 
 def branches(run_dir: str | Path, names: list[str]) -> None:
