@@ -47,7 +47,7 @@ rule again:
         "interim/branches/{branch}_again/interim/patients.csv",
         "interim/branches/{branch}_again/interim/boxes.csv",
     params:
-        stage="{branch}_again",
+        stage="interim/branches/{branch}_again/again",
         values=lambda wildcards: parameters(base_dir=display_path(RUN / first_time(wildcards.branch))),
     shell:
         run("dlrs_run.stages.seed")
