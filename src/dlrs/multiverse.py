@@ -654,18 +654,19 @@ def parts(frame: pd.DataFrame, choices: Sequence[str], value: str) -> pd.DataFra
 def networks(
     patients: pd.DataFrame, of_run: str | Path, others: Mapping[str, str | Path], alternatives: str | Path = ""
 ):
-    """Return the patients with each network's probabilities, by name: `this run`, `alternatives`, and the others.
+    """Return the patients with each network's probabilities, by name: `this run`, `out-of-fold`, and the others.
 
     Parameters
     ----------
     patients
         Included patients, without probabilities.
     of_run, others
-        Tables as `dl_prob.csv`: this run's, and by name those of other seeds or out-of-fold.
+        Tables as `dl_prob.csv`: this run's, in both tracks where it has two, and by name those of other seeds.
     alternatives
         A table of several, named in its column `alternative`; empty: none.
     """
-    found = {"this run": cohort.with_probabilities(patients, of_run)}
+    tracks = cohort.tracks(cohort.with_probabilities(patients, of_run))
+    found = {{"": "this run", "_oof": "out-of-fold"}[end]: of_track for end, of_track in tracks.items()}
     if alternatives:
         table = pd.read_csv(resolve(alternatives), dtype={"patient_id": str})
         columns = ["patient_id", "t2w_prob", "adc_prob", "dl_prob"]

@@ -15,13 +15,6 @@ from dlrs.config import ROOT, in_words
 from dlrs_run import evaluate
 
 NOTEBOOK = "06c_multiverse"
-NOT_RUN = {  # networks that come with another command: where their probabilities lie, below runs/
-    "out-of-fold": (
-        "python3 run.py validity --only crossfit",
-        "validity/interim/controls/crossfit/interim/dl_prob.csv",
-    ),
-    "other seeds": ("python3 run.py bands", "bands/seed-*/interim/dl_prob.csv"),
-}
 PARTS = evaluate.sections("multiverse")
 
 
@@ -33,12 +26,10 @@ def networks(run: Path, also: dict[str, str]) -> dict:
         return path.is_file() and ids <= set(pd.read_csv(path, dtype={"patient_id": str})["patient_id"])
 
     found, missing = dict(also), {}
-    for name, (command, pattern) in NOT_RUN.items():
-        files = [path for path in sorted((ROOT / "runs").glob(pattern)) if theirs(path)]
-        for path in files:
-            found[name if "*" not in pattern else path.parents[1].name.replace("-", " ")] = str(path)
-        if not files:
-            missing[name] = command
+    seeds = [path for path in sorted((ROOT / "runs").glob("bands/seed-*/interim/dl_prob.csv")) if theirs(path)]
+    found |= {path.parents[1].name.replace("-", " "): str(path) for path in seeds}
+    if not seeds:
+        missing["other seeds"] = "python3 run.py bands"
     tables = [folder / "alternatives.csv" for folder in (run / "interim", ROOT / "data_synthetic")]
     tables = [str(path) for path in tables if theirs(path)]
     if not tables:

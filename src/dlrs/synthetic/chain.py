@@ -89,7 +89,7 @@ def exchange_images(patients: pd.DataFrame, seed: int, *, horizon_months: float)
     horizon_months
         Of the outcome that was permuted.
     """
-    columns = [name for name in ("t2w_prob", "adc_prob", "dl_prob") if name in patients]
+    columns = [name for name in patients if name.removesuffix("_oof") in ("t2w_prob", "adc_prob", "dl_prob")]
     exchanged, source = patients.copy(), np.arange(len(patients))
     rows, sources = permuted_rows(patients, seed, horizon_months=horizon_months)
     source[sources] = rows
