@@ -87,6 +87,7 @@ else:
             "{at}results/08_image_robustness.json",
         log:
             "{at}notebooks/08_image_robustness.ipynb",
+        threads: 2
         params:
             stage="{at}08_image_robustness",
             values=parameters(

@@ -17,7 +17,7 @@ from dlrs import cohort, results
 from dlrs.config import ROOT, InputError, sha256
 from dlrs.stats import cox, survival
 from dlrs_site import intake, release
-from networks import build_network
+from networks import build_frozen, build_network
 
 HORIZON = 36.0
 SIGNATURES = {"DLRS": "dl_prob", "T2W": "t2w_prob", "ADC": "adc_prob"}
@@ -554,8 +554,8 @@ def with_networks(run, tmp_path_factory):
     model, interim = base / "model", base / "out" / "interim"
     release.pack(run, model)
     torch.manual_seed(3)
-    for name in release.SEQUENCES:
-        resnet.save_model(build_network(), model / name, ABOUT | COUNTS | ELSEWHERE)
+    for name, network in {"T2W": build_network(), "ADC": build_frozen()}.items():
+        resnet.save_model(network, model / name, ABOUT | COUNTS | ELSEWHERE)
     rewrite(model, lambda manifest: None)
     patients = cohort.read_patients(run / "interim" / "patients.csv")
     few = patients[patients["cohort"] == "validation"].head(5)
