@@ -126,7 +126,7 @@ def test_table_2_has_three_columns_with_two_tracks_and_two_with_one(both, statis
     assert set(tidy["cohort"]) == {"primary", "primary_oof", "validation"}
     assert tidy.query("measure == 'nri_two_categories'").groupby("cohort")["cutoff"].first().nunique() == 2
     assert "patients" not in pd.read_csv(statistics / "tables" / "table2.csv")
-    assert "out-of-fold for the Cox models only" in shown.notes and "out-of-fold" not in alone.notes
+    assert "out-of-fold: Cox models and cut-offs alone" in shown.notes and "out-of-fold" not in alone.notes
     for text in (pages.latex(shown, stamp="SYNTHETIC"), pages.docx(shown, stamp="SYNTHETIC")):
         assert text
     assert "primary out-of-fold" in pages.latex(shown, stamp="SYNTHETIC")
