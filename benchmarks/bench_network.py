@@ -1,6 +1,6 @@
 """Development cohorts: which recipe of notebook 03 reads the images best, and what it costs.
 
-    python benchmarks/bench_network.py [--seeds 101-110] [--folder runs/development] [--fine-tuned 3]
+    python benchmarks/bench_network.py [--seeds 101-110] [--folder runs/development]
 
 Ten synthetic cohorts of other seeds than the committed one, each drawn, rendered, cut into boxes and read. Every recipe
 is fitted to a primary cohort and judged in its validation cohort. The rule: the recipe with the highest mean AUC of
@@ -260,8 +260,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="101-110", help="first and last seed of the cohorts (101-110)")
     parser.add_argument("--folder", default="runs/development", help="where cohorts and readings are kept")
-    parser.add_argument("--fine-tuned", type=int, default=3, help="of how many cohorts networks are trained a fold (3)")
-    parser.add_argument("--random", type=int, default=5, help="of how many cohorts random weights are read (5)")
+    parser.add_argument("--published", type=int, default=10, help="in how many cohorts one network is trained (10)")
+    parser.add_argument("--fine-tuned", type=int, default=3, help="in how many cohorts a network is trained a fold (3)")
+    parser.add_argument("--random", type=int, default=5, help="in how many cohorts random weights are read (5)")
     asked = parser.parse_args()
     first, last = map(int, asked.seeds.split("-"))
     torch.set_num_threads(1)
@@ -284,7 +285,7 @@ def main():
         both = {s: np.c_[hand[f"{s}_histogram"], hand[f"{s}_pattern"]] for s in ("T2W", "ADC")}
         for penalty in (1.0, 10.0, 100.0):
             tables["histogram and autocorrelation", penalty] = from_features(of, both, penalty)
-        for kind in ["published", "fine-tuned"][: 2 if number < asked.fine_tuned else 1]:
+        for kind in [k for k, n in {"published": asked.published, "fine-tuned": asked.fine_tuned}.items() if number < n]:
             found = kept(of.folder / f"{kind}.npz", partial(trained, of, kind))
             tables[kind, np.nan] = probabilities(of, {s: found[s] for s in ("T2W", "ADC")}, found["fold"])
         rows += [dict(recipe=r, penalty=p, **judge(of, table)) for (r, p), table in tables.items()]
