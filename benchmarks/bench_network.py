@@ -1,6 +1,6 @@
 """Development cohorts: which recipe of notebook 03 reads the images best, and what it costs.
 
-    python benchmarks/bench_network.py [--seeds 101-110] [--folder runs/development] [--fine-tuned 3]
+    python benchmarks/bench_network.py [--seeds 101-110] [--folder runs/development]
 
 Ten synthetic cohorts of other seeds than the committed one, each drawn, rendered, cut into boxes and read. Every recipe
 is fitted to a primary cohort and judged in its validation cohort. The rule: the recipe with the highest mean AUC of
@@ -9,7 +9,8 @@ DL-prob in validation, as a share of the way from 0.5 to the mean AUC of the exp
 error of the mean, the cheaper.
 
 What takes long is kept in the folder, so that the command can be stopped and started again; from nothing it takes about
-two hours on two cores. Writes `network_tries.csv`, `network_repeats.csv` and `network_phantoms.csv` beside this file.
+two hours on two cores. Writes `network_tries.csv`, `network_repeats.csv`, `network_phantoms.csv` and
+`network_permuted.csv` beside this file.
 """
 
 import argparse
@@ -50,6 +51,7 @@ READINGS = {
     "the same, random weights": (56, 4, "none", 1),
     "the same, pixels of each slice shuffled": (56, 4, "textures", 1),
 }
+CHOSEN, CHOSEN_PENALTY = "slices of 56, four orientations", 1000.0
 
 
 def kept(path: Path, make) -> dict[str, np.ndarray]:
@@ -242,6 +244,23 @@ def repeated(of: Cohort, one: pd.DataFrame, other: pd.DataFrame) -> dict[str, fl
     return dict(seed=of.seed, rank_correlation=rho, changed_group=float((groups[0] != groups[1]).mean()))
 
 
+def on_permuted_labels(of: Cohort, features: dict[str, np.ndarray], penalty: float, n: int = 20) -> list[dict]:
+    """AUC in validation of heads that are fitted to permuted labels."""
+    found, draws, x = [], np.random.default_rng(of.seed), {s: torch.as_tensor(f).float() for s, f in features.items()}
+    for seed in range(n):
+        labels, status = draws.permutation(of.target[of.known]), np.where(of.primary, of.target, np.nan)
+        status[of.known] = labels
+        fold = np.zeros(len(status), dtype=int)
+        fold[of.primary] = training.folds(status[of.primary], FOLDS, seed=seed)
+        held_out = [fold[of.known] == number for number in range(1, FOLDS + 1)]
+        prob = 0.0
+        for sequence, values in features.items():
+            heads = training.fit_heads(values[of.known], labels, held_out, penalty=penalty)
+            prob = prob + training.predict(heads, x[sequence], device=torch.device("cpu"))
+        found.append(dict(seed=of.seed, auc=roc_auc_score(of.target[of.judged], prob[of.judged])))
+    return found
+
+
 def phantom_row(of: Cohort, hand: dict[str, np.ndarray], shuffled: np.ndarray) -> dict[str, float]:
     """What the phantoms give away: correlation with the view of predictions in patients left out, and AUC."""
     row, view = dict(seed=of.seed), of.truth["t2w_view"].to_numpy()
@@ -260,12 +279,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="101-110", help="first and last seed of the cohorts (101-110)")
     parser.add_argument("--folder", default="runs/development", help="where cohorts and readings are kept")
-    parser.add_argument("--fine-tuned", type=int, default=3, help="of how many cohorts networks are trained a fold (3)")
-    parser.add_argument("--random", type=int, default=5, help="of how many cohorts random weights are read (5)")
+    parser.add_argument("--published", type=int, default=10, help="in how many cohorts one network is trained (10)")
+    parser.add_argument("--fine-tuned", type=int, default=3, help="in how many cohorts a network is trained a fold (3)")
+    parser.add_argument("--random", type=int, default=5, help="in how many cohorts random weights are read (5)")
     asked = parser.parse_args()
     first, last = map(int, asked.seeds.split("-"))
     torch.set_num_threads(1)
-    rows, repeats, phantoms = [], [], []
+    rows, repeats, phantoms, permuted = [], [], [], []
     for number, seed in enumerate(range(first, last + 1)):
         of = Cohort(resolve(asked.folder), seed)
         tables = {}
@@ -276,6 +296,8 @@ def main():
             if "shuffled" in name:
                 shuffled = features["T2W"]
                 continue
+            if name == CHOSEN:
+                permuted += on_permuted_labels(of, features, CHOSEN_PENALTY)
             for penalty in PENALTIES:
                 tables[f"frozen, {name}", penalty] = from_features(of, features, penalty)
             if name == "the same, other textures":
@@ -284,18 +306,20 @@ def main():
         both = {s: np.c_[hand[f"{s}_histogram"], hand[f"{s}_pattern"]] for s in ("T2W", "ADC")}
         for penalty in (1.0, 10.0, 100.0):
             tables["histogram and autocorrelation", penalty] = from_features(of, both, penalty)
-        for kind in ["published", "fine-tuned"][: 2 if number < asked.fine_tuned else 1]:
+        for kind in [
+            k for k, n in {"published": asked.published, "fine-tuned": asked.fine_tuned}.items() if number < n
+        ]:
             found = kept(of.folder / f"{kind}.npz", partial(trained, of, kind))
             tables[kind, np.nan] = probabilities(of, {s: found[s] for s in ("T2W", "ADC")}, found["fold"])
         rows += [dict(recipe=r, penalty=p, **judge(of, table)) for (r, p), table in tables.items()]
         for penalty in PENALTIES:
-            pair = tables["frozen, slices of 56, four orientations", penalty], again[penalty]
+            pair = tables[f"frozen, {CHOSEN}", penalty], again[penalty]
             repeats.append(dict(penalty=penalty, **repeated(of, *pair)))
         phantoms.append(phantom_row(of, hand, shuffled))
-    report(pd.DataFrame(rows), pd.DataFrame(repeats), pd.DataFrame(phantoms))
+    report(pd.DataFrame(rows), pd.DataFrame(repeats), pd.DataFrame(phantoms), pd.DataFrame(permuted))
 
 
-def report(rows: pd.DataFrame, repeats: pd.DataFrame, phantoms: pd.DataFrame) -> None:
+def report(rows: pd.DataFrame, repeats: pd.DataFrame, phantoms: pd.DataFrame, permuted: pd.DataFrame) -> None:
     """Print the tables and write them beside this file."""
     rows["share"] = (rows["auc"] - 0.5) / (rows["ceiling"] - 0.5)
     of_recipe = rows.groupby(["recipe", "penalty"], dropna=False, sort=False)
@@ -305,7 +329,11 @@ def report(rows: pd.DataFrame, repeats: pd.DataFrame, phantoms: pd.DataFrame) ->
     tries["share"] = (tries["auc"] - 0.5) / (tries["ceiling"] - 0.5)
     of_repeats = repeats.groupby("penalty").mean().drop(columns="seed")
     of_phantoms = phantoms.drop(columns="seed").agg(["mean", "min", "max"]).T
-    for name, table in {"network_tries": tries, "network_repeats": of_repeats, "network_phantoms": of_phantoms}.items():
+    # given the images, the AUCs of a cohort are independent, each with its own permutation
+    cohorts = permuted.groupby("seed")["auc"].agg(n="size", mean="mean", sd="std", lowest="min", highest="max")
+    cohorts.loc["all"] = [len(permuted), *permuted["auc"].agg(["mean", "std", "min", "max"])]
+    found = {"network_tries": tries, "network_repeats": of_repeats, "network_phantoms": of_phantoms}
+    for name, table in (found | {"network_permuted": cohorts}).items():
         table.round(4).to_csv(ROOT / "benchmarks" / f"{name}.csv")
         print(f"\n{name}\n{table.round(3).to_string()}")
 

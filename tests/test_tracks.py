@@ -12,7 +12,7 @@ import pytest
 from dlrs import cohort, results
 from dlrs.config import ROOT
 from dlrs.stats import concordance, cox
-from dlrs_run import codebook, controls, draft, pages, stages
+from dlrs_run import codebook, draft, pages, stages
 from dlrs_run.expected import pages_and_frames
 from dlrs_site import intake
 from executed import entries
@@ -25,25 +25,20 @@ QUICK = {
 }
 
 
-def with_out_of_fold(probabilities: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with a second track: of primary patients half their own probability, half somebody else's."""
-    found, primary = probabilities.copy(), probabilities["cohort"] == "primary"
-    other = np.random.default_rng(3).permutation(primary.sum())
-    for name in ("t2w_prob", "adc_prob"):
-        own = probabilities.loc[primary, name].to_numpy()
-        found[f"{name}_oof"] = probabilities[name]
-        found.loc[primary, f"{name}_oof"] = 0.5 * own + 0.5 * own[other]
-    return found.assign(dl_prob_oof=found["t2w_prob_oof"] + found["adc_prob_oof"])
+@pytest.fixture(scope="module")
+def both(statistics):
+    """The committed probabilities have two tracks."""
+    return statistics
 
 
 @pytest.fixture(scope="module")
-def both(cohort_read, tmp_path_factory):
-    """Run 04 to 06 on a cohort folder whose own table of probabilities has two tracks."""
+def one(cohort_read, tmp_path_factory):
+    """Run 04 to 06 on a cohort folder with the published track alone."""
     folder = tmp_path_factory.mktemp("tracks")
-    run = shutil.copytree(cohort_read, folder / "both")
+    run = shutil.copytree(cohort_read, folder / "one")
     shutil.copy(ROOT / "data_synthetic" / "cohort.yaml", folder)
-    probabilities = pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv", float_precision="round_trip")
-    with_out_of_fold(probabilities).to_csv(folder / "dl_prob.csv", index=False)
+    probabilities = pd.read_csv(ROOT / "data_synthetic" / "dl_prob.csv", dtype=str)
+    probabilities.filter(regex="(?<!_oof)$").to_csv(folder / "dl_prob.csv", index=False)
     intake.probabilities(run, folder)
     for name, parameters in QUICK.items():
         run_cells(name, run, **parameters)
@@ -55,22 +50,22 @@ def numbers(both):
     return {key: entry for name in QUICK for key, entry in entries(both, name).items()}
 
 
-def test_the_published_track_is_that_of_a_run_without_the_other(both, numbers, statistics):
-    alone = {key: entry for name in QUICK for key, entry in entries(statistics, name).items()}
+def test_the_published_track_is_that_of_a_run_without_the_other(both, numbers, one):
+    alone = {key: entry for name in QUICK for key, entry in entries(one, name).items()}
     assert not [key for key in alone if "_oof" in key]
     assert {key for key in numbers if "_oof" not in key} == set(alone)
     resampled = ("optimism.", "instability.", "fig3.snb_difference", "cindex_comparison")
     for key, entry in alone.items():
         if not key.startswith(resampled):
             assert numbers[key]["value"] == entry["value"], key
-    columns = pd.read_csv(statistics / "interim" / "predictions.csv").columns
+    columns = pd.read_csv(one / "interim" / "predictions.csv").columns
     assert not columns.str.endswith("_oof").any()
     pd.testing.assert_frame_equal(
         pd.read_csv(both / "interim" / "predictions.csv")[columns],
-        pd.read_csv(statistics / "interim" / "predictions.csv"),
+        pd.read_csv(one / "interim" / "predictions.csv"),
     )
     for name in ("signature", "nomogram"):
-        assert "out_of_fold" not in json.loads((statistics / "interim" / f"{name}.json").read_text())
+        assert "out_of_fold" not in json.loads((one / "interim" / f"{name}.json").read_text())
 
 
 def test_the_second_tracks_numbers_are_those_of_models_of_its_probabilities(both, numbers):
@@ -111,8 +106,8 @@ def columns_of(table: pages.Table) -> list[str]:
     return [title.removeprefix("Estimate, ") for title in table.columns if title.startswith("Estimate")]
 
 
-def test_table_2_has_three_columns_with_two_tracks_and_two_with_one(both, statistics):
-    shown, alone = (pages.read_table(run / "tables" / "table2.html") for run in (both, statistics))
+def test_table_2_has_three_columns_with_two_tracks_and_two_with_one(both, one):
+    shown, alone = (pages.read_table(run / "tables" / "table2.html") for run in (both, one))
     assert columns_of(alone) == ["primary", "validation"]
     assert columns_of(shown) == ["primary in-sample", "primary out-of-fold", "validation"]
     place, before = ([table.columns.index(title) for title in table.columns if "primary" in title or "valid" in title]
@@ -125,15 +120,15 @@ def test_table_2_has_three_columns_with_two_tracks_and_two_with_one(both, statis
     tidy = pd.read_csv(both / "tables" / "table2.csv")
     assert set(tidy["cohort"]) == {"primary", "primary_oof", "validation"}
     assert tidy.query("measure == 'nri_two_categories'").groupby("cohort")["cutoff"].first().nunique() == 2
-    assert "patients" not in pd.read_csv(statistics / "tables" / "table2.csv")
+    assert "patients" not in pd.read_csv(one / "tables" / "table2.csv")
     assert "out-of-fold: Cox models and cut-offs alone" in shown.notes and "out-of-fold" not in alone.notes
     for text in (pages.latex(shown, stamp="SYNTHETIC"), pages.docx(shown, stamp="SYNTHETIC")):
         assert text
     assert "primary out-of-fold" in pages.latex(shown, stamp="SYNTHETIC")
 
 
-def test_a_table_of_both_tracks_is_written_with_two_and_taken_away_with_one(both, statistics):
-    assert not (statistics / "tables" / "both_tracks.html").exists()
+def test_a_table_of_both_tracks_is_written_with_two_and_taken_away_with_one(both, one):
+    assert not (one / "tables" / "both_tracks.html").exists()
     shown = pages.read_table(both / "tables" / "both_tracks.html")
     assert shown.columns[1:4] == ["Primary in-sample", "Primary out-of-fold", "Primary, in-sample less out-of-fold"]
     rows = [row for row in shown.rows if row[0] == "DLRS"]
@@ -142,9 +137,9 @@ def test_a_table_of_both_tracks_is_written_with_two_and_taken_away_with_one(both
     assert pages_and_frames(both / "tables") == []
 
 
-def test_the_nomograms_page_says_which_track_it_is_of(both, statistics, tmp_path):
+def test_the_nomograms_page_says_which_track_it_is_of(both, one, tmp_path):
     said = {}
-    for name, run in {"two": both, "one": statistics}.items():
+    for name, run in {"two": both, "one": one}.items():
         shutil.copytree(run / "interim", tmp_path / name / "interim")
         stages.nomogram_page(tmp_path / name)
         said[name] = (tmp_path / name / "nomogram.html").read_text(encoding="utf-8")
@@ -167,20 +162,3 @@ def test_the_draft_and_the_codebook_know_the_second_track(both, numbers):
     assert "out-of-fold" not in said["one"]
     of_run = codebook.of_run(both).query("column == 'lp_Nomogram_oof'")["label"]
     assert of_run.tolist() == ["Linear predictor, Nomogram, out-of-fold"]
-
-
-def test_the_control_of_cross_fitting_has_one_track(tmp_path, monkeypatch):
-    base, fold = tmp_path / "base" / "interim", tmp_path / "interim" / "controls" / "fold-1" / "interim"
-    table = pd.DataFrame(
-        {"patient_id": ["1", "2"], "cohort": ["primary", "validation"], "t2w_prob": 0.5, "adc_prob": 0.5}
-    )
-    table = table.assign(dl_prob=1.0)
-    results.save_csv(with_out_of_fold(table), base / "dl_prob.csv")
-    results.save_csv(table.assign(cohort="validation", t2w_prob=0.25, dl_prob=0.75), fold / "dl_prob.csv")
-    monkeypatch.setattr(cohort, "read_settings", lambda _: {})
-    monkeypatch.setattr(cohort, "write_settings", lambda *_: None)
-    monkeypatch.setattr(cohort, "read_patients", lambda _: table)
-    controls.join_folds(tmp_path, tmp_path / "base", 1)
-    found = pd.read_csv(tmp_path / "interim" / "controls" / "crossfit" / "interim" / "dl_prob.csv")
-    assert found.columns.tolist() == ["patient_id", "cohort", "t2w_prob", "adc_prob", "dl_prob"]
-    assert found["dl_prob"].tolist() == [0.75, 1.0]

@@ -40,6 +40,21 @@ def test_the_level_holds_although_the_controls_share_their_patients():
     assert rejected <= 0.1 < np.mean(by_error)
 
 
+def test_the_level_holds_where_controls_read_a_true_pattern_to_either_side():
+    """Permuted labels agree by chance with what is easily read in the images, and the outcome depends on it."""
+    pattern = np.random.default_rng(1).normal(size=SIZE) + 1.2 * OUTCOME
+
+    def read(seed):
+        rng = np.random.default_rng(seed)
+        return [rng.normal() * pattern + 0.5 * rng.normal(size=SIZE) for _ in range(10)]
+
+    found = [gate(read(seed)) for seed in range(120)]
+    assert np.mean([g.p < 0.05 for g in found]) <= 0.1 < np.mean([abs(g.mean - 0.5) > 1.96 * g.null_sd for g in found])
+    assert np.mean([g.mean for g in found]) == pytest.approx(0.5, abs=0.03)
+    single = gate(read(1)[:1])
+    assert np.isnan(single.se) and 0 < single.p <= 1
+
+
 def test_a_leak_of_the_outcome_is_found_as_often_as_the_power_says():
     found = [gate(controls(5, 0.75, seed), leak=0.67) for seed in range(60)]
     assert np.mean([g.mean for g in found]) == pytest.approx(0.67, abs=0.03)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 
 from dlrs import cohort
 from dlrs.config import resolve, stream
@@ -137,14 +137,16 @@ def permuted_controls(run_dir: str | Path, *, horizon_months: float) -> pd.DataF
 
 
 class Criterion(NamedTuple):
-    """Mean AUC of controls against permuted outcomes, and how well that would show a leak.
+    """Mean AUC of controls against 0.5, and how well that would show a leak.
 
-    `null_sd` is the standard deviation over permutations, `p` the two-sided P, `power` the chance of P < 0.05 where a
-    leak moves the mean AUC to the one asked for, `detectable` the mean AUC that is found in 80 %.
+    `null_sd` is the mean's standard deviation over permutations of the outcomes, `se` its standard error over controls
+    (NaN for one), `p` the two-sided P, `power` the chance of P < 0.05 where a leak moves the mean AUC to the one asked
+    for, `detectable` the mean AUC that is found in 80 %.
     """
 
     mean: float
     null_sd: float
+    se: float
     p: float
     power: float
     detectable: float
@@ -158,10 +160,14 @@ def permutation_criterion(
     leak: float = 0.64,
     n_permutations: int = 5000,
 ) -> Criterion:
-    """Test whether controls without information on the outcome predict it, by permuting the judged outcomes.
+    """Test whether controls trained on permuted labels predict the outcome on average.
 
-    All controls are judged on the same outcomes, so that their AUCs correlate; the standard error over controls
-    takes them for independent. A permutation of the outcomes changes all of them at once.
+    The mean AUC varies by chance in two ways, and each has a test that knows of one alone. What all controls have in
+    common (one backbone) is judged on one sample of outcomes: a permutation of the outcomes changes all AUCs at once,
+    and the standard error over controls does not see it. A network that reads a true pattern has an AUC far from 0.5,
+    to either side, as its permuted labels happen to agree with the pattern: the AUCs spread around 0.5 over controls,
+    and permuted outcomes, unrelated to any score, do not show it; a t test over controls does. P is the larger of both,
+    so that the level holds whichever source there is.
 
     Parameters
     ----------
@@ -177,24 +183,29 @@ def permutation_criterion(
     Returns
     -------
     Criterion
-        `p` counts the observed outcomes as one permutation, so that it is never 0. Power and detectable AUC are by the
-        normal approximation with `null_sd`.
+        The P by permutation counts the observed outcomes as one, so that it is never 0. One control has no t test.
+        Power and detectable AUC are by the normal approximation with the test that needs the larger deviation.
 
     References
     ----------
     Phipson B, Smyth GK. Stat Appl Genet Mol Biol 2010;9:39; Ojala M, Garriga GC. J Mach Learn Res 2010;11:1833-1863.
     """
     outcome = checks.outcome(outcome)
-    ranks = np.mean([rankdata(checks.prediction(x, outcome.size, "predictions")) for x in predictions], axis=0)
+    each = np.array([rankdata(checks.prediction(x, outcome.size, "predictions")) for x in predictions])
+    ranks = each.mean(axis=0)
     n_events = int(outcome.sum())
     least, pairs = n_events * (n_events + 1) / 2, n_events * (outcome.size - n_events)
     generator = stream(seed, "permutation gate")
     drawn = np.array([ranks[generator.permutation(outcome.size)[:n_events]].sum() for _ in range(n_permutations)])
     null, mean = (drawn - least) / pairs, (ranks[outcome].sum() - least) / pairs
     extreme = (np.abs(null - 0.5) >= abs(mean - 0.5) - 1e-12).sum()
-    sd = float(null.std())
-    away_at_leak = (abs(leak - 0.5) / sd if sd else np.inf) - ndtri(0.975)
-    detectable = 0.5 + (ndtri(0.975) + ndtri(0.8)) * sd
-    return Criterion(
-        float(mean), sd, float((1 + extreme) / (1 + n_permutations)), float(ndtr(away_at_leak)), float(detectable)
-    )
+    by_permutation, null_sd = (1 + extreme) / (1 + n_permutations), float(null.std())
+    n, tests = len(predictions), [(by_permutation, null_sd, ndtri(0.975))]
+    se = float(each[:, outcome].sum(axis=1).std(ddof=1) / pairs / np.sqrt(n)) if n > 1 else np.nan
+    if se > 0:
+        tests.append((2 * t.sf(abs(mean - 0.5) / se, n - 1), se, t.ppf(0.975, n - 1)))
+    p = max(test[0] for test in tests)
+    _, sd, critical = max(tests, key=lambda test: test[1] * test[2])
+    away_at_leak = (abs(leak - 0.5) / sd if sd else np.inf) - critical
+    detectable = 0.5 + (critical + ndtri(0.8)) * sd
+    return Criterion(float(mean), null_sd, se, float(p), float(ndtr(away_at_leak)), float(detectable))
