@@ -801,7 +801,7 @@ def test_every_setting_that_the_example_explains_works(example, tmp_path):
     lines = (example / "cohort.yaml").read_text(encoding="utf-8").splitlines()
     settings_lines = [line.removeprefix("# ") for line in lines if yaml_like(line)]
     said = yaml.safe_load("\n".join(settings_lines))
-    assert set(said) == {*settings_model.SETTINGS} - {"seed", "signal", "exact_counts", "n_patients"}
+    assert set(said) == {*settings_model.SETTINGS} - {"seed", "signal", "size_signal", "exact_counts", "n_patients"}
     assert set(said["table"]) == set(settings_model.TABLE_OPTIONS) and set(said["dates"]) == set(settings_model.DATES)
     folder = tmp_path / "cohort"
     folder.mkdir()
