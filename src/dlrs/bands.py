@@ -9,14 +9,7 @@ import numpy as np
 RELATIVE = 1e-8  # a number that varies by less than this share of it is the same but for rounding
 # Headline numbers that depend on the training, with the value of an uninformative model.
 HEADLINES = {"fig1.auc.": 0.5, "fig2.tdauc_36m.": 0.5, "table2.cindex.": 0.5, "table2.nri.": 0.0, "table2.idi.": 0.0}
-
-
-def is_headline(key: str) -> bool:
-    """Return whether a band is made for the number of this key.
-
-    Not for the out-of-fold track in validation: its signatures rank those patients as the published ones do.
-    """
-    return key.startswith(tuple(HEADLINES)) and not key.endswith(".validation_oof")
+NO_BAND = ".validation_oof"  # signatures of the second track rank these patients as the published ones do
 
 
 def bands(runs: list[Mapping]) -> dict[str, dict]:
@@ -50,7 +43,7 @@ def bands(runs: list[Mapping]) -> dict[str, dict]:
         raise ValueError(f"runs must be at least three for a band; found {len(runs)}")
     values = {}
     for key in sorted(runs[0]):
-        if is_headline(key):
+        if key.startswith(tuple(HEADLINES)) and not key.endswith(NO_BAND):
             value = np.array([run.get(key, {}).get("value") for run in runs], dtype=float)  # None becomes NaN
             if np.ptp(value) > RELATIVE * np.abs(value).max():
                 values[key] = value
