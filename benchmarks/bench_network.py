@@ -108,7 +108,7 @@ def read(of: Cohort, name: str) -> dict[str, np.ndarray]:
     for sequence in ("T2W",) if "shuffled" in name else ("T2W", "ADC"):
         rows, draws = [], torch.Generator().manual_seed(of.seed)
         for box in of.boxes(sequence):
-            slices = box[box.ne(0).any(dim=2).any(dim=1)]
+            slices = box[resnet.with_tissue(box[None])[0]]
             if "shuffled" in name:
                 slices = torch.stack(
                     [x.flatten()[torch.randperm(x.numel(), generator=draws)].view_as(x) for x in slices]

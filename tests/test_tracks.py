@@ -15,7 +15,7 @@ from dlrs.stats import concordance, cox
 from dlrs_run import codebook, draft, pages, stages
 from dlrs_run.expected import pages_and_frames
 from dlrs_site import intake
-from executed import entries
+from executed import entries, execute
 from notebook_cells import run_cells
 
 QUICK = {
@@ -100,6 +100,28 @@ def test_the_optimism_of_the_networks_is_the_difference_in_the_same_patients(num
         assert found["value"] == pytest.approx(c[0] - c[1]) and found["ci"][0] < found["value"] < found["ci"][1]
     assert numbers["table2.cindex.Clinical.primary"]["value"] == numbers["table2.cindex.Clinical.primary_oof"]["value"]
     assert "table2.cindex_optimism.Clinical.primary_oof" not in numbers
+
+
+def test_cross_fitting_compares_the_two_tracks_of_the_run(both, numbers, tmp_path):
+    base = shutil.copytree(both, tmp_path / "base")
+    patients = cohort.read_patients(base / "interim" / "patients.csv")
+    fold = np.where(patients["cohort"] == "primary", np.arange(len(patients)) % 5 + 1, 0)
+    patients[["patient_id"]].assign(prob=0.5, fold=fold).to_csv(base / "interim" / "prob_T2W.csv", index=False)
+    (tmp_path / "run").mkdir()
+    found = execute("09c_cross_fitting", tmp_path / "run", base_dir=str(base))
+    for track, end in {"in_sample": "", "cross_fitted": "_oof"}.items():
+        saved = json.loads((base / "interim" / "nomogram.json").read_text())
+        saved = saved["out_of_fold"] if end else saved
+        for key, name in {
+            "table2_cindex_dlrs_primary": f"table2.cindex.DLRS.primary{end}",
+            "table2_cindex_nomogram_validation": f"table2.cindex.Nomogram.validation{end}",
+            "calibration_slope_nomogram_validation": f"calibration.slope.Nomogram.validation{end}",
+            "fig2_cutoff_dlrs": f"fig2.cutoff_dlrs{end and '.primary_oof'}",
+        }.items():
+            value = found[f"validity.crossfit.{track}.{key}"]["value"]
+            assert value == pytest.approx(numbers[name]["value"], rel=1e-6), key
+        points = saved["points_per_lp"] * saved["coefficients"]["ct_stage[T.cT4]"]
+        assert found[f"validity.crossfit.{track}.points_ct_stage_ct4"]["value"] == pytest.approx(points)
 
 
 def columns_of(table: pages.Table) -> list[str]:

@@ -19,7 +19,7 @@ rule seed:
         stage="{at}seed",
         values=parameters(base_dir=display_path(BASE)),
     shell:
-        run("dlrs_run.stages.seed")
+        run("dlrs_run.stages.prepare_repeat")
 
 
 MADE = made("seed", "train", "join", "signature", "nomogram", "evaluation", at=SEEDS) + expand(

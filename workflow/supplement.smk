@@ -50,7 +50,7 @@ rule again:
         stage="interim/branches/{branch}_again/again",
         values=lambda wildcards: parameters(base_dir=display_path(RUN / first_time(wildcards.branch))),
     shell:
-        run("dlrs_run.stages.seed")
+        run("dlrs_run.stages.prepare_repeat")
 
 
 if PART == "alternatives":

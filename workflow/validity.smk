@@ -85,27 +85,12 @@ rule control_joined:
     output:
         "interim/controls/{control}/interim/dl_prob.csv",
     wildcard_constraints:
-        control="(?!crossfit/)[^/]+",
+        control="[^/]+",
     params:
         stage="{control}_joined",
         values=lambda wildcards: parameters(name=wildcards.control),
     shell:
         run("dlrs_run.controls.finish_control")
-
-
-rule crossfit:
-    input:
-        of_the_base("study.json", "patients.csv", "dl_prob.csv"),
-        sources=repository("src/dlrs_run/controls.py", "src/dlrs"),
-    output:
-        "interim/controls/crossfit/interim/study.json",
-        "interim/controls/crossfit/interim/patients.csv",
-        "interim/controls/crossfit/interim/dl_prob.csv",
-    params:
-        stage="crossfit",
-        values=parameters(base_dir=BASE_DIR),
-    shell:
-        run("dlrs_run.controls.crossfit")
 
 
 rule centre:
@@ -122,7 +107,6 @@ rule centre:
         run("dlrs_run.controls.centre_from_features")
 
 
-CROSSFIT = [f"interim/controls/crossfit/results/{name}.json" for name in REFITTED]
 TITLES = {"shuffled": "Voxels shuffled inside the ROI", "mask": "Mask only"}
 BANDS = ROOT / str(config.get("bands_dir", "runs/bands"))
 SEEDS = sorted(str(path) for path in BANDS.glob("seed-*/results.json"))
@@ -174,9 +158,9 @@ rule signal_dial:
 rule cross_fitting:
     input:
         STUDY,
-        joined(["crossfit"]),
+        of_the_base("nomogram.json"),
         of_the_base("prob_T2W.csv") if OUT_OF_FOLD else [],
-        CROSSFIT,
+        there(*(BASE / "results" / f"{name}.json" for name in REFITTED)),
         sources=repository("notebooks/09c_cross_fitting.ipynb") + JUDGING,
     output:
         table("validity_crossfit"),

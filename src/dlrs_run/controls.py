@@ -15,6 +15,7 @@ from dlrs.results import save_csv
 from dlrs.stats import resample
 from dlrs.synthetic import cohort_folder, simulate
 from dlrs.synthetic.chain import control_folder
+from dlrs_run.stages import list_boxes_of
 
 N_FOLDS, RIDGE = 10, 100.0  # of the regression that predicts a patient's centre from a network's features
 
@@ -58,9 +59,7 @@ def prepare_control(
     elif altered:
         save_csv(_altered_boxes(resolve(cohort_dir), patients, interim, altered, seed), interim / "boxes.csv")
     else:
-        boxes = pd.read_csv(base / "boxes.csv", dtype={"patient_id": str})
-        boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
-        save_csv(boxes, interim / "boxes.csv")
+        list_boxes_of(base, interim)
 
 
 def _altered_boxes(cohort_dir: Path, patients: pd.DataFrame, interim: Path, kind: str, seed: int) -> pd.DataFrame:
@@ -95,18 +94,6 @@ def finish_control(run_dir: str | Path, name: str) -> None:
     save_csv(cohort.join_probabilities(patients, t2w, adc), interim / "dl_prob.csv")
     for large in (folder / "models", interim / "boxes", folder / "cohort"):
         shutil.rmtree(large, ignore_errors=True)
-
-
-def crossfit(run_dir: str | Path, base_dir: str | Path) -> None:
-    """Write the control `crossfit`: the out-of-fold probabilities of a finished run in the place of its own.
-
-    Primary patients have that of the network whose fold they were, validation patients the mean over all networks.
-    """
-    base, folder = resolve(base_dir) / "interim", control_folder(run_dir, "crossfit")
-    own = cohort.tracks(pd.read_csv(base / "dl_prob.csv", dtype={"patient_id": str}))["_oof"]
-    cohort.write_settings(cohort.read_settings(base_dir), folder)
-    save_csv(own, folder / "interim" / "dl_prob.csv")
-    save_csv(cohort.read_patients(base / "patients.csv"), folder / "interim" / "patients.csv")
 
 
 def centre_from_features(run_dir: str | Path, base_dir: str | Path, seed: int = simulate.DEFAULT_SEED) -> None:

@@ -60,12 +60,17 @@ def branches(run_dir: str | Path, names: list[str]) -> None:
             copy_file(interim / file, interim / "branches" / name / "interim" / file)
 
 
-def seed(run_dir: str | Path, base_dir: str | Path) -> None:
-    """Give a run at another training seed, a folder of its own, the patients and boxes of a finished run."""
-    interim, base = resolve(run_dir) / "interim", resolve(base_dir) / "interim"
+def list_boxes_of(base: Path, interim: Path) -> None:
+    """Write another run's list of boxes into a folder, which then reads that run's boxes where they lie."""
     boxes = pd.read_csv(base / "boxes.csv", dtype=str)
     boxes["file"] = [os.path.relpath(base / file, interim) for file in boxes["file"]]
     save_csv(boxes, interim / "boxes.csv")
+
+
+def prepare_repeat(run_dir: str | Path, base_dir: str | Path) -> None:
+    """Give a training that is repeated, a folder of its own, the patients and boxes of the first one."""
+    interim, base = resolve(run_dir) / "interim", resolve(base_dir) / "interim"
+    list_boxes_of(base, interim)
     for file in ("patients.csv", "study.json"):
         copy_file(base / file, interim / file)
 

@@ -65,20 +65,3 @@ def test_a_control_starts_from_the_base_runs_patients_and_boxes(tmp_path):
     interim = run / "interim" / "controls" / "permuted-2" / "interim"
     pd.testing.assert_frame_equal(cohort.read_patients(interim / "patients.csv"), patients)
     assert (interim / pd.read_csv(interim / "boxes.csv")["file"][0]).resolve() == base / "interim" / "boxes" / "x.npy"
-
-
-def test_cross_fitted_probabilities_are_the_runs_out_of_fold_ones(tmp_path):
-    base, run = tmp_path / "base", tmp_path / "run"
-    intake.stage(base, ROOT / "data_synthetic")
-    patients = cohort.read_study(base).patients
-    patients.to_csv(base / "interim" / "patients.csv", index=False)
-    prob = np.linspace(0.1, 0.9, len(patients))
-    table = patients[["patient_id", "cohort"]].assign(t2w_prob=prob, adc_prob=prob / 2, dl_prob=1.5 * prob)
-    table = table.assign(t2w_prob_oof=prob / 3, adc_prob_oof=prob / 4, dl_prob_oof=prob * 7 / 12)
-    table.to_csv(base / "interim" / "dl_prob.csv", index=False)
-    fold = np.where(patients["cohort"] == "primary", np.arange(len(patients)) % 5 + 1, 0)
-    table[["patient_id"]].assign(prob=prob, fold=fold).to_csv(base / "interim" / "prob_T2W.csv", index=False)
-    controls.crossfit(run, base)
-    made = chain.with_control(patients, run, "crossfit")
-    np.testing.assert_allclose(made[["t2w_prob", "adc_prob"]], np.c_[prob / 3, prob / 4])
-    assert np.array_equal(chain.fold_of(base, patients["patient_id"]), fold)

@@ -63,7 +63,7 @@ def test_a_seed_starts_from_the_patients_and_boxes_of_a_finished_run(tmp_path):
     (base / "boxes.csv").write_text("patient_id,sequence,file,sha256\n01,T2W,boxes/1.npy,ab\n")
     for file in ("patients.csv", "study.json"):
         (base / file).write_text(file)
-    stages.seed(seed, tmp_path / "base")
+    stages.prepare_repeat(seed, tmp_path / "base")
     boxes = pd.read_csv(seed / "interim" / "boxes.csv", dtype=str)
     assert (seed / "interim" / boxes["file"][0]).read_text() == "a box" and boxes["patient_id"][0] == "01"
     assert all((seed / "interim" / file).read_text() == file for file in ("patients.csv", "study.json"))

@@ -68,7 +68,7 @@ def grad_cam(
         At the layer's own resolution, at least 0, not scaled: maps of
         different networks have different units. A slice of padding has zeros
         where slices are read one by one, whose four orientations are turned
-        back and averaged; where slices are mixed, the one map times the
+        back and added; where slices are mixed, the one map times the
         slice's share of the first convolution's absolute weights.
 
     Raises
@@ -118,8 +118,10 @@ def even_maps(network: nn.Module, boxes: torch.Tensor) -> np.ndarray:
 
     What lies inside the ROI by chance alone is read from them: `heat_shares` of an even map is the area's share.
     """
-    there = boxes.ne(0).any(dim=3).any(dim=2).numpy()
-    return _over_slices(network, boxes, np.ones((there.sum() if _reads_slices(network) else len(boxes), 1, 1)))
+    from dlrs.imaging.resnet import with_tissue
+
+    n_maps = int(with_tissue(boxes).sum()) if _reads_slices(network) else len(boxes)
+    return _over_slices(network, boxes, np.ones((n_maps, 1, 1)))
 
 
 def _reads_slices(network: nn.Module) -> bool:
@@ -129,19 +131,21 @@ def _reads_slices(network: nn.Module) -> bool:
 
 
 def _one_orientation(maps: np.ndarray) -> np.ndarray:
-    """Return the mean over the four orientations in which `MeanOfSlices` reads every slice."""
+    """Return each slice's heat from the four orientations in which `MeanOfSlices` reads it, turned back and added."""
     import torch
 
     from dlrs.imaging.resnet import turned_back
 
-    return turned_back(torch.from_numpy(maps).unflatten(0, (4, -1))).mean(dim=0).numpy() * 4
+    return turned_back(torch.from_numpy(maps).unflatten(0, (4, -1))).sum(dim=0).numpy()
 
 
 def _over_slices(network: nn.Module, boxes: torch.Tensor, maps: np.ndarray) -> np.ndarray:
     """Return maps of each box's slices from those that a network has: of its slices with tissue, or of its boxes."""
+    from dlrs.imaging.resnet import with_tissue
+
     if _reads_slices(network):
         heat = np.zeros((*boxes.shape[:2], *maps.shape[1:]), dtype=maps.dtype)
-        heat[boxes.ne(0).any(dim=3).any(dim=2).numpy()] = maps
+        heat[with_tissue(boxes).numpy()] = maps
         return heat
     weights = network[0].weight.detach().abs().sum(dim=(0, 2, 3)).cpu().numpy()
     return maps[:, None] * (weights / weights.sum())[:, None, None]

@@ -214,13 +214,18 @@ class MeanOfSlices(nn.Module):
 
     def forward(self, boxes: torch.Tensor) -> torch.Tensor:
         """Return features of shape (n, features) of boxes of shape (n, slices, height, width)."""
-        there = boxes.ne(0).any(dim=3).any(dim=2)
+        there = with_tissue(boxes)
         slices = boxes[there].unsqueeze(1)
         if min(slices.shape[2:]) > self.size:
             slices = nn.functional.adaptive_avg_pool2d(slices, self.size)
         pictures = torch.cat(orientations(slices)).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         features = self.backbone(pictures).unflatten(0, (4, -1)).mean(dim=0).split(there.sum(dim=1).tolist())
         return torch.stack([part.mean(dim=0) if len(part) else part.sum(dim=0) for part in features])
+
+
+def with_tissue(boxes: torch.Tensor) -> torch.Tensor:
+    """Return which slices of boxes are not padding, which is zeros: boolean of shape (n, slices)."""
+    return boxes.ne(0).any(dim=3).any(dim=2)
 
 
 def orientations(pictures: torch.Tensor) -> list[torch.Tensor]:
