@@ -80,7 +80,7 @@ def test_the_evaluation_alone_equals_all_notebooks_at_that_horizon(fitted, other
             value = entry["value"]  # none where nothing could be estimated
             assert alone[key]["value"] == (value if value is None else pytest.approx(value, rel=1e-9)), key
     for run, months in [(tmp_path / "run", 36.0), (folder, horizon)]:
-        assert f"chosen on the risk within {months:g} months" in (run / "tables" / "table2.html").read_text()
+        assert f"cut-off for the risk within {months:g} months" in (run / "tables" / "table2.html").read_text()
 
 
 def test_a_cutoff_keeps_the_horizon_that_it_was_chosen_at(fitted, tmp_path):
