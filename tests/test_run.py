@@ -1049,11 +1049,13 @@ def test_the_smoke_profile_runs_every_stage_and_then_nothing(tmp_path):
     assert json.loads((run_dir / "results_missing.json").read_text()) == []
     no_patient_is_named_in(run_dir)
 
-    # Whatever lies in the run's folder belongs to a stage that would make it again.
+    # Whatever lies in the run's folder belongs to a stage that would make it again, but for a table that notebook 06
+    # writes where there are two tracks and takes away where there is one (test_tracks.py): no rule can know beforehand.
     made = [path for name in ("tables", "figures", "results") for path in (run_dir / name).iterdir()]
     planned = graph("all", tmp_path / "plan")
     with_svg = [path.with_suffix(".svg") if path.suffix == ".pdf" else path for path in made]  # written together
-    assert not [path.name for path in with_svg if f"{path.parent.name}/{path.name}" not in planned]
+    unplanned = [path.name for path in with_svg if f"{path.parent.name}/{path.name}" not in planned]
+    assert sorted(unplanned) == ["both_tracks.csv", "both_tracks.html"]
 
     again = study(words)
     assert again.returncode == 0 and "nothing to do" in again.stdout and "starts" not in again.stdout

@@ -23,7 +23,7 @@ if "DLRS_PARENT" in os.environ:
 
 # What a profile may set: cost and place, never a statistical choice. Each goes to the notebooks that declare it;
 # `patients` is how many synthetic ones a trial run has, and the last three are for the stages of `validity`.
-TO_NOTEBOOKS = {"box_sizes", "device", "jobs", "max_epochs", "n_boot", "recipe", "weights"}
+TO_NOTEBOOKS = {"again", "box_sizes", "device", "jobs", "max_epochs", "n_boot", "recipe", "weights"}
 COST_AND_PLACE = TO_NOTEBOOKS | {"cohort_dir", "patients", "controls", "n_intervals", "n_replicates"}
 SET_BY_RUN_PY = {"bands_dir", "base_dir", "model_dir", "only", "part", "publish", "recalibrate", "seeds"}
 

@@ -1,7 +1,8 @@
 # The supplement's trainings: the same patients through `boxes` and `train` once more, each branch with another choice.
 SIZES = {f"size_{size}": {"boxes": {"box_size": size}} for size in config.get("box_sizes", [56, 84])}
 # Every size, the study's own too, a second time from another backbone and other folds, on the same boxes.
-AGAIN = {f"{name}_again": {"train": {"backbone_seed": 2, "seed": 2}} for name in ["own", *SIZES]}
+REPEATED = ["own", *SIZES] if config.get("again", True) else []
+AGAIN = {f"{name}_again": {"train": {"backbone_seed": 2, "seed": 2}} for name in REPEATED}
 CHOICES = {
     "all slices with ROI": {"boxes": {"n_slices": 40}},
     "z-score over the whole box": {"boxes": {"zscore": "box"}},
