@@ -39,8 +39,8 @@ def learnt(run, *edits, nomogram=False):
     return kept
 
 
-READ = 'patients = cohort.with_probabilities(patients, run / "interim/dl_prob.csv")'
-Z_SCORE = 'patients["dl_prob"] = (patients["dl_prob"] - patients["dl_prob"].mean()) / patients["dl_prob"].std()'
+READ = "tracks = {end: table.assign(binary=binary) for end, table in tracks.items()}"
+Z_SCORE = 'tracks[""]["dl_prob"] = (lambda prob: (prob - prob.mean()) / prob.std())(tracks[""]["dl_prob"])'
 PRIMARY = 'primary = cohorts["primary"]'
 LEAKS = {
     "a cut-off from the validation cohort": ('evaluable["primary"] if', 'evaluable["validation"] if'),
