@@ -311,7 +311,7 @@ def test(args) -> int:
         "ruff check": call("ruff", "check", ".", groups=groups),
         "ruff format": call("ruff", "format", "--check", ".", groups=groups),
         "nbstripout": call("nbstripout", "--verify", "--keep-id", *notebooks, groups=groups) if notebooks else 0,
-        "pytest": call("pytest", "-n", "2", *chosen, *args.rest, groups=groups),
+        "pytest": call("pytest", "-n", "2", "--dist", "worksteal", *chosen, *args.rest, groups=groups),
     }
     failed = [name for name, code in status.items() if code]
     print("failed: " + ", ".join(failed) if failed else "all passed")

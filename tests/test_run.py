@@ -416,6 +416,7 @@ def test_a_run_is_made_once_and_only_what_depends_on_a_change_again(project):
     assert (project.out / "notebooks" / "b_X.ipynb").is_file()
 
 
+@pytest.mark.slow
 def test_what_a_notebook_run_by_hand_wrote_is_made_again(project):
     project.rules(rule("a", writes=['"results/a.json"']), last='"results/a.json"')
     project.notebook("a", WRITE, "put('../results/a.json', '{}')")
@@ -427,6 +428,7 @@ def test_what_a_notebook_run_by_hand_wrote_is_made_again(project):
         assert (project.out / "results" / "a.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_what_a_later_stage_drops_is_neither_waited_for_nor_made_again(project):
     large = "interim/large.txt"  # as the volumes of a control of `validity`, which goes when its networks are trained
     first = rule("a", writes=['"interim/a.txt"', f'temp("{large}")'])
@@ -458,6 +460,7 @@ def test_a_failing_notebook_stops_with_its_path_cell_and_error(project):
     assert status == 0 and said.count("starts") == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_run_goes_on(project):
     project.rules(A, SHORT_C)
     project.notebook("c", WRITE, "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
@@ -513,6 +516,7 @@ def test_bad_input_is_refused_before_anything_starts(project, change, words, mes
 ODD = 'Süd\'s "Kohorte" 100% u\u0308 \u4e0a\u6d77 $HOME; &'  # composed and decomposed letters, and what a shell reads
 
 
+@pytest.mark.slow
 def test_folders_may_have_any_name_and_nobody_needs_a_home(project, monkeypatch):
     own = project.root / ODD
     own.mkdir()
@@ -531,6 +535,7 @@ def test_folders_may_have_any_name_and_nobody_needs_a_home(project, monkeypatch)
     assert status == 0 and "nothing to do" in said and "starts" not in said
 
 
+@pytest.mark.slow
 def test_a_table_that_changes_while_it_is_read_is_read_again(project):
     project.rules(A, SHORT_C)
     save = "p = resolve(cohort_dir) / 'clinical.csv'\n"
@@ -542,6 +547,7 @@ def test_a_table_that_changes_while_it_is_read_is_read_again(project):
     assert project.reproduce()[0] == 0 and "P3" in (project.out / "interim" / "a.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_ahead_hides_no_change_and_loses_nothing(project):
     project.rules(A, SHORT_C)
     tomorrow, table = time.time() + 86_400, project.root / "data_synthetic" / "clinical.csv"
@@ -625,6 +631,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(project, victim):
     assert not [path.name for path in (project.out / "interim").iterdir() if path.name.startswith(".partial")]
 
 
+@pytest.mark.slow
 def test_the_nomograms_page_is_made_again_when_the_model_changes(project):
     reads, function = ['"interim/nomogram.json"', '"interim/predictions.csv"'], "dlrs_run.stages.nomogram_page"
     project.rules(rule("page", function=function, reads=reads, writes=['"nomogram.html"']), last='"nomogram.html"')

@@ -123,6 +123,7 @@ def test_textures_follow_their_parameters():
     assert torch.corrcoef(torch.stack([grain, roughness]))[0, 1] > 0.2
 
 
+@pytest.mark.slow
 def test_textures_are_learnt_once_and_cached_by_their_parameters(tmp_path, monkeypatch):
     torch.manual_seed(5)
     first = textures.pretrain_textures(tmp_path, SMALL, device="cpu")
@@ -523,6 +524,7 @@ def probabilities():
     return training.predict(network, boxes, device=CPU)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_probabilities_bit_for_bit():
     folders = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]
     other = subprocess.run([sys.executable, "-c", SCRIPT, *folders], capture_output=True, text=True)
@@ -669,6 +671,7 @@ def test_a_recipes_probabilities_are_out_of_fold_where_it_has_folds(tmp_path, re
     assert all(np.array_equal(a, b) for a, b in zip(made["held_out"], left_out, strict=True))
 
 
+@pytest.mark.slow
 def test_outcomes_of_a_fold_do_not_reach_its_own_probabilities(tmp_path):
     first = run_notebook_03(tmp_path, {}, recipe="frozen", n_folds=3)
     known, fold = np.flatnonzero(first["known"]), first["fold"]

@@ -17,6 +17,7 @@ def few(monkeypatch):
     monkeypatch.setattr(evaluate, "run_notebook", lambda out, name, values: whole(out, name, values | few))
 
 
+@pytest.mark.slow
 def test_a_plan_has_a_page_of_numbers(few, tmp_path):
     out = tmp_path / "out"
     assert plan.main([f"--settings={ROOT / 'paper' / 'plan_example.yaml'}", f"--out={out}"]) == 0

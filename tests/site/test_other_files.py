@@ -876,6 +876,7 @@ def workbook(folder, change):
     book.save(folder / "clinical.xlsx")
 
 
+@pytest.mark.slow
 def test_a_stray_cell_in_the_last_row_costs_no_memory(folder):
     def stray(sheet):
         sheet.cell(1_048_576, 1).number_format = "0.00"

@@ -112,6 +112,7 @@ def test_optimism_grows_with_candidates(tmp_path):
     assert many["slope"] < few["slope"] - 0.1
 
 
+@pytest.mark.slow
 def test_with_the_papers_numbers_it_finds_what_the_null_simulation_found(tmp_path):
     """Rates of 200 studies against those of 2000 in reports/validity, each within the binomial's 99.99 %."""
     design = studies.Design(["ct_stage", "cea", "ypn_stage"], 36.0, threshold=0.2, n_boot=2)
