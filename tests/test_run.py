@@ -733,10 +733,7 @@ def test_every_part_makes_the_stages_that_it_is_for(tmp_path, planned):
     main = judged | last | TRAINED | IMAGES | {("pages",)}
     assert jobs(graph("main", tmp_path / "main")) == main
     sizes = set().union(*(below(f"interim/branches/size_{size}/", AGAIN) for size in (56, 84)))
-    repeats = {"own", "size_56", "size_84"}
-    trained_again = AGAIN - {("boxes_again",)}
-    again = set().union(*(below(f"interim/branches/{name}_again/", trained_again) for name in repeats))
-    again |= {("again", name) for name in repeats} | {("textures", "2")}
+    again = below("interim/branches/own_again/", AGAIN - {("boxes_again",)}) | {("again",), ("textures", "2")}
     assert jobs(planned) == main | sizes | again | {("branches",), ("robustness",)}
     choices = "all_slices_with_ROI", "z-score_over_the_whole_box", "voxels_outside_the_ROI_set_to_0"
     choices = {f"interim/branches/{name}/" for name in (*choices, "one_network,_stopped_early,_as_published")}

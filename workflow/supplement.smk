@@ -1,8 +1,7 @@
 # The supplement's trainings: the same patients through `boxes` and `train` once more, each branch with another choice.
 SIZES = {f"size_{size}": {"boxes": {"box_size": size}} for size in config.get("box_sizes", [56, 84])}
-# Every size, the study's own too, a second time from another backbone and other folds, on the same boxes.
-REPEATED = ["own", *SIZES] if config.get("again", True) else []
-AGAIN = {f"{name}_again": {"train": {"backbone_seed": 2, "seed": 2}} for name in REPEATED}
+# The study's own boxes a second time, from another backbone and other folds: what a training alone changes.
+AGAIN = {"own_again": {"train": {"backbone_seed": 2, "seed": 2}}} if config.get("again", True) else {}
 CHOICES = {
     "all slices with ROI": {"boxes": {"n_slices": 40}},
     "z-score over the whole box": {"boxes": {"zscore": "box"}},
@@ -32,24 +31,19 @@ rule branches:
         run("dlrs_run.stages.branches")
 
 
-def first_time(branch):
-    """The folder, laid out like a run's, of the training that is repeated."""
-    return "" if branch == "own" else f"interim/branches/{branch}/"
-
-
 rule again:
     input:
-        lambda wildcards: [
-            f"{first_time(wildcards.branch)}interim/{name}" for name in ("study.json", "patients.csv", "boxes.csv")
-        ],
+        "interim/study.json",
+        "interim/patients.csv",
+        "interim/boxes.csv",
         sources=repository("src/dlrs_run/stages.py"),
     output:
-        "interim/branches/{branch}_again/interim/study.json",
-        "interim/branches/{branch}_again/interim/patients.csv",
-        "interim/branches/{branch}_again/interim/boxes.csv",
+        "interim/branches/own_again/interim/study.json",
+        "interim/branches/own_again/interim/patients.csv",
+        "interim/branches/own_again/interim/boxes.csv",
     params:
-        stage="interim/branches/{branch}_again/again",
-        values=lambda wildcards: parameters(base_dir=display_path(RUN / first_time(wildcards.branch))),
+        stage="interim/branches/own_again/again",
+        values=parameters(base_dir=display_path(RUN)),
     shell:
         run("dlrs_run.stages.prepare_repeat")
 
