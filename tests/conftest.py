@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Two processes test at a time, and each may start others: threads that wait for one another would only take turns.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "site")]
 
 # the same examples on every machine, and no verdict on how busy it is
