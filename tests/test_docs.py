@@ -37,3 +37,14 @@ def test_what_the_phantoms_give_away_is_that_of_the_benchmark(document, file):
     assert len(rows) == len(found)
     for (_, *cells), (_, row) in zip(rows, found.iterrows(), strict=True):
         assert cells == [f"{row[name]:.2f}" for name in ("mean", "min", "max")]
+
+
+def test_what_grey_values_of_the_roi_give_away_is_that_of_the_benchmark():
+    found = pd.read_csv(ROOT / "benchmarks" / "phantoms_roi.csv", index_col=0)
+    mean, cohorts = found.loc["mean"], found.drop(index="mean")
+    assert len(cohorts) == 10
+    inside = {n: f"{mean[n]:.2f} ({cohorts[n].min():.2f} to {cohorts[n].max():.2f})" for n in ("r", "auc")}
+    text = (ROOT / "data_synthetic" / "data_dictionary.md").read_text(encoding="utf-8")
+    assert f"in validation {inside['r']}, AUC {inside['auc']}" in text
+    (r, auc) = (row[2] for row in printed("docs/networks.md", "target") if " 16 " in row[0] or "these numbers" in row[0])
+    assert (r, auc) == (f"{mean['r']:.2f}", f"{mean['auc']:.2f}")
