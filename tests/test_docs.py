@@ -46,5 +46,7 @@ def test_what_grey_values_of_the_roi_give_away_is_that_of_the_benchmark():
     inside = {n: f"{mean[n]:.2f} ({cohorts[n].min():.2f} to {cohorts[n].max():.2f})" for n in ("r", "auc")}
     text = (ROOT / "data_synthetic" / "data_dictionary.md").read_text(encoding="utf-8")
     assert f"in validation {inside['r']}, AUC {inside['auc']}" in text
-    (r, auc) = (row[2] for row in printed("docs/networks.md", "target") if " 16 " in row[0] or "these numbers" in row[0])
+    (r, auc) = (
+        row[2] for row in printed("docs/networks.md", "target") if " 16 " in row[0] or "these numbers" in row[0]
+    )
     assert (r, auc) == (f"{mean['r']:.2f}", f"{mean['auc']:.2f}")
