@@ -276,6 +276,7 @@ def test_what_is_computed_from_hidden_counts_is_hidden_and_no_total_tells_how_ma
         assert len(share) > 50 and not above.between(1, SMALLEST - 1).any() and not (n - above).between(1, 4).any()
 
 
+@pytest.mark.slow
 def test_no_hidden_count_of_a_random_table_follows_from_its_sums():
     """Levels by two sides, both sums known; where every cell is hidden the totals alone may still tell."""
     draw, partly = np.random.default_rng(0), 0

@@ -18,6 +18,7 @@ from dlrs_site import intake
 from executed import entries, execute
 from notebook_cells import run_cells
 
+pytestmark = pytest.mark.slow
 QUICK = {
     "04_signature": dict(n_boot=20),
     "05_nomogram": dict(n_boot=20, n_refit=10),

@@ -271,6 +271,7 @@ def test_a_decimal_comma_is_understood_and_the_slider_covers_what_was_observed(o
     assert ends[0] <= low < ends[0] + 0.01 and ends[1] - 0.01 < high <= ends[1] < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_has_no_serious_fault_of_access(browser, run, scheme):
     assert accessibility.serious(browser, run / "nomogram.html", scheme=scheme) == []

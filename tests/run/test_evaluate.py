@@ -70,6 +70,7 @@ def test_the_numbers_are_those_of_the_statistics(judged):
     assert found["evaluate.brier_difference.good_vs_half.all"]["p"] == pytest.approx(brier.p, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_the_page_has_no_serious_fault_of_access(browser, judged, scheme, width):
     assert accessibility.serious(browser, judged / "out" / "evaluate.html", scheme=scheme, width=width) == []

@@ -175,6 +175,7 @@ def test_a_notebooks_page_says_its_question_has_contents_neighbours_and_code_tha
     assert "rel=" not in pages.notebook_page(tmp_path / "06.ipynb", title="06_evaluation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_notebooks_page_has_no_serious_fault_of_access(browser, tmp_path, scheme):
     (tmp_path / "06.html").write_text(notebook_for_reading(tmp_path), encoding="utf-8")
@@ -384,11 +385,13 @@ def test_the_page_can_be_read_without_eyes_and_with_a_keyboard(text):
     assert all('tabindex="0"' in part for part in re.findall(r'<div class="wide[^>]*>', text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["index.html", "tables/table2.html"])
 def test_the_committed_index_and_tables_have_no_serious_fault_of_access(browser, name):
     assert accessibility.serious(browser, ROOT / "reports" / name) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 390)])
 def test_the_page_has_no_serious_fault_of_access(browser, text, tmp_path, scheme, width):
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
@@ -404,6 +407,7 @@ PRINTED = """() => [...document.querySelectorAll("table")].flatMap((table) => {
   return [...wide, ...broken.map((cell) => `${cell.textContent} is broken`)]; })"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("millimetres", [186, 196])
 def test_on_paper_no_table_is_cut_and_no_number_broken(browser, whole, tmp_path, millimetres):
     """The width of A4 and of letter paper less Chromium's margins."""

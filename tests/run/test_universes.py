@@ -30,6 +30,7 @@ def made(run, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_page_and_every_universe(made):
     page = (made / "multiverse.html").read_text(encoding="utf-8")
     assert all(f"<h2>{title}</h2>" in page for title in universes.PARTS) and page.count("<img") == 5
@@ -48,6 +49,7 @@ def test_the_page_and_every_universe(made):
     assert choices.str.startswith("other seeds: not run").sum() == no_seeds
 
 
+@pytest.mark.slow
 def test_one_universe_by_its_id(made, run, capsys):
     table = pd.read_csv(made / "tables" / "multiverse_universes.csv").dropna(subset=["p"])
     for row in table.sample(3, random_state=1).itertuples():

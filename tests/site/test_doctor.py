@@ -732,6 +732,7 @@ def test_a_folder_is_checked_once_as_long_as_it_stays_the_same(folder, tmp_path,
     assert doctor.main(["check", str(folder), "--out", str(out), "--once"]) == 0 and len(asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_the_page_has_no_serious_fault_of_access(browser, folder, tmp_path, scheme, width):
     (folder / "images" / "P03" / "t2w.nii.gz").write_bytes(b"no image")
